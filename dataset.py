@@ -1,0 +1,193 @@
+"""The data set as the network sees it: leads, classes, folds, packed signals, padding, augmentation.
+
+Shapes, here and everywhere: N records, L leads, T samples (15,000 = 30 s at 500 Hz), K classes.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from utils import fail, positive
+
+LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+CLASSES = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
+SAMPLE_RATE = 500  # Hz, of everything after preprocess.py
+SECONDS = 30  # the paper's network sees the last 30 s of a record
+UNITS_PER_MV = 1000  # packed samples are int16 microvolts
+N_FOLDS = 10
+
+# The paper's augmentation: each of the two is applied to a record with this probability.
+AUGMENT_PROBABILITY = 0.31
+GAIN_SD = 0.1  # a factor per lead, N(1, 0.1)
+OFFSET_MV = 0.02  # an offset per lead, uniform within +-0.02 mV
+
+
+def parse_leads(text):
+    """Turn 'all' or 'I,aVR,V5' into lead names in LEADS order; reject unknown names."""
+    names = LEADS if text == "all" else text.split(",")
+    unknown = ", ".join(repr(name) for name in names if name not in LEADS)
+    if unknown:
+        raise argparse.ArgumentTypeError(
+            f"unknown lead {unknown}; choose from {', '.join(LEADS)}, or all"
+        )
+    return tuple(lead for lead in LEADS if lead in names)
+
+
+def leads_text(leads):
+    """Name a choice of leads for a file name: 'all', 'I', 'I-aVR-V5'."""
+    return "all" if tuple(leads) == LEADS else "-".join(leads)
+
+
+def add_data_args(parser):
+    """Add the flags of all five steps: one meaning, one default."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
+    group.add_argument("--seed", type=int, default=42, help="seeds everything that is drawn")
+    group.add_argument("--limit", type=positive, help="use the first N records only (None: all)")
+
+
+def add_round_arg(parser):
+    """Add the flag of the steps that use the folds."""
+    parser.add_argument(
+        "--round",
+        type=int,
+        choices=range(N_FOLDS),
+        default=0,
+        help="which of the ten rotations of the folds to use as train, validation and test",
+    )
+
+
+def add_signal_args(parser):
+    """Add the flags of the steps that feed signals to the network."""
+    group = parser.add_argument_group("signals")
+    group.add_argument("--leads", type=parse_leads, default="all", help="all, or such as I,aVR,V5")
+    group.add_argument("--batch-size", type=positive, default=32, help="records a batch")
+    group.add_argument("--num-workers", type=int, default=0, help="processes that load data")
+
+
+def load_labels(data_dir, limit=None):
+    """Read labels.csv: patient_id, the nine classes as 0/1, fold 1-10; one row a record."""
+    path = Path(data_dir) / "labels.csv"
+    if not path.is_file():
+        fail(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
+    labels = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
+    expected = ["patient_id", *CLASSES, "fold"]
+    if list(labels.columns) != expected or labels.empty:
+        fail(f"{path} is empty or its columns are not {','.join(expected)}; "
+             f"make it again: python preprocess.py --data-dir {data_dir}")  # fmt: skip
+    return labels.head(limit) if limit else labels
+
+
+def round_folds(round_number):
+    """Return (train folds, validation fold, test fold) of a round, folds numbered 1-10.
+
+    Round 0 trains on 1-8, validates on 9 and tests on 10; each round moves one fold on, so that
+    over the ten rounds every fold is the test fold once and the validation fold once.
+    """
+    order = [(fold + round_number) % N_FOLDS + 1 for fold in range(N_FOLDS)]
+    return order[:-2], order[-2], order[-1]
+
+
+def split_labels(labels, round_number):
+    """Return the rows of labels.csv for training, validation and test, in that order."""
+    train, validation, test = round_folds(round_number)
+    parts = [labels[labels["fold"].isin(folds)] for folds in (train, [validation], [test])]
+    for name, part in zip(("training", "validation", "test"), parts, strict=True):
+        if part.empty:
+            fail(f"the {name} folds of round {round_number} hold no record; use more records "
+                 "(a larger --limit, or none)")  # fmt: skip
+    return [part.reset_index(drop=True) for part in parts]
+
+
+class PackedSignals:
+    """The packed signals of a data folder; packed["A0001"] is (12, n) int16 microvolts at 500 Hz.
+
+    preprocess.py writes them: signals.json is the index and names the binary file beside it, in
+    which each record is 12 rows of n little-endian samples, one record after the other.
+    """
+
+    def __init__(self, data_dir):
+        index_path = Path(data_dir) / "signals.json"
+        remedy = f"pack the signals: python preprocess.py --data-dir {data_dir}"
+        if not index_path.is_file():
+            fail(f"no {index_path}; {remedy}")
+        try:
+            index = json.loads(index_path.read_text())
+            self.path = index_path.with_name(Path(index["file"]).name)
+            self.index = {name: (start, n) for name, start, n, _ in index["records"]}
+        except (ValueError, KeyError, TypeError):
+            fail(f"{index_path} is damaged; {remedy}")
+        size = sum(n for _, n in self.index.values()) * len(LEADS) * 2
+        if not self.path.is_file() or self.path.stat().st_size != size:
+            fail(f"{self.path} is missing or not of the size {index_path.name} says; {remedy}")
+        self._samples = None
+
+    def __getstate__(self):
+        # a loader process opens the file itself: pickling a memory map would copy all of it
+        return {**self.__dict__, "_samples": None}
+
+    def __contains__(self, patient_id):
+        return patient_id in self.index
+
+    def __getitem__(self, patient_id):
+        if self._samples is None:
+            self._samples = np.memmap(self.path, "<i2", "r").view(np.ndarray)
+        start, n = self.index[patient_id]
+        return self._samples[start : start + len(LEADS) * n].reshape(len(LEADS), n)
+
+
+def to_mv(packed, rows=slice(None), n=None):
+    """Return the last n samples (all of them if None) of some rows, float32 in mV: (L, <= n)."""
+    return packed[rows, -n if n else None :].astype(np.float32) / np.float32(UNITS_PER_MV)
+
+
+def pad_signal(signal, n):
+    """Cut (L, t) to its last n samples, or put zeros in front of a shorter one: (L, n)."""
+    padded = np.zeros((len(signal), n), np.float32)
+    kept = signal[:, -n:]
+    padded[:, n - kept.shape[1] :] = kept
+    return padded
+
+
+def augment(signal, rng):
+    """Apply the paper's random gain and offset per lead to (L, t) mV; the padding comes after."""
+    if rng.random() < AUGMENT_PROBABILITY:
+        signal = signal * rng.normal(1, GAIN_SD, (len(signal), 1)).astype(np.float32)
+    if rng.random() < AUGMENT_PROBABILITY:
+        offset = rng.uniform(-OFFSET_MV, OFFSET_MV, (len(signal), 1))
+        signal = signal + offset.astype(np.float32)
+    return signal
+
+
+class ECGDataset:
+    """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
+
+    With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
+    pass) and the record's row alone, so that it is the same whatever loads it.
+    """
+
+    def __init__(self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None):
+        missing = [name for name in labels["patient_id"] if name not in signals]
+        if missing:
+            fail(f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
+                 f"run: python preprocess.py --data-dir {signals.path.parent}")  # fmt: skip
+        self.signals = signals
+        self.patient_ids = list(labels["patient_id"])
+        self.y = labels[list(CLASSES)].to_numpy(np.float32)  # (N, K)
+        self.rows = [LEADS.index(lead) for lead in leads]
+        self.n_samples = seconds * SAMPLE_RATE
+        self.augment_seed = augment_seed
+        self.epoch = 0
+
+    def __len__(self):
+        return len(self.patient_ids)
+
+    def __getitem__(self, i):
+        signal = to_mv(self.signals[self.patient_ids[i]], self.rows, self.n_samples)
+        if self.augment_seed is not None:
+            rng = np.random.default_rng([self.augment_seed, self.epoch, i])
+            signal = augment(signal, rng)
+        return pad_signal(signal, self.n_samples), self.y[i]

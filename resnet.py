@@ -1,0 +1,64 @@
+"""The paper's network: a 1-D ResNet that turns an ECG (N, L, T) into class logits (N, K).
+
+Residual blocks after He et al. (2016), in one dimension, with kernel 7, dropout between the two
+convolutions, and average and max pooling side by side before the linear layer.
+"""
+
+import torch
+from torch import nn
+
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks per stage
+WIDTHS = (64, 128, 256, 512)  # channels per stage
+KERNEL = 7
+DROPOUT = 0.2
+
+
+class BasicBlock1d(nn.Module):
+    """Two convolutions and a shortcut; a strided or widening block projects its shortcut."""
+
+    def __init__(self, n_in, n_out, stride):
+        super().__init__()
+        padding = KERNEL // 2
+        self.conv1 = nn.Conv1d(n_in, n_out, KERNEL, stride, padding, bias=False)
+        self.bn1 = nn.BatchNorm1d(n_out)
+        self.conv2 = nn.Conv1d(n_out, n_out, KERNEL, 1, padding, bias=False)
+        self.bn2 = nn.BatchNorm1d(n_out)
+        self.relu = nn.ReLU()
+        self.dropout = nn.Dropout(DROPOUT)
+        self.shortcut = nn.Identity()
+        if stride != 1 or n_in != n_out:
+            projection = nn.Conv1d(n_in, n_out, 1, stride, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm1d(n_out))
+
+    def forward(self, x):
+        """Map (N, n_in, T) to (N, n_out, ceil(T / stride))."""
+        y = self.dropout(self.relu(self.bn1(self.conv1(x))))
+        y = self.bn2(self.conv2(y))
+        return self.relu(y + self.shortcut(x))
+
+
+class ResNet1d(nn.Module):
+    """Stem, four stages of basic blocks, pooled features, a linear layer; returns logits."""
+
+    def __init__(self, arch, n_leads, n_classes):
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv1d(n_leads, WIDTHS[0], 15, 2, 7, bias=False),
+            nn.BatchNorm1d(WIDTHS[0]),
+            nn.ReLU(),
+            nn.MaxPool1d(3, 2, 1),
+        )
+        stages, n_in = [], WIDTHS[0]
+        for stage, (n_blocks, width) in enumerate(zip(BLOCKS[arch], WIDTHS, strict=True)):
+            for block in range(n_blocks):
+                stride = 2 if stage > 0 and block == 0 else 1
+                stages.append(BasicBlock1d(n_in, width, stride))
+                n_in = width
+        self.stages = nn.Sequential(*stages)
+        self.fc = nn.Linear(2 * n_in, n_classes)
+
+    def forward(self, x):
+        """Map signals in mV (N, L, T) to logits (N, K)."""
+        x = self.stages(self.stem(x))  # (N, 512, T / 32)
+        average, peak = x.mean(-1), x.amax(-1)  # (N, 512) each
+        return self.fc(torch.cat([average, peak], dim=1))

@@ -1,0 +1,165 @@
+"""Things every run needs that are neither data nor network: flags, seeds, run names, files."""
+
+import argparse
+import contextlib
+import os
+import random
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+RESEARCH_USE = "Research use only; not a diagnosis."
+CHECKPOINT_KEYS = {"state_dict", "optimizer", "epoch", "leads", "classes", "args", "versions"}
+
+
+def fail(message):
+    """Print one line on stderr and leave with exit status 2, the status of every bad input."""
+    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def make_parser(doc):
+    """Make a parser described by the script's first line, that prints defaults and is strict."""
+    parser = argparse.ArgumentParser(
+        description=doc.strip().splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.error = lambda message: fail(f"{message}; see: python {parser.prog} --help")
+    return parser
+
+
+def add_model_args(parser):
+    """Add the flags of the scripts that load or save a checkpoint."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--use-gpu", action="store_true", help="run on cuda:0; stop if there is none"
+    )
+    group.add_argument("--model-path", help="checkpoint to use instead of models/<run>.pth")
+    group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+
+
+def positive(text):
+    """Parse a whole number of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def set_seed(*seed):
+    """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
+    state = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    random.seed(state)
+    np.random.seed(state)
+    torch.manual_seed(state)  # seeds CUDA too
+
+
+def get_device(use_gpu):
+    """Return cuda:0 if asked for, else the CPU; stop if there is no GPU to be had."""
+    if use_gpu and not torch.cuda.is_available():
+        fail("--use-gpu was given but torch sees no CUDA GPU; run the same command without it")
+    return torch.device("cuda:0" if use_gpu else "cpu")
+
+
+def run_name(method, args, leads=None):
+    """Name a run; every file it makes hangs on this name.
+
+    `method` is an architecture or a classifier, `leads` the text of the leads (networks only):
+    resnet34_CPSC_all_42, resnet34_CPSC_I-aVR-V5_42_r3, LR_CPSC_42.
+    """
+    parts = [method, Path(args.data_dir).resolve().name, leads, str(args.seed)]
+    parts.append(f"r{args.round}" if args.round else None)
+    return "_".join(part for part in parts if part)
+
+
+def checkpoint_path(run):
+    """Return where the run's model is kept."""
+    return Path("models") / f"{run}.pth"
+
+
+def results_dir(run):
+    """Return the folder of the run's tables and figures, made if need be."""
+    path = Path("results") / run
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yield a temporary name beside `path`, moved onto it only if the block ends well.
+
+    A run killed at any point leaves the old file whole, or none. The temporary name keeps the
+    suffix, for writers (matplotlib, numpy) that choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_csv(frame, path):
+    """Write a DataFrame as csv without its index: LF line ends, empty cells for NaN, atomically."""
+    with replacing(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def software_versions():
+    """Return the versions that decide a number, as a flat dictionary of text."""
+    packages = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "shap", "lightgbm")
+    versions = {name: metadata.version(name) for name in packages}
+    return {"python": sys.version.split()[0], **versions, "git": git_revision()}
+
+
+def git_revision():
+    """Return the code's short git revision, with '+' if it has local changes, or 'unknown'."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def save_checkpoint(path, **content):
+    """Write a checkpoint of tensors, numbers, text, lists and dictionaries, atomically."""
+    with replacing(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path, device="cpu"):
+    """Read a checkpoint without unpickling code; stop with a clear line if that cannot be done."""
+    path = Path(path)
+    if not path.is_file():
+        fail(f"no model {path}; train it: python main.py (same --data-dir, --leads, --seed)")
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types on a damaged file
+        fail(f"{path} cannot be read ({type(error).__name__}): truncated, or not a checkpoint of "
+             "main.py; train it again with python main.py")  # fmt: skip
+    missing = CHECKPOINT_KEYS - set(checkpoint) if isinstance(checkpoint, dict) else CHECKPOINT_KEYS
+    if missing:
+        fail(f"{path} is not a checkpoint of main.py (no {', '.join(sorted(missing))}); "
+             "train one with python main.py")  # fmt: skip
+    return checkpoint
+
+
+def predict_scores(model, loader, device, amp=False):
+    """Return y_true and y_score (probabilities), both (N, K), of every record of the loader."""
+    was_training = model.training
+    model.eval()
+    y_true, y_score = [], []
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False):
+            logits = model(x.to(device))  # (N, K)
+            y_score.append(torch.sigmoid(logits.float()).cpu().numpy())
+            y_true.append(y.numpy())
+    model.train(was_training)
+    return np.concatenate(y_true), np.concatenate(y_score)
