@@ -1,4 +1,4 @@
-"""The data set as the network sees it: leads, classes, folds, packed signals, padding, augmentation.
+"""The data set as the network sees it: leads, classes, folds, signals, padding, augmentation.
 
 Shapes, here and everywhere: N records, L leads, T samples (15,000 = 30 s at 500 Hz), K classes.
 """

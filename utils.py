@@ -37,9 +37,7 @@ def make_parser(doc):
 def add_model_args(parser):
     """Add the flags of the scripts that load or save a checkpoint."""
     group = parser.add_argument_group("model")
-    group.add_argument(
-        "--use-gpu", action="store_true", help="run on cuda:0; stop if there is none"
-    )
+    group.add_argument("--use-gpu", action="store_true", help="run on cuda:0, or stop")
     group.add_argument("--model-path", help="checkpoint to use instead of models/<run>.pth")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
@@ -55,7 +53,7 @@ def set_seed(*seed):
     """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])
     random.seed(state)
-    np.random.seed(state)
+    np.random.seed(state)  # noqa: NPY002  (shap and others draw from it)
     torch.manual_seed(state)  # seeds CUDA too
 
 
