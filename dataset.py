@@ -4,6 +4,7 @@ Shapes, here and everywhere: N records, L leads, T samples (15,000 = 30 s at 500
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -37,8 +38,8 @@ def parse_leads(text):
 
 
 def leads_text(leads):
-    """Name a choice of leads for a file name: 'all', 'I', 'I-aVR-V5'."""
-    return "all" if tuple(leads) == LEADS else "-".join(leads)
+    """Name a choice of leads (None: all) for a file name: 'all', 'I', 'I-aVR-V5'."""
+    return "all" if leads is None or tuple(leads) == LEADS else "-".join(leads)
 
 
 def add_data_args(parser):
@@ -63,7 +64,7 @@ def add_round_arg(parser):
 def add_signal_args(parser):
     """Add the flags of the steps that feed signals to the network."""
     group = parser.add_argument_group("signals")
-    group.add_argument("--leads", type=parse_leads, default="all", help="all, or such as I,aVR,V5")
+    group.add_argument("--leads", type=parse_leads, help="all (as without it), or such as I,aVR,V5")
     group.add_argument("--batch-size", type=positive, default=32, help="records a batch")
     group.add_argument("--num-workers", type=int, default=0, help="processes that load data")
 
@@ -79,6 +80,29 @@ def load_labels(data_dir, limit=None):
         fail(f"{path} is empty or its columns are not {','.join(expected)}; "
              f"make it again: python preprocess.py --data-dir {data_dir}")  # fmt: skip
     return labels.head(limit) if limit else labels
+
+
+def folds_digest(labels):
+    """Return a short hash of who is in which fold; a checkpoint keeps it."""
+    text = labels[["patient_id", "fold"]].to_csv(index=False, lineterminator="\n")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def is_training_data(checkpoint, labels, args):
+    """Tell whether a model was trained on this data folder (by its name), or on another one.
+
+    Stops if it was trained here but on other folds: its test fold would hold records it has seen.
+    """
+    trained = checkpoint["args"]
+    if Path(trained["data_dir"]).name != Path(args.data_dir).resolve().name:
+        return False
+    if trained["round"] != args.round:
+        fail(f"the model was trained in round {trained['round']}, not {args.round}; add "
+             f"--round {trained['round']}")  # fmt: skip
+    if (trained["limit"], checkpoint["folds"]) != (args.limit, folds_digest(labels)):
+        fail(f"the model was trained on other folds (or --limit) than {args.data_dir} has now; run "
+             "preprocess.py as it was run then, or train again: python main.py")  # fmt: skip
+    return True
 
 
 def round_folds(round_number):
@@ -117,6 +141,7 @@ class PackedSignals:
         try:
             index = json.loads(index_path.read_text())
             self.path = index_path.with_name(Path(index["file"]).name)
+            self.fingerprint = index["fingerprint"]  # of the sources and options of the packing
             self.index = {name: (start, n) for name, start, n, _ in index["records"]}
         except (ValueError, KeyError, TypeError):
             fail(f"{index_path} is damaged; {remedy}")
@@ -176,7 +201,7 @@ class ECGDataset:
                  f"run: python preprocess.py --data-dir {signals.path.parent}")  # fmt: skip
         self.signals = signals
         self.patient_ids = list(labels["patient_id"])
-        self.y = labels[list(CLASSES)].to_numpy(np.float32)  # (N, K)
+        self.y = labels[list(CLASSES)].to_numpy(np.float32, copy=True)  # (N, K), writable for torch
         self.rows = [LEADS.index(lead) for lead in leads]
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed

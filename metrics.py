@@ -43,6 +43,12 @@ def find_thresholds(y_true, y_score):
     return np.where(y_true.any(0), THRESHOLD_GRID[best], NO_POSITIVES_THRESHOLD)
 
 
+def mean_log_loss(y_true, y_score):
+    """Return the mean binary cross-entropy over records and classes, in nats."""
+    p = np.clip(y_score.astype(np.float64), 1e-7, 1 - 1e-7)  # float32 sigmoids reach 0 and 1
+    return -np.where(y_true > 0, np.log(p), np.log1p(-p)).mean()
+
+
 def score_table(y_true, y_score, thresholds, classes):
     """Return a DataFrame: class, n, precision, recall, f1, auc, accuracy; the last row is AVG.
 
@@ -80,20 +86,26 @@ def evaluate_run(folder, validation, test, scores, classes):
     """
     y_true = [part[list(classes)].to_numpy() for part in (validation, test)]
     thresholds = find_thresholds(y_true[0], scores[0])
-    write_thresholds(folder / "thresholds.json", thresholds, classes, y_true[0])
+    absent = [name for name, held in zip(classes, y_true[0].any(0), strict=True) if not held]
+    write_thresholds(
+        folder / "thresholds.json",
+        thresholds,
+        classes,
+        rule="best F1 on the validation fold",
+        notes=[f"{name}: no positives in the validation fold, so 0.5" for name in absent],
+    )
     write_predictions(folder / "predictions.csv", [validation, test], scores, classes)
     table = score_table(y_true[1], scores[1], thresholds, classes)
     write_csv(table, folder / "scores.csv")
     return table
 
 
-def write_thresholds(path, thresholds, classes, y_true):
-    """Write the thresholds, with a note for each class that the validation fold does not hold."""
-    absent = [name for name, held in zip(classes, y_true.any(0), strict=True) if not held]
+def write_thresholds(path, thresholds, classes, rule, notes=()):
+    """Write the thresholds (K,), the rule they come from, and what is to be said of single ones."""
     content = {
         "thresholds": dict(zip(classes, np.asarray(thresholds).tolist(), strict=True)),
-        "rule": "best F1 on the validation fold; a finding is probability >= threshold",
-        "notes": [f"{name}: no positives in the validation fold, so 0.5" for name in absent],
+        "rule": f"{rule}; a finding is probability >= threshold",
+        "notes": list(notes),
         "use": RESEARCH_USE,
     }
     with replacing(path) as temporary:

@@ -4,8 +4,12 @@ Residual blocks after He et al. (2016), in one dimension, with kernel 7, dropout
 convolutions, and average and max pooling side by side before the linear layer.
 """
 
+from pathlib import Path
+
 import torch
 from torch import nn
+
+from utils import checkpoint_path, fail, load_checkpoint, run_name
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks per stage
 WIDTHS = (64, 128, 256, 512)  # channels per stage
@@ -62,3 +66,36 @@ class ResNet1d(nn.Module):
         x = self.stages(self.stem(x))  # (N, 512, T / 32)
         average, peak = x.mean(-1), x.amax(-1)  # (N, 512) each
         return self.fc(torch.cat([average, peak], dim=1))
+
+
+def add_model_args(parser):
+    """Add the flags of the scripts that save or load a model."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="depth of the network")
+    group.add_argument("--use-gpu", action="store_true", help="run on cuda:0, or stop")
+    group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+
+
+def add_model_path_arg(parser):
+    """Add the flag of the scripts that load a model."""
+    parser.add_argument("--model-path", help="checkpoint to load instead of models/<run>.pth")
+
+
+def load_model(args, leads, device):
+    """Load the model that the flags name; return (model in eval mode, its checkpoint, run name).
+
+    `leads` is the text of --leads for file names. The checkpoint's own leads, classes and seconds
+    rule; a --leads flag that contradicts them stops. A model used on another data folder than it
+    was trained on makes the run '<model>_on_<folder>'.
+    """
+    path = Path(args.model_path or checkpoint_path(run_name(args.arch, args, leads)))
+    checkpoint = load_checkpoint(path, device)
+    has, asked = checkpoint["leads"], args.leads
+    if asked is not None and list(asked) != has:
+        fail(f"{path} was trained on leads {','.join(has)}, not {','.join(asked)}; leave --leads "
+             "out, or train that choice: python main.py --leads " + ",".join(asked))  # fmt: skip
+    model = ResNet1d(checkpoint["args"]["arch"], len(has), len(checkpoint["classes"]))
+    model.load_state_dict(checkpoint["state_dict"])
+    folder = Path(args.data_dir).resolve().name
+    here = folder == Path(checkpoint["args"]["data_dir"]).name
+    return model.to(device).eval(), checkpoint, path.stem if here else f"{path.stem}_on_{folder}"

@@ -14,7 +14,9 @@ import torch
 from tqdm import tqdm
 
 RESEARCH_USE = "Research use only; not a diagnosis."
-CHECKPOINT_KEYS = {"state_dict", "optimizer", "epoch", "leads", "classes", "args", "versions"}
+CHECKPOINT_KEYS = {
+    "state_dict", "optimizer", "epoch", "leads", "classes", "folds", "args", "versions"
+}  # fmt: skip
 
 
 def fail(message):
@@ -32,14 +34,6 @@ def make_parser(doc):
     )
     parser.error = lambda message: fail(f"{message}; see: python {parser.prog} --help")
     return parser
-
-
-def add_model_args(parser):
-    """Add the flags of the scripts that load or save a checkpoint."""
-    group = parser.add_argument_group("model")
-    group.add_argument("--use-gpu", action="store_true", help="run on cuda:0, or stop")
-    group.add_argument("--model-path", help="checkpoint to use instead of models/<run>.pth")
-    group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
 
 def positive(text):
