@@ -21,7 +21,7 @@ CHECKPOINT_KEYS = {
 
 def fail(message):
     """Print one line on stderr and leave with exit status 2, the status of every bad input."""
-    print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+    tqdm.write(f"error: {' '.join(str(message).split())}", file=sys.stderr)  # clears a bar first
     raise SystemExit(2)
 
 

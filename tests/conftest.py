@@ -1,0 +1,65 @@
+"""Small records and data sets that the tests share."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+import preprocess
+from dataset import LEADS
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
+
+DX = {
+    "SNR": "426783006",
+    "AF": "164889003",
+    "IAVB": "270492004",
+    "LBBB": "164909002",
+    "RBBB": "59118001",
+    "PAC": "284470004",
+    "PVC": "164884008",
+    "STD": "429622005",
+    "STE": "164931005",
+}
+
+
+def write_record(folder, name, samples, dx, leads=LEADS, rate=500, age="61", sex="Male"):
+    """Write int16 microvolts (12, n) as PhysioNet distributes CPSC2018: .hea and MATLAB v4 .mat."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = np.asarray(samples, np.int16)
+    scipy.io.savemat(folder / f"{name}.mat", {"val": samples}, format="4")
+    lines = [f"{name} {len(leads)} {rate} {samples.shape[1]}"]
+    for lead, row in zip(leads, samples, strict=True):
+        checksum = np.int64(row.sum(dtype=np.int64)).astype(np.int16)
+        lines.append(f"{name}.mat 16+24 1000/mV 16 0 {row[0]} {checksum} 0 {lead}")
+    lines += [f"#Age: {age}", f"#Sex: {sex}", f"#Dx: {dx}", "#Rx: Unknown", "#Hx: Unknown"]
+    (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")
+
+
+def noise(seed, n):
+    """Return int16 noise (12, n), different in every lead."""
+    return np.random.default_rng(seed).integers(-900, 900, (12, n)).astype(np.int16)
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Make 40 records of 2-4 s in group folders: every class, pairs, and two with no label."""
+    folder = tmp_path / "data" / "tiny"
+    names = list(DX)
+    for i in range(40):
+        dx = DX[names[i % 9]] + ("," + DX["PVC"] if i % 9 in (1, 4) and i > 20 else "")
+        if i in (13, 31):
+            dx = "164867002"
+        n = (1000, 1500, 2000)[i % 3]
+        write_record(folder / f"g{1 + i % 2}", f"T{i:04d}", noise(i, n), dx)
+    return folder
+
+
+@pytest.fixture
+def tiny(records, capsys):
+    """Preprocess the 40 records; return the folder."""
+    preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
+    capsys.readouterr()
+    return records

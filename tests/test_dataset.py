@@ -1,0 +1,153 @@
+import argparse
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import wfdb
+from torch.utils.data import DataLoader
+
+import dataset
+from dataset import CLASSES, LEADS
+
+
+def test_parse_leads_orders_and_rejects():
+    assert dataset.parse_leads("all") == LEADS
+    assert dataset.parse_leads("V5,I,aVR") == ("I", "aVR", "V5")
+    for text in ("V7", "i", "", "I,,II"):
+        with pytest.raises(argparse.ArgumentTypeError, match="choose from I, II"):
+            dataset.parse_leads(text)
+
+
+def test_leads_text():
+    assert dataset.leads_text(None) == dataset.leads_text(LEADS) == "all"
+    assert dataset.leads_text(("I", "aVR", "V5")) == "I-aVR-V5"
+
+
+def test_rounds_use_every_fold_once_for_test_and_once_for_validation():
+    rounds = [dataset.round_folds(r) for r in range(10)]
+    assert rounds[0] == (list(range(1, 9)), 9, 10)
+    assert sorted(test for _, _, test in rounds) == list(range(1, 11))
+    assert sorted(validation for _, validation, _ in rounds) == list(range(1, 11))
+    for train, validation, test in rounds:
+        assert sorted([*train, validation, test]) == list(range(1, 11))
+
+
+def test_split_labels_stops_on_an_empty_fold(capsys):
+    labels = pd.DataFrame({"patient_id": ["a", "b"], "fold": [1, 10]})
+    with pytest.raises(SystemExit):
+        dataset.split_labels(labels, 0)
+    assert "validation folds of round 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [1, 4, 5, 9])
+def test_pad_signal_keeps_the_end_and_pads_the_front(n):
+    signal = np.arange(1, 11, dtype=np.float32).reshape(2, 5)
+    padded = dataset.pad_signal(signal, n)
+    kept = min(n, 5)
+    assert padded.shape == (2, n) and padded.dtype == np.float32
+    assert (padded[:, n - kept :] == signal[:, 5 - kept :]).all()
+    assert (padded[:, : n - kept] == 0).all()
+
+
+def test_packed_signals_equal_wfdb(tiny):
+    signals = dataset.PackedSignals(tiny)
+    for path in sorted(tiny.glob("g*/*.hea"))[:6]:
+        expected, _ = wfdb.rdsamp(str(path.with_suffix("")))
+        np.testing.assert_allclose(signals[path.stem] / 1000, expected.T, atol=1e-9)
+
+
+def test_packed_signals_pickle_without_the_data(tiny):
+    signals = dataset.PackedSignals(tiny)
+    before = signals["T0000"].copy()
+    text = pickle.dumps(signals)
+    assert len(text) < 10_000
+    assert (pickle.loads(text)["T0000"] == before).all()
+
+
+@pytest.mark.parametrize("damage", ["no index", "not json", "no file", "short file"])
+def test_packed_signals_refuse_damage(damage, tiny, capsys):
+    binary = next(tiny.glob("signals-*.i16"))
+    if damage == "no index":
+        (tiny / "signals.json").unlink()
+    elif damage == "not json":
+        (tiny / "signals.json").write_text("{")
+    elif damage == "no file":
+        binary.unlink()
+    else:
+        binary.write_bytes(binary.read_bytes()[:-2])
+    with pytest.raises(SystemExit) as stop:
+        dataset.PackedSignals(tiny)
+    assert stop.value.code == 2
+    assert "python preprocess.py" in capsys.readouterr().err
+
+
+def test_items_are_the_last_seconds_of_the_chosen_leads(tiny):
+    labels = dataset.load_labels(tiny)
+    signals = dataset.PackedSignals(tiny)
+    items = dataset.ECGDataset(signals, labels, ("II", "V6"), seconds=3)
+    for i, row in enumerate(labels.itertuples()):
+        x, y = items[i]
+        packed = signals[row.patient_id][[1, 11]]
+        n = min(1500, packed.shape[1])
+        assert x.shape == (2, 1500) and x.dtype == y.dtype == np.float32
+        np.testing.assert_allclose(x[:, 1500 - n :], packed[:, -n:] / 1000, rtol=1e-6)
+        assert not x[:, : 1500 - n].any()
+        assert y.tolist() == [getattr(row, name) for name in CLASSES]
+
+
+def test_augmentation_is_a_gain_and_offset_per_lead_at_the_paper_s_rate():
+    signal = np.random.default_rng(0).normal(0, 1, (12, 200)).astype(np.float32)
+    gains, offsets, changed = [], [], np.zeros(2)
+    for seed in range(3000):
+        out = dataset.augment(signal, np.random.default_rng(seed))
+        gain, offset = np.polyfit(signal[0], out[0], 1)
+        np.testing.assert_allclose(out[0], gain * signal[0] + offset, atol=1e-5)
+        has_gain, has_offset = abs(gain - 1) > 1e-5, abs(offset) > 1e-6
+        changed += has_gain, has_offset
+        gains += [gain] if has_gain else []
+        offsets += [offset] if has_offset else []
+    # 3000 draws at 0.31: four standard errors are 0.034
+    np.testing.assert_allclose(changed / 3000, 0.31, atol=0.034)
+    assert abs(np.mean(gains) - 1) < 0.015 and abs(np.std(gains) - 0.1) < 0.012
+    assert -0.0201 < min(offsets) < -0.017 and 0.017 < max(offsets) < 0.0201
+
+
+def test_augmentation_depends_on_seed_epoch_and_record_not_on_workers(tiny):
+    labels, signals = dataset.load_labels(tiny), dataset.PackedSignals(tiny)
+
+    def epoch(number, workers, seed=5):
+        items = dataset.ECGDataset(signals, labels, seconds=2, augment_seed=seed)
+        items.epoch = number
+        return torch.cat([x for x, _ in DataLoader(items, 8, num_workers=workers)])
+
+    first = epoch(1, 0)
+    assert torch.equal(epoch(1, 2), first)
+    assert not torch.equal(epoch(2, 0), first)
+    assert not torch.equal(epoch(1, 0, seed=6), first)
+    plain = dataset.ECGDataset(signals, labels, seconds=2)
+    share = np.mean([(first[i].numpy() != plain[i][0]).any() for i in range(len(plain))])
+    assert 0.2 < share < 0.9  # 1 - 0.69 ** 2 is 0.52
+
+
+def test_padding_stays_zero_under_augmentation(tiny):
+    labels, signals = dataset.load_labels(tiny), dataset.PackedSignals(tiny)
+    items = dataset.ECGDataset(signals, labels, seconds=6, augment_seed=1)
+    for i, name in enumerate(labels["patient_id"]):
+        assert not items[i][0][:, : 3000 - signals[name].shape[1]].any()
+
+
+def test_load_labels_needs_preprocess(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        dataset.load_labels(tmp_path / "nowhere")
+    assert stop.value.code == 2
+    assert f"python preprocess.py --data-dir {tmp_path / 'nowhere'}" in capsys.readouterr().err
+
+
+def test_dataset_names_records_that_are_not_packed(tiny, capsys):
+    labels = dataset.load_labels(tiny)
+    labels.loc[0, "patient_id"] = "missing"
+    with pytest.raises(SystemExit):
+        dataset.ECGDataset(dataset.PackedSignals(tiny), labels)
+    assert "first missing" in capsys.readouterr().err

@@ -1,0 +1,279 @@
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import DX, NEEDS_SHARED, SHARED, noise, write_record
+
+import preprocess
+from dataset import CLASSES, PackedSignals
+
+# made once from cpsc2018_metadata.csv with seed 42: the split that the results stand on
+GOLDEN = {
+    "random": "cd7887b023262b3e0df5b04e1e68c827db5a2b3e141864979fb336951335604c",
+    "stratified": "3971ac2edfe6c21ebbd3d5ad1066aa57e37b991c8bb88bca5fc65a01b39327a0",
+}
+# The paper's data set: records, %, male %, age mean and sd, seconds mean and sd.
+PAPER_TABLE = """
+SNR   918 13.35 39.54 41.56 18.45 15.43  7.64
+AF   1221 17.75 56.67 71.47 12.53 15.07  8.73
+IAVB  722 10.50 67.87 66.97 15.67 14.42  7.08
+LBBB  236  3.43 49.58 70.48 12.55 15.10  8.10
+RBBB 1857 27.00 64.78 62.84 17.07 14.73  9.00
+PAC   616  8.96 53.25 66.56 17.71 19.30 12.39
+PVC   700 10.18 51.00 58.37 17.90 20.84 15.39
+STD   869 12.64 29.00 54.61 17.49 15.65  9.79
+STE   220  3.20 81.82 52.32 19.77 17.31 10.74
+"""
+
+
+def run(folder, *flags):
+    preprocess.main(preprocess.parse_args(["--data-dir", str(folder), "--jobs", "1", *flags]))
+
+
+def read(folder, name):
+    return pd.read_csv(folder / name, dtype={"patient_id": str}, keep_default_na=False)
+
+
+def csv_bytes(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.csv"))}
+
+
+@pytest.fixture(scope="module")
+def cpsc2018():
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared/data")
+    rows = pd.read_csv(SHARED / "cpsc2018_metadata.csv")
+    reference = pd.DataFrame(
+        {
+            "patient_id": rows["record"],
+            "sample_rate": 500,
+            "signal_len": rows["n_samples"],
+            "age": rows["age"],
+            "sex": rows["sex"],
+            "dx": rows["labels"],
+            "note": "",
+        }
+    )
+    return reference.sample(frac=1, random_state=1)  # the order of the rows must not matter
+
+
+@pytest.mark.parametrize("kind", ["random", "stratified"])
+def test_labels_of_cpsc2018_are_golden(kind, cpsc2018):
+    labels = preprocess.assign_folds(preprocess.make_labels(cpsc2018), kind, 42)
+    assert len(labels) == 6877 and labels["patient_id"].is_monotonic_increasing
+    text = labels.to_csv(index=False, lineterminator="\n")
+    assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN[kind]
+
+
+def test_dataset_table_is_the_paper_s_to_the_last_digit(cpsc2018):
+    table = preprocess.dataset_table(cpsc2018, preprocess.make_labels(cpsc2018))
+    expected = [line.split() for line in PAPER_TABLE.strip().splitlines()]
+    for row, (name, *numbers) in zip(table.itertuples(index=False), expected, strict=True):
+        assert row[0] == name
+        assert [f"{value:.2f}" for value in row[2:]] == numbers[1:]
+        assert str(row.records) == numbers[0]
+
+
+def test_random_folds_are_even_seeded_and_differ_by_seed():
+    folds = preprocess.random_folds(6877, 42)
+    counts = np.bincount(folds)[1:]
+    assert len(counts) == 10 and set(counts) == {687, 688}
+    assert (preprocess.random_folds(6877, 42) == folds).all()
+    assert (preprocess.random_folds(6877, 43) != folds).mean() > 0.8
+
+
+def test_stratified_folds_balance_every_label(cpsc2018):
+    labels = preprocess.make_labels(cpsc2018)
+    y = labels[list(CLASSES)].to_numpy()
+    folds = preprocess.stratified_folds(y, 7)
+    sizes = np.bincount(folds)[1:]
+    # the labels come first: 476 records carry several, so the sizes may differ a little
+    assert (np.abs(sizes / 687.7 - 1) < 0.02).all()
+    per_fold = np.array([y[folds == fold].sum(0) for fold in range(1, 11)])
+    assert (np.ptp(per_fold, axis=0) <= 2).all()
+
+
+def test_writes_labels_of_the_labelled_and_lists_all(records):
+    run(records)
+    reference, labels = read(records, "reference.csv"), read(records, "labels.csv")
+    assert list(reference) == [
+        "patient_id", "sample_rate", "signal_len", "age", "sex", "dx", "note",
+    ]  # fmt: skip
+    assert list(labels) == ["patient_id", *CLASSES, "fold"]
+    assert len(reference) == 40 and len(labels) == 38
+    assert set(reference["patient_id"]) - set(labels["patient_id"]) == {"T0013", "T0031"}
+    assert labels["patient_id"].is_monotonic_increasing
+    by_name = labels.set_index("patient_id")
+    assert by_name.loc["T0028", list(CLASSES)].tolist() == [0, 1, 0, 0, 0, 0, 1, 0, 0]  # AF, PVC
+    row = reference.set_index("patient_id").loc["T0001"]
+    assert (int(row["signal_len"]), float(row["sample_rate"])) == (1500, 500)
+    assert (float(row["age"]), row["sex"], row["dx"]) == (61, "Male", DX["AF"])
+
+
+def test_same_seed_gives_the_same_bytes_whatever_the_processes(records, tmp_path):
+    run(records)
+    first = csv_bytes(records)
+    packed = next(records.glob("*.i16")).read_bytes()
+    (records / "signals.json").unlink()
+    preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "2"]))
+    assert csv_bytes(records) == first
+    assert next(records.glob("*.i16")).read_bytes() == packed
+    run(records, "--seed", "7")
+    assert csv_bytes(records)["labels.csv"] != first["labels.csv"]
+    assert csv_bytes(records)["reference.csv"] == first["reference.csv"]
+
+
+def test_packs_again_only_when_a_source_changes(records, capsys):
+    run(records)
+    assert len(list(records.glob("*.i16"))) == 1
+    inode = next(records.glob("*.i16")).stat().st_ino
+    run(records, "--seed", "3", "--folds", "stratified")
+    assert next(records.glob("*.i16")).stat().st_ino == inode
+    assert "up to date" in capsys.readouterr().out
+    write_record(records / "g1", "T0000", noise(99, 1200), DX["STE"])
+    run(records)
+    assert "up to date" not in capsys.readouterr().out
+    assert len(list(records.glob("*.i16"))) == 1  # the old one is gone
+    assert (PackedSignals(records)["T0000"] == noise(99, 1200)).all()
+
+
+@pytest.mark.parametrize("damage", ["index", "binary"])
+def test_packs_again_what_was_damaged(damage, records):
+    run(records)
+    if damage == "index":
+        (records / "signals.json").write_text('{"fingerprint"')
+    else:
+        next(records.glob("*.i16")).write_bytes(b"half")
+    run(records)
+    assert (PackedSignals(records)["T0003"] == noise(3, 1000)).all()
+
+
+def test_an_interrupted_packing_leaves_the_old_data_whole(records, monkeypatch):
+    run(records)
+    before = {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()}
+    write_record(records / "g1", "T0050", noise(50, 1200), DX["STE"])
+    read_source = preprocess.read_source
+
+    def interrupted(path, labels):
+        if path.stem == "T0020":
+            raise KeyboardInterrupt
+        return read_source(path, labels)
+
+    monkeypatch.setattr(preprocess, "read_source", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(records)
+    assert {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()} == before
+
+
+def test_leftovers_of_a_killed_run_are_removed(records):
+    leftover = records / ".signals-0123.99.tmp.i16"
+    leftover.write_bytes(b"x" * 100)
+    run(records)
+    assert not leftover.exists()
+
+
+def test_damaged_records_are_named_counted_and_skipped(records, capsys):
+    (records / "g1" / "T0000.mat").write_bytes(b"MATLAB")
+    (records / "g2" / "T0001.hea").write_text("")
+    write_record(records / "g3", "T0002", noise(2, 1200), DX["AF"])  # a second T0002
+    write_record(records / "g1", "T0004", noise(4, 300), DX["RBBB"])  # 0.6 s
+    run(records)
+    out = capsys.readouterr().out
+    assert "40 records found" not in out and "41 records found, 4 skipped, 37 packed" in out
+    for text in (
+        "T0000 skipped: T0000.mat is truncated: 0 of 1000 samples",
+        "T0001 skipped: the header is empty",
+        "T0002 skipped: same name as g1/T0002.hea",
+        "T0004 skipped: it is shorter than 1 s (300 samples)",
+    ):
+        assert text in out
+    notes = read(records, "reference.csv")["note"]
+    assert notes.str.startswith("skipped").sum() == 4
+    assert len(read(records, "labels.csv")) == 35
+
+
+def test_odd_signals_are_kept_with_a_note(records, capsys):
+    samples = noise(1, 1500)
+    samples[2, 5:8] = -32768
+    samples[6] = 0
+    samples[8, 100] = 21_000
+    write_record(records / "g2", "T0001", samples, DX["AF"])
+    write_record(records / "g1", "T0002", noise(2, 4000), DX["IAVB"], rate=1000)
+    run(records)
+    rows = read(records, "reference.csv").set_index("patient_id")
+    assert rows.loc["T0001", "note"] == ("3 missing samples set to 0 mV; constant: V1; over 20 mV")
+    assert rows.loc["T0002", "note"] == "resampled from 1000 Hz"
+    packed = PackedSignals(records)
+    assert packed["T0002"].shape == (12, 2000)
+    expected = np.where(samples == -32768, 0, samples)
+    assert (packed["T0001"] == expected).all()
+    out = capsys.readouterr().out
+    for kind in ("missing samples set to 0 mV", "constant", "over 20 mV", "resampled from 1000 Hz"):
+        assert f"1 with a note: {kind}" in out
+
+
+def test_amplitudes_beyond_int16_are_cut_not_wrapped():
+    signal = np.zeros((12, 500))
+    signal[0, 1], signal[1, 1] = 400, -400
+    packed, notes = preprocess.pack_signal(signal, 500)
+    assert (packed[0, 1], packed[1, 1]) == (32767, -32767) and "over 20 mV" in notes
+
+
+def test_packing_loses_at_most_half_a_microvolt():
+    signal = np.random.default_rng(0).normal(0, 1, (12, 5000))
+    packed, notes = preprocess.pack_signal(signal, 500)
+    assert np.abs(packed / 1000 - signal).max() <= 0.0005 + 1e-12 and not notes
+
+
+def test_limit_takes_the_first_records_by_name(records):
+    run(records, "--limit", "12")
+    assert read(records, "reference.csv")["patient_id"].tolist() == [f"T{i:04d}" for i in range(12)]
+
+
+def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    write_record(tmp_path / "unlabelled", "A1", noise(0, 600), "164867002")
+    write_record(tmp_path / "orphans", "A1", noise(0, 600), DX["AF"])
+    (tmp_path / "orphans" / "A1.hea").unlink()
+    for name, text in (
+        ("nowhere", "python synthetic.py"),
+        ("empty", "holds no .hea header"),
+        ("unlabelled", "none of the 1 records"),
+        ("orphans", "REFERENCE.csv"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            run(tmp_path / name)
+        err = capsys.readouterr().err
+        lines = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert stop.value.code == 2 and len(lines) == 1 and text in lines[0]
+        assert not (tmp_path / name / "labels.csv").exists()
+
+
+@NEEDS_SHARED
+def test_challenge_layout_gives_the_same_labels_as_the_metadata(tmp_path, capsys):
+    for path in (SHARED / "cpsc2018_original").rglob("*.*"):
+        target = tmp_path / path.relative_to(SHARED / "cpsc2018_original")
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    run(tmp_path)
+    labels = read(tmp_path, "labels.csv").set_index("patient_id")
+    rows = pd.read_csv(SHARED / "cpsc2018_metadata.csv").set_index("record")
+    for name, row in labels.iterrows():
+        found = {c for c in CLASSES if row[c]}
+        assert found == set(rows.loc[name, "labels"].split(";"))
+    reference = read(tmp_path, "reference.csv").set_index("patient_id")
+    assert reference["signal_len"].astype(int).to_dict() == (
+        rows.loc[reference.index, "n_samples"].to_dict()
+    )
+
+
+def test_the_index_names_only_files_of_its_own_folder(tiny):
+    index = json.loads((tiny / "signals.json").read_text())
+    outside = tiny.parent / index["file"]
+    (tiny / index["file"]).rename(outside)
+    index["file"] = f"../{index['file']}"
+    (tiny / "signals.json").write_text(json.dumps(index))
+    with pytest.raises(SystemExit):
+        PackedSignals(tiny)

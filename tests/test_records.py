@@ -1,0 +1,294 @@
+import csv
+import re
+
+import numpy as np
+import pytest
+import scipy.io
+import wfdb
+from conftest import NEEDS_SHARED, SHARED, noise, write_record
+
+import records
+from dataset import LEADS
+
+
+def write_wfdb(folder, name="A0001", n=700, line=None):
+    """Write a valid record, its header changed by (old, new) replacements; return its path."""
+    write_record(folder, name, noise(1, n), "59118001,164889003")
+    path = folder / f"{name}.hea"
+    text = path.read_text()
+    for old, new in (line or {}).items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dx", "classes"),
+    [
+        (["426783006"], {"SNR"}),
+        (["426783006", "251146004"], {"SNR"}),
+        (["426783006", "164889003"], {"AF"}),  # 'sinus rhythm' beside a finding
+        (["59118001", "713427006"], {"RBBB"}),
+        (["164909002", "427172004"], {"LBBB", "PVC"}),
+        (["Normal"], {"SNR"}),
+        (["I-AVB", "STE"], {"IAVB", "STE"}),
+        (["164867002"], set()),
+        ([""], set()),
+        (["Rhythm: Atrial fibrillation.", "Incomplete right bundle branch block."], {"AF"}),
+        (["Undefined ischemia/scar/supp.NSTEMI: apical."], set()),
+    ],
+)
+def test_classes_of(dx, classes):
+    assert records.classes_of(dx) == classes
+
+
+@NEEDS_SHARED
+def test_classes_of_ludb_equal_the_mapping_by_hand():
+    with open(SHARED / "ludb" / "nine_classes.csv", newline="") as file:
+        by_hand = {row["record"]: set(filter(None, row["labels"].split(";"))) for row in
+                   csv.DictReader(file)}  # fmt: skip
+    for name, expected in by_hand.items():
+        found = records.classes_of(records.read_header(SHARED / "ludb" / f"{name}.hea").dx)
+        assert found == expected, name
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ({"#Age: 61": "#Age: NaN"}, "age", None),
+        ({"#Age: 61": "#Age: -1"}, "age", -1),
+        ({"#Age: 61": "#<age>: 51"}, "age", 51),
+        ({"#Age: 61\n": ""}, "age", None),
+        ({"#Sex: Male": "#<sex>: F"}, "sex", "Female"),
+        ({"#Sex: Male": "#Sex: Unknown"}, "sex", ""),
+        ({"#Dx: ": "# Dx: "}, "dx", ("59118001", "164889003")),
+        ({"#Dx: 59118001,164889003": "#Dx:"}, "dx", ()),
+        ({"#Dx: 59118001,164889003": "#Dx: RBBB, AF"}, "dx", ("RBBB", "AF")),
+        ({"A0001 12 500": "A0001.mat 12 500"}, "signal_len", 700),
+        ({"A0001 12 500 700": "A0001 12 500/250(0) 700 05-Feb-2020 11:39:16"}, "sample_rate", 500),
+    ],
+)
+def test_read_header_takes_every_generation(change, field, value, tmp_path):
+    record = records.read_header(write_wfdb(tmp_path, line=change))
+    found = getattr(record, field)
+    assert np.isnan(found) if value is None else found == value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "factor", "zero"),
+    [
+        ("16+24 1000/mV", "16x1+24 1000.0(0)/mV", 1, 0),
+        ("16+24 1000/mV", "16+24 1000/mv", 1, 0),
+        ("16+24 1000/mV", "16+24 250(40)/mV", 4, 40),
+        ("16+24 1000/mV", "16+24 1/uV", 1, 0),
+        ("16+24 1000/mV", "16+24 1e6/V", 1, 0),
+        ("16+24 1000/mV", "16+24 0", 5, 0),  # WFDB's default of 200 per mV
+        ("16+24 1000/mV 16 0", "16+24 1000/mV 16 100", 1, 100),  # the ADC zero is the baseline
+    ],
+)
+def test_gain_baseline_and_unit_bring_the_signal_to_mv(old, new, factor, zero, tmp_path):
+    path = write_wfdb(tmp_path, line={old: new})
+    _, signal, _ = records.read_record(path)
+    np.testing.assert_allclose(signal, (noise(1, 700) - float(zero)) * factor / 1000, atol=1e-9)
+
+
+def test_leads_are_found_by_name_whatever_order_and_case(tmp_path):
+    order = np.random.default_rng(0).permutation(12)
+    names = [LEADS[i].upper() if i % 2 else LEADS[i].lower() for i in order]
+    samples = noise(2, 600)
+    write_record(tmp_path, "B1", samples[order], "164889003", leads=names)
+    _, signal, _ = records.read_record(tmp_path / "B1.hea")
+    np.testing.assert_allclose(signal, samples / 1000, atol=1e-9)
+
+
+def test_extra_leads_are_dropped_also_from_a_second_file(tmp_path):
+    samples = np.vstack([noise(2, 1200), noise(3, 1200)[:1]])
+    write_record(tmp_path, "B1", samples, "164889003", leads=[*LEADS, "vx"])
+    np.testing.assert_allclose(
+        records.read_record(tmp_path / "B1.hea")[1], samples[:12] / 1000, atol=1e-9
+    )
+    names = [lead.lower() for lead in LEADS]
+    wfdb.wrsamp("C1", 1000, ["mV"] * 12, names, samples[:12].T / 1000, fmt=["16"] * 12,
+                write_dir=str(tmp_path))  # fmt: skip
+    samples[:1].T.tofile(tmp_path / "C1.xyz")
+    text = (tmp_path / "C1.hea").read_text().replace("C1 12 ", "C1 13 ")
+    (tmp_path / "C1.hea").write_text(text.rstrip("\n") + "\nC1.xyz 16 1000/mV 16 0 0 0 0 vx\n")
+    record, signal, notes = records.read_record(tmp_path / "C1.hea")
+    np.testing.assert_allclose(signal, samples[:12] / 1000, atol=1e-3)
+    assert record.sample_rate == 1000 and not notes
+
+
+def test_missing_samples_are_nan_and_a_wrong_checksum_is_noted(tmp_path):
+    samples = noise(4, 600)
+    samples[3, 10:15] = -32768
+    write_record(tmp_path, "B1", samples, "164889003")
+    _, signal, notes = records.read_record(tmp_path / "B1.hea")
+    assert np.isnan(signal).sum() == np.isnan(signal[3, 10:15]).sum() == 5 and not notes
+    data = bytearray((tmp_path / "B1.mat").read_bytes())
+    data[24] ^= 1  # the first sample of lead I
+    (tmp_path / "B1.mat").write_bytes(data)
+    assert records.read_record(tmp_path / "B1.hea")[2] == ["checksum differs: I"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"0 aVF": "0 X"}, "lead aVF is missing"),
+        ({"16+24": "212+24"}, "format '212[+]24' is not supported"),
+        ({"16+24": "16x4+24"}, "format"),
+        ({"1000/mV": "x/mV"}, "gain 'x/mV'"),
+        ({"1000/mV": "1000/furlong"}, "gain"),
+        ({"1000/mV": "nan/mV"}, "gain"),
+        ({"A0001 12 500 700": "A0001 12 500 701"}, "holds 12 x 700|truncated: 700 of 701"),
+        ({"A0001 12 500 700": "A0001 12 500 99999999999999999999"}, "truncated"),
+        ({"A0001 12 500 700": "A0001 12 500 seven"}, "'seven' is not a whole number"),
+        ({"A0001 12 500 700": "A0001 12 fast 700"}, "sample rate 'fast'"),
+        ({"A0001 12 500 700": "A0001 12 1e9 700"}, "outside 50-10000 Hz"),
+        ({"A0001 12 500 700": "A0001 13 500 700"}, "12 of 13 signal lines"),
+        ({"A0001 12 500 700": "A0001/2 12 500 700"}, "multi-segment"),
+        ({"A0001 12 500 700": "A0001 12 1000 700"}, "shorter than 1 s"),
+        ({"A0001.mat": "../A0001.mat"}, "not a plain file name"),
+        ({"A0001.mat": "/etc/passwd"}, "not a plain file name"),
+        ({"A0001.mat": "..\\A0001.mat"}, "not a plain file name"),
+        ({"A0001.mat": "B.mat"}, "B.mat is missing"),
+    ],
+)
+def test_read_record_refuses_with_the_reason(change, reason, tmp_path):
+    path = write_wfdb(tmp_path, line=change)
+    with pytest.raises(ValueError, match=reason):
+        records.read_record(path)
+
+
+def test_read_record_refuses_a_truncated_or_big_endian_matrix(tmp_path):
+    path = write_wfdb(tmp_path)
+    data = path.with_suffix(".mat").read_bytes()
+    path.with_suffix(".mat").write_bytes(data[:-2])
+    with pytest.raises(ValueError, match="truncated: 699 of 700"):
+        records.read_record(path)
+    big_endian = np.frombuffer(data[:20], "<i4").astype(">i4").tobytes() + data[20:]
+    path.with_suffix(".mat").write_bytes(big_endian)
+    with pytest.raises(ValueError, match="little-endian"):
+        records.read_record(path)
+
+
+def write_struct(path, data, age=63, sex="Female", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, {"ECG": {"sex": sex, "age": age, "data": data}}, **options)
+
+
+@pytest.mark.parametrize("do_compression", [True, False])
+def test_struct_is_read_with_labels_by_name(do_compression, tmp_path):
+    data = np.random.default_rng(0).normal(0, 1, (12, 900))
+    path = tmp_path / "TrainingSet1" / "A0007.mat"
+    write_struct(path, data, do_compression=do_compression)
+    record, signal, notes = records.read_record(path, ["AF", "RBBB"])
+    assert (signal == data).all() and not notes
+    assert (record.sample_rate, record.signal_len, record.age) == (500, 900, 63)
+    assert (record.sex, record.dx) == ("Female", ("AF", "RBBB"))
+    assert records.read_record(path, None)[2] == ["not listed in REFERENCE.csv"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (np.zeros((11, 900)), "not 12 x n"),
+        (np.zeros((12, 900), complex), "not 12 x n"),
+        (np.zeros((12, 400)), "shorter than 1 s"),
+    ],
+)
+def test_struct_refused(data, reason, tmp_path):
+    write_struct(tmp_path / "A1.mat", data)
+    with pytest.raises(ValueError, match=reason):
+        records.read_record(tmp_path / "A1.mat", [])
+
+
+def test_struct_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "MAX_STRUCT", 1 << 20)
+    write_struct(tmp_path / "A1.mat", np.zeros((12, 20_000)), do_compression=True)
+    assert (tmp_path / "A1.mat").stat().st_size < 20_000
+    with pytest.raises(ValueError, match="inflates"):
+        records.read_record(tmp_path / "A1.mat", [])
+
+
+def test_orphan_mat_is_named(tmp_path):
+    write_record(tmp_path, "A1", noise(0, 600), "164889003")
+    (tmp_path / "A1.hea").unlink()
+    with pytest.raises(ValueError, match="no .hea header beside it"):
+        records.read_record(tmp_path / "A1.mat", None)
+
+
+def test_read_reference_joins_by_name_merges_repeats_and_reads_10_as_1(tmp_path):
+    text = "Recording,First_label,Second_label,Third_label\r\nA2,6,6,\r\nA1,10,,\r\nA3,5,2,7\r\n"
+    folder = tmp_path / "TrainingSet1"
+    folder.mkdir()
+    (folder / "REFERENCE.csv").write_bytes(text.encode())
+    (tmp_path / "reference.csv").write_text("patient_id,dx\nA9,AF\n")  # preprocess.py's own
+    labels, paths = records.read_reference(tmp_path)
+    assert labels == {"A2": ["PAC"], "A1": ["SNR"], "A3": ["RBBB", "AF", "PVC"]}
+    assert paths == [folder / "REFERENCE.csv"]
+    (folder / "REFERENCE.csv").write_text("Recording,First_label\nA1,11\n")
+    with pytest.raises(ValueError, match="REFERENCE.csv, line 2: label '11'"):
+        records.read_reference(tmp_path)
+
+
+@NEEDS_SHARED
+def test_reference_of_the_challenge_equals_the_metadata():
+    labels, _ = records.read_reference(SHARED / "cpsc2018_original")
+    with open(SHARED / "cpsc2018_metadata.csv", newline="") as file:
+        expected = {row["record"]: set(row["labels"].split(";")) for row in csv.DictReader(file)}
+    assert {name: set(found) for name, found in labels.items()} == expected
+
+
+@NEEDS_SHARED
+@pytest.mark.parametrize(
+    "folder", "cpsc2018 cpsc2018_feb2020 ptbxl georgia chapman cpsc_extra ptb_1000hz ludb".split()
+)
+def test_signals_equal_wfdb(folder, tmp_path):
+    sources = records.find_sources(SHARED / folder)
+    assert sources
+    for path in sources[:: max(1, len(sources) // 8)]:
+        text = path.read_text()
+        header = tmp_path / path.name
+        header.write_text(re.sub(r"^(\w+)\.mat ", r"\1 ", text))  # which wfdb cannot read
+        for file in path.parent.glob(f"{path.stem}.*t"):  # .mat, .dat
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        expected, fields = wfdb.rdsamp(str(header.with_suffix("")))
+        order = [[name.upper() for name in fields["sig_name"]].index(x.upper()) for x in LEADS]
+        record, signal, notes = records.read_record(path)
+        np.testing.assert_allclose(signal, expected.T[order], atol=1e-9)
+        assert record.sample_rate == fields["fs"]
+        assert not notes  # the checksums agree
+
+
+@NEEDS_SHARED
+def test_structs_of_the_challenge_equal_scipy():
+    for path in records.find_sources(SHARED / "cpsc2018_original"):
+        expected = scipy.io.loadmat(path)["ECG"][0, 0]
+        record, signal, _ = records.read_record(path, [])
+        assert (signal == expected["data"]).all()
+        assert record.age == expected["age"].item() and record.sex == expected["sex"].item()
+
+
+def test_find_sources_sorts_by_name_and_ignores_what_is_described(tmp_path):
+    for folder, name in (("g2", "A0001"), ("g1", "A0002")):
+        write_record(tmp_path / folder, name, noise(0, 500), "164889003")
+    write_struct(tmp_path / "TrainingSet1" / "A0003.mat", np.zeros((12, 600)))
+    write_record(tmp_path / ".hidden", "A0004", noise(0, 500), "164889003")
+    found = [path.relative_to(tmp_path).as_posix() for path in records.find_sources(tmp_path)]
+    assert found == ["g2/A0001.hea", "g1/A0002.hea", "TrainingSet1/A0003.mat"]
+
+
+def test_resample_keeps_a_tone_and_removes_what_500_hz_cannot_hold():
+    t = np.arange(4000) / 1000
+    low, high = np.sin(2 * np.pi * 20 * t), np.sin(2 * np.pi * 400 * t)
+    out = records.resample(np.tile(low + high, (12, 1)), 1000)
+    assert out.shape == (12, 2000)
+    np.testing.assert_allclose(out[:, 100:-100], np.tile(low[::2], (12, 1))[:, 100:-100], atol=0.02)
+    same = np.ones((12, 5))
+    assert records.resample(same, 500) is same
+
+
+def test_resample_does_not_step_at_the_ends_of_an_offset():
+    out = records.resample(np.full((12, 1000), 3.0), 250)
+    np.testing.assert_allclose(out, 3.0, atol=0.01)

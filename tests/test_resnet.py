@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+import resnet
+
+
+def test_resnet34_has_the_paper_s_16_610_185_parameters():
+    model = resnet.ResNet1d("resnet34", 12, 9)
+    assert sum(p.numel() for p in model.parameters()) == 16_610_185
+
+
+@pytest.mark.parametrize(("leads", "samples"), [(12, 15000), (1, 5000), (3, 1001)])
+def test_output_is_one_logit_a_class_whatever_the_length(leads, samples):
+    model = resnet.ResNet1d("resnet18", leads, 9).eval()
+    with torch.no_grad():
+        assert model(torch.randn(2, leads, samples)).shape == (2, 9)
+
+
+def test_a_block_equals_its_formula():
+    block = resnet.BasicBlock1d(4, 6, stride=2).eval()
+    x = torch.randn(3, 4, 21)
+    f = torch.nn.functional
+
+    def norm(bn, y):
+        return f.batch_norm(y, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps)
+
+    y = f.relu(norm(block.bn1, f.conv1d(x, block.conv1.weight, stride=2, padding=3)))
+    y = norm(block.bn2, f.conv1d(y, block.conv2.weight, padding=3))
+    shortcut = norm(block.shortcut[1], f.conv1d(x, block.shortcut[0].weight, stride=2))
+    torch.testing.assert_close(block(x), f.relu(y + shortcut))
+
+
+def test_dropout_of_a_fifth_acts_between_the_convolutions_in_training_only():
+    block = resnet.BasicBlock1d(4, 4, stride=1)
+    block.conv2 = torch.nn.Identity()
+    block.bn2 = torch.nn.Identity()
+    block.shortcut = torch.nn.Conv1d(4, 4, 1, bias=False)
+    torch.nn.init.zeros_(block.shortcut.weight)
+    torch.nn.init.ones_(block.bn1.bias)
+    torch.nn.init.zeros_(block.bn1.weight)  # the first half gives 1 everywhere
+    x = torch.randn(50, 4, 100)
+    dropped = (block(x) == 0).float().mean().item()
+    assert 0.18 < dropped < 0.22  # 20,000 draws: 7 standard errors
+    assert (block.eval()(x) == 1).all()
+
+
+def test_pooling_is_average_beside_maximum():
+    model = resnet.ResNet1d("resnet18", 2, 3).eval()
+    seen = {}
+    model.stages.register_forward_hook(lambda m, i, out: seen.update(features=out))
+    x = torch.randn(2, 2, 800)
+    logits = model(x)
+    features = seen["features"]
+    assert features.shape == (2, 512, 25)  # a stride of 32 in all
+    pooled = torch.cat([features.mean(2), features.max(2).values], 1)
+    torch.testing.assert_close(logits, pooled @ model.fc.weight.T + model.fc.bias)

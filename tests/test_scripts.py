@@ -1,0 +1,221 @@
+"""The steps, end to end on 40 tiny records, judged by the files they leave."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import DX, noise, write_record
+from sklearn.metrics import f1_score
+
+import main
+import predict
+import preprocess
+import resnet
+from dataset import CLASSES, LEADS, PackedSignals
+from resnet import ResNet1d
+
+TINY = ["--data-dir", "data/tiny"]
+SMALL = [*TINY, "--arch", "resnet18"]
+TRAIN = [*SMALL, "--seconds", "2", "--epochs", "2", "--lr", "1e-3"]
+RUN = "resnet18_tiny_all_42"
+
+
+@pytest.fixture
+def workdir(tiny, monkeypatch):
+    """Work beside data/tiny, as a user does in the repository, with a thin network."""
+    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 16, 16))
+    monkeypatch.chdir(tiny.parents[1])
+    return tiny.parents[1]
+
+
+def step(script, *argv):
+    script.main(script.parse_args(list(argv)))
+
+
+def weights(run=RUN):
+    return torch.load(f"models/{run}.pth", weights_only=True)["state_dict"]
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def refused(capsys, script, *argv):
+    """Run a step that must be refused; return its one line on stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        step(script, *argv)
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert stop.value.code == 2 and len(err) == 1
+    return err[0]
+
+
+def test_train_and_predict_write_what_they_promise(workdir, capsys):
+    step(main, *TRAIN)
+    checkpoint = torch.load(f"models/{RUN}.pth", weights_only=True)
+    assert checkpoint["leads"] == list(LEADS) and checkpoint["classes"] == list(CLASSES)
+    assert checkpoint["args"]["seconds"] == 2 and checkpoint["args"]["data_dir"] == "tiny"
+    assert checkpoint["versions"]["torch"] == torch.__version__
+    history = pd.read_csv(f"results/{RUN}/history.csv")
+    assert history["epoch"].tolist() == [1, 2]
+    assert checkpoint["epoch"] == 1 + history["val_f1"].argmax()
+    assert (workdir / f"results/{RUN}/history.png").stat().st_size > 10_000
+    described = json.loads((workdir / f"results/{RUN}/run.json").read_text())
+    assert described["precision"] == "float32" and described["peak_memory_mb"] > 100
+    assert len(described["seconds_per_epoch"]) == 2
+
+    step(predict, *SMALL)
+    out = capsys.readouterr().out
+    assert "esearch use only" in out and "AVG" in out
+    labels = pd.read_csv("data/tiny/labels.csv")
+    predictions = pd.read_csv(f"results/{RUN}/predictions.csv")
+    assert list(predictions) == ["patient_id", "fold", *CLASSES]
+    assert predictions["fold"].tolist() == sorted(predictions["fold"])
+    expected = labels[labels["fold"] >= 9]
+    assert set(predictions["patient_id"]) == set(expected["patient_id"])
+
+    # the probabilities, by hand: load the weights, cut the last 2 s, sigmoid
+    model = ResNet1d("resnet18", 12, 9).eval()
+    model.load_state_dict(checkpoint["state_dict"])
+    packed = PackedSignals("data/tiny")
+    row = predictions.iloc[0]
+    signal = torch.tensor(packed[row["patient_id"]][:, -1000:] / 1000).float()[None]
+    with torch.no_grad():
+        probability = torch.sigmoid(model(signal))[0].numpy()
+    np.testing.assert_allclose(row[list(CLASSES)].to_numpy(float), probability, atol=1e-4)
+
+    # the scores, by hand: stored thresholds on the test fold
+    thresholds = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())["thresholds"]
+    scores = pd.read_csv(f"results/{RUN}/scores.csv").set_index("class")
+    assert list(scores.index) == [*CLASSES, "AVG"]
+    assert list(scores) == ["n", "precision", "recall", "f1", "auc", "accuracy"]
+    test = predictions[predictions["fold"] == 10].merge(labels, on="patient_id")
+    for name in CLASSES:
+        true = test[f"{name}_y"]
+        assert scores.loc[name, "n"] == true.sum()
+        if true.any():
+            pred = test[f"{name}_x"] >= thresholds[name]
+            f1 = f1_score(true, pred, zero_division=0)
+            assert scores.loc[name, "f1"] == pytest.approx(f1)
+        else:
+            assert scores.loc[name].drop("n").isna().all()
+    assert (workdir / f"results/{RUN}/confusion.png").stat().st_size > 10_000
+
+
+def test_the_same_command_gives_the_same_weights_whatever_the_workers(workdir):
+    step(main, *TRAIN)
+    first = weights()
+    step(main, *TRAIN, "--num-workers", "2")
+    assert same(first, weights())
+    step(main, *TRAIN[:-6], "--seconds", "2", "--epochs", "2", "--lr", "1e-3", "--seed", "43")
+    assert not same(first, weights("resnet18_tiny_all_43"))
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(workdir, monkeypatch, capsys):
+    step(main, *TRAIN)
+    last = torch.load(f"models/{RUN}.last.pth", weights_only=True)["state_dict"]
+    best, history = weights(), pd.read_csv(f"results/{RUN}/history.csv")
+    shutil.rmtree("models")
+
+    calls = []
+    forward = ResNet1d.forward
+
+    def power_loss(self, x):
+        calls.append(1)
+        if len(calls) == 3:  # one training step and one validation an epoch: in epoch 2
+            raise KeyboardInterrupt
+        return forward(self, x)
+
+    monkeypatch.setattr(ResNet1d, "forward", power_loss)
+    with pytest.raises(KeyboardInterrupt):
+        step(main, *TRAIN)
+    monkeypatch.setattr(ResNet1d, "forward", forward)
+    assert "other lr" in refused(capsys, main, *TRAIN, "--lr", "1e-2", "--resume")
+    step(main, *TRAIN, "--resume")
+    assert same(best, weights())
+    resumed = torch.load(f"models/{RUN}.last.pth", weights_only=True)["state_dict"]
+    assert same(last, resumed)
+    again = pd.read_csv(f"results/{RUN}/history.csv")
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), history.drop(columns="seconds"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_records_names(workdir, monkeypatch, capsys):
+    forward = ResNet1d.forward
+    monkeypatch.setattr(ResNet1d, "forward", lambda self, x: forward(self, x) * float("nan"))
+    line = refused(capsys, main, *TRAIN)
+    labels = pd.read_csv("data/tiny/labels.csv")
+    named = [name for name in labels["patient_id"] if name in line]
+    assert len(named) == (labels["fold"] <= 8).sum()  # one batch holds them all
+    assert not list(workdir.glob("models/*"))
+
+
+def test_a_subset_of_leads_has_its_own_run_and_is_not_mixed_up(workdir, capsys):
+    step(main, *TRAIN, "--leads", "V5,I")
+    run = "resnet18_tiny_I-V5_42"
+    assert weights(run)["stem.0.weight"].shape[1] == 2
+    step(predict, *SMALL, "--leads", "I,V5")
+    assert (workdir / f"results/{run}/scores.csv").exists()
+    path = ["--model-path", f"models/{run}.pth"]
+    assert "trained on leads I,V5, not I" in refused(capsys, predict, *SMALL, *path, "--leads", "I")
+    assert "trained on leads I,V5" in refused(capsys, predict, *SMALL, *path, "--leads", "all")
+    assert "python main.py" in refused(capsys, predict, *SMALL)
+    step(predict, *SMALL, *path)  # the checkpoint's own leads
+
+
+def test_another_round_has_its_own_run_and_folds(workdir, capsys):
+    step(main, *TRAIN, "--round", "3")
+    step(predict, *SMALL, "--round", "3")
+    predictions = pd.read_csv(f"results/{RUN}_r3/predictions.csv")
+    assert predictions["fold"].unique().tolist() == [2, 3]
+    line = refused(capsys, predict, *SMALL, "--model-path", f"models/{RUN}_r3.pth")
+    assert "--round 3" in line
+
+
+def test_other_folds_than_in_training_are_refused(workdir, capsys):
+    step(main, *TRAIN)
+    step(preprocess, *TINY, "--seed", "5", "--jobs", "1")
+    assert "other folds" in refused(capsys, predict, *SMALL)
+    assert not (workdir / f"results/{RUN}/scores.csv").exists()
+
+
+def test_another_data_set_is_scored_whole_with_the_stored_thresholds(workdir, capsys):
+    step(main, *TRAIN)
+    for i in range(4):
+        write_record(workdir / "data" / "other", f"X{i}", noise(i, 1500), DX["AF"])
+    step(preprocess, "--data-dir", "data/other", "--jobs", "1")
+    argv = ["--data-dir", "data/other", "--model-path", f"models/{RUN}.pth"]
+    assert "thresholds" in refused(capsys, predict, *argv)
+    step(predict, *SMALL)
+    step(predict, *argv)
+    folder = workdir / f"results/{RUN}_on_other"
+    scores = pd.read_csv(folder / "scores.csv").set_index("class")
+    assert scores.loc["AF", "n"] == 4 and scores.loc["SNR"].drop("n").isna().all()
+    both = [json.loads((workdir / f"results/{run}/thresholds.json").read_text())["thresholds"]
+            for run in (RUN, f"{RUN}_on_other")]  # fmt: skip
+    assert both[0] == both[1]
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "text"),
+    [
+        (main, ["--data-dir", "data/none"], "python preprocess.py --data-dir data/none"),
+        (predict, ["--data-dir", "data/none"], "python preprocess.py --data-dir data/none"),
+        (predict, SMALL, "python main.py"),
+        (main, [*TRAIN, "--leads", "V9"], "unknown lead 'V9'"),
+        (main, [*TRAIN, "--epochs", "0"], "'0' is not a whole number"),
+        (main, [*TRAIN, "--resume"], "without --resume"),
+        (main, [*TRAIN, "--limit", "3"], "hold no record"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_next_step(script, argv, text, workdir, capsys):
+    assert text in refused(capsys, script, *argv)
+    assert not list(workdir.glob("models/*")) and not list(workdir.glob("results/*"))
+
+
+def test_use_gpu_without_one_is_refused(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for script in (main, predict):
+        assert "without it" in refused(capsys, script, *SMALL, "--use-gpu")

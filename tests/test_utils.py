@@ -1,0 +1,131 @@
+import argparse
+import random
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import utils
+
+
+def test_fail_prints_one_line_and_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        utils.fail("no\nsuch   thing")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: no such thing\n"
+
+
+@pytest.mark.parametrize("argv", [["--sed", "1"], ["--seed", "x"], ["--unknown"]])
+def test_parser_is_strict_in_one_line(argv, capsys):
+    parser = utils.make_parser("Do it.\n\nMore.")
+    parser.add_argument("--seed", type=int, default=42, help="seed")
+    with pytest.raises(SystemExit) as stop:
+        parser.parse_args(argv)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", ""])
+def test_positive_rejects(text):
+    with pytest.raises(argparse.ArgumentTypeError):
+        utils.positive(text)
+
+
+def test_set_seed_repeats_every_generator():
+    def draw():
+        return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+
+    utils.set_seed(1, 2)
+    first = draw()
+    assert draw() != first
+    utils.set_seed(1, 2)
+    assert draw() == first
+    utils.set_seed(1, 3)
+    assert not set(draw()) & set(first)
+
+
+def test_get_device_refuses_a_missing_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert utils.get_device(False).type == "cpu"
+    with pytest.raises(SystemExit):
+        utils.get_device(True)
+    assert "without it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("method", "leads", "round_number", "name"),
+    [
+        ("resnet34", "all", 0, "resnet34_CPSC_all_42"),
+        ("resnet34", "I-aVR-V5", 3, "resnet34_CPSC_I-aVR-V5_42_r3"),
+        ("LR", None, 0, "LR_CPSC_42"),
+    ],
+)
+def test_run_name(method, leads, round_number, name):
+    args = SimpleNamespace(data_dir="data/CPSC/", seed=42, round=round_number)
+    assert utils.run_name(method, args, leads) == name
+
+
+def test_replacing_keeps_the_old_file_if_the_block_fails(tmp_path):
+    path = tmp_path / "scores.csv"
+    path.write_text("old")
+    with pytest.raises(KeyError), utils.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old"
+    with utils.replacing(path) as temporary:
+        temporary.write_text("new")
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
+
+
+def test_write_csv_has_empty_cells_and_lf(tmp_path):
+    utils.write_csv(pd.DataFrame({"a": [1.5, np.nan], "b": ["x", "y"]}), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_bytes() == b"a,b\n1.5,x\n,y\n"
+
+
+def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
+    content = dict.fromkeys(utils.CHECKPOINT_KEYS, [1, "a", {"b": 2.5}])
+    content["state_dict"] = {"w": torch.arange(3.0)}
+    utils.save_checkpoint(tmp_path / "m.pth", **content)
+    loaded = utils.load_checkpoint(tmp_path / "m.pth")
+    assert torch.equal(loaded["state_dict"]["w"], torch.arange(3.0))
+    assert loaded["args"] == [1, "a", {"b": 2.5}]
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "text", "other", "pickle"])
+def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
+    path = tmp_path / "m.pth"
+    if kind == "truncated":
+        utils.save_checkpoint(path, **dict.fromkeys(utils.CHECKPOINT_KEYS, [1] * 1000))
+        path.write_bytes(path.read_bytes()[:500])
+    elif kind == "text":
+        path.write_text("hello")
+    elif kind == "other":
+        torch.save({"weights": torch.zeros(1)}, path)
+    elif kind == "pickle":
+        torch.save({"run": subprocess.run}, path)  # code in a checkpoint must not load
+    with pytest.raises(SystemExit) as stop:
+        utils.load_checkpoint(path)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and "main.py" in err
+
+
+def test_predict_scores_gives_probabilities_in_order_and_restores_the_mode():
+    model = torch.nn.Linear(4, 2)
+    x = torch.randn(5, 4)
+    batches = [(x[:3], torch.zeros(3, 2)), (x[3:], torch.ones(2, 2))]
+    model.train()
+    y_true, y_score = utils.predict_scores(model, batches, torch.device("cpu"))
+    expected = 1 / (1 + np.exp(-model(x).detach().numpy()))
+    np.testing.assert_allclose(y_score, expected, rtol=1e-5)
+    assert y_true[:, 0].tolist() == [0, 0, 0, 1, 1]
+    assert model.training
+
+
+def test_software_versions_name_python_and_torch():
+    versions = utils.software_versions()
+    assert versions["torch"] == torch.__version__
+    assert versions["python"] == sys.version.split()[0]
