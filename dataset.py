@@ -148,20 +148,14 @@ class PackedSignals:
         size = sum(n for _, n in self.index.values()) * len(LEADS) * 2
         if not self.path.is_file() or self.path.stat().st_size != size:
             fail(f"{self.path} is missing or not of the size {index_path.name} says; {remedy}")
-        self._samples = None
-
-    def __getstate__(self):
-        # a loader process opens the file itself: pickling a memory map would copy all of it
-        return {**self.__dict__, "_samples": None}
 
     def __contains__(self, patient_id):
         return patient_id in self.index
 
     def __getitem__(self, patient_id):
-        if self._samples is None:
-            self._samples = np.memmap(self.path, "<i2", "r").view(np.ndarray)
+        # a map per record, not one of the file: memory stays flat, and nothing is pickled with self
         start, n = self.index[patient_id]
-        return self._samples[start : start + len(LEADS) * n].reshape(len(LEADS), n)
+        return np.memmap(self.path, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
 
 
 def to_mv(packed, rows=slice(None), n=None):
