@@ -1,0 +1,35 @@
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+LINES = [line for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("python ")]
+TARGETS = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+
+
+def test_readme_shows_the_five_steps():
+    for script in ("preprocess", "baselines", "main", "predict", "shap_values"):
+        assert any(line.startswith(f"python {script}.py") for line in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_command_parses(command):
+    _, script, *argv = shlex.split(command, comments=True)
+    parsed = importlib.import_module(script.removesuffix(".py")).parse_args(argv)
+    assert parsed.data_dir
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])
+def test_readme_make_target_exists(line):
+    assert shlex.split(line, comments=True)[1] in TARGETS
+
+
+def test_readme_names_every_file_of_the_house():
+    text = (ROOT / "README.md").read_text()
+    for path in ROOT.glob("*.py"):
+        assert f"{path.name} " in text, path.name
