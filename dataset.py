@@ -181,6 +181,12 @@ def augment(signal, rng):
     return signal
 
 
+def make_batches(n, batch_size, seed, epoch):
+    """Deal the rows 0 ... n-1 out into the batches of an epoch, in an order drawn from a seed."""
+    order = np.random.default_rng([seed, epoch]).permutation(n).tolist()
+    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
+
+
 class ECGDataset:
     """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
 

@@ -11,6 +11,7 @@ Writes  models/<run>.pth              weights, optimizer, epoch, leads, classes,
 """
 
 import json
+import os
 import platform
 import resource
 import time
@@ -19,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+import distributed
 from dataset import (
     CLASSES,
     LEADS,
@@ -34,6 +36,7 @@ from dataset import (
     folds_digest,
     leads_text,
     load_labels,
+    make_batches,
     split_labels,
 )
 from metrics import find_thresholds, mean_log_loss, score_table
@@ -42,7 +45,6 @@ from resnet import ResNet1d, add_model_args
 from utils import (
     checkpoint_path,
     fail,
-    get_device,
     load_checkpoint,
     make_parser,
     positive,
@@ -73,42 +75,55 @@ def parse_args(argv=None):
         "--lr", "--learning-rate", type=float, default=1e-4, help="of Adam, constant"
     )
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
+    group.add_argument("--compile", action="store_true", help="use torch.compile")
+    group.add_argument(
+        "--deterministic", action="store_true", help="the same weights in every run on a GPU too"
+    )
     group.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
     return parser.parse_args(argv)
 
 
-def train_epoch(model, dataset, optimizer, args, epoch, device):
+def train_epoch(network, dataset, optimizer, args, epoch, device):
     """Pass once over the training folds; return the mean loss per record."""
     # everything drawn in an epoch follows from (seed, epoch), so that a resumed run is the same run
-    set_seed(args.seed, epoch)
+    set_seed(args.seed, epoch, distributed.rank())
     dataset.epoch = epoch
-    order = torch.randperm(len(dataset)).tolist()
-    loader = DataLoader(dataset, args.batch_size, sampler=order, num_workers=args.num_workers)
-    model.train()
-    total = 0.0
-    progress = tqdm(loader, f"epoch {epoch}", unit="batch", leave=False)
-    for step, (x, y) in enumerate(progress):
-        x, y = x.to(device), y.to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.amp):
-            logits = model(x)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y)
+    batches = make_batches(len(dataset), args.batch_size, args.seed, epoch)
+    # a process left without a record of the last, small batch takes one along that does not count
+    shares = [distributed.share(batch) or batch[:1] for batch in batches]
+    loader = DataLoader(dataset, batch_sampler=shares, num_workers=args.num_workers)
+    network.train()
+    losses = []
+    progress = tqdm(loader, f"epoch {epoch}", unit="batch", leave=False, disable=quiet())
+    for batch, rows, (x, y) in zip(batches, shares, progress, strict=True):
+        weight = len(distributed.share(batch)) / len(batch)  # this process's part of the batch
+        loss = weight * batch_loss(network, x.to(device), y.to(device), args.amp)
         if not torch.isfinite(loss):
-            rows = order[step * args.batch_size :][: len(x)]
             names = " ".join(dataset.patient_ids[i] for i in rows)
-            fail(f"the loss is {loss.item()} in epoch {epoch}, batch {step + 1}; the models of the "
-                 f"earlier epochs stand; look at its records ({names}) or lower --lr")  # fmt: skip
+            fail(f"the loss is {loss.item()} in epoch {epoch}; the models of the earlier epochs "
+                 f"stand; look at the records of the batch ({names}) or lower --lr")  # fmt: skip
         optimizer.zero_grad()
-        loss.backward()
+        (loss * distributed.world_size()).backward()  # which averages over the processes
         optimizer.step()
-        total += loss.item() * len(x)
-        progress.set_postfix(loss=f"{loss.item():.4f}")
-    return total / len(dataset)
+        losses.append(loss.item() * len(batch))
+        progress.set_postfix(loss=f"{loss.item() / weight if weight else 0:.4f}")
+    return float(distributed.gather(np.array([[sum(losses)]])).sum()) / len(dataset)
+
+
+def batch_loss(network, x, y, amp):
+    """Return the paper's loss: unweighted binary cross-entropy, mean over records and classes."""
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+        logits = network(x)  # (N, K)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y)
 
 
 def validate(model, dataset, args, device):
     """Return loss, macro F1 (at the best thresholds) and macro AUC on the validation fold."""
-    loader = DataLoader(dataset, args.batch_size, num_workers=args.num_workers)
-    y_true, y_score = predict_scores(model, loader, device, args.amp)
+    distributed.copy_buffers(model)
+    part = Subset(dataset, distributed.share(list(range(len(dataset)))))
+    loader = DataLoader(part, args.batch_size, num_workers=args.num_workers)
+    y_true, y_score = predict_scores(model, loader, device, args.amp, disable=quiet())
+    y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
     if not np.isfinite(y_score).all():
         fail("the network gives values that are not finite; the models of the earlier epochs "
              "stand; lower --lr")  # fmt: skip
@@ -119,6 +134,17 @@ def validate(model, dataset, args, device):
         "val_f1": float(average["f1"]),
         "val_auc": float(average["auc"]),
     }
+
+
+def quiet():
+    return distributed.rank() > 0
+
+
+def make_deterministic():
+    """Let a GPU give the same bits in every run; a CPU does so anyway."""
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
 
 
 def restore(path, model, optimizer, settings, device):
@@ -144,7 +170,6 @@ def best_epoch(history):
 
 def save_epoch(run, model, optimizer, settings, history):
     """Write the model if its validation F1 is the best so far, then the state to resume from."""
-    best = best_epoch(history) == len(history)
     content = settings | {
         "state_dict": model.state_dict(),
         "optimizer": optimizer.state_dict(),
@@ -152,10 +177,15 @@ def save_epoch(run, model, optimizer, settings, history):
         "best_f1": history[best_epoch(history) - 1]["val_f1"],
         "history": history,
     }
-    if best:
-        save_checkpoint(checkpoint_path(run), **content)
-    save_checkpoint(checkpoint_path(f"{run}.last"), **content)
-    return best
+    paths = [checkpoint_path(f"{run}.last")]
+    if best_epoch(history) == len(history):
+        paths.insert(0, checkpoint_path(run))
+    for path in paths:
+        try:
+            save_checkpoint(path, **content)
+        except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+            fail(f"{path} cannot be written ({error}); the one of the last epoch stands; make "
+                 "room, then go on: the same command with --resume")  # fmt: skip
 
 
 def write_run(folder, args, device, settings, history):
@@ -176,27 +206,32 @@ def write_run(folder, args, device, settings, history):
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def print_header(run, args, device, parts):
-    counts = ", ".join(f"{len(part)} {name}" for name, part in parts.items())
-    print(f"run {run} on {device}: {counts} records; git {software_versions()['git']}")
+def print_header(run, args, device, train_set, validation_set):
+    print(f"run {run} on {device}: {len(train_set)} training and {len(validation_set)} validation "
+          f"records; git {software_versions()['git']}")  # fmt: skip
     print(" ".join(f"{name}={value}" for name, value in sorted(vars(args).items())))
     if checkpoint_path(run).exists() and not args.resume:
         print(f"{checkpoint_path(run)} stands already and is replaced after the first epoch")
 
 
-def main(args):
-    device = get_device(args.use_gpu)
+def print_epoch(args, history):
+    row = history[-1]
+    star = "*" if best_epoch(history) == len(history) else " "
+    print(f"epoch {row['epoch']:02d}/{args.epochs}  train {row['train_loss']:.4f}  "
+          f"val {row['val_loss']:.4f}  val F1 {row['val_f1']:.3f}  AUC {row['val_auc']:.3f} {star} "
+          f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
+
+
+def set_up(args):
+    """Return the data sets, the untrained model, its optimizer, and what a checkpoint keeps."""
     labels = load_labels(args.data_dir, args.limit)
-    train, validation, test = split_labels(labels, args.round)
     signals = PackedSignals(args.data_dir)
     leads = args.leads or LEADS
-    run = run_name(args.arch, args, leads_text(leads))
+    train, validation, _ = split_labels(labels, args.round)
     train_set = ECGDataset(signals, train, leads, args.seconds, augment_seed=args.seed)
     validation_set = ECGDataset(signals, validation, leads, args.seconds)
-
     set_seed(args.seed)
-    model = ResNet1d(args.arch, len(leads), len(CLASSES)).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    model = ResNet1d(args.arch, len(leads), len(CLASSES))
     settings = {
         "leads": list(leads),
         "classes": list(CLASSES),
@@ -204,28 +239,42 @@ def main(args):
         "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
         "versions": software_versions(),
     }
+    return train_set, validation_set, model, settings
+
+
+def main(args):
+    device = distributed.start(args.use_gpu)
+    if args.deterministic:
+        make_deterministic()
+    train_set, validation_set, model, settings = set_up(args)
+    model = model.to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    run = run_name(args.arch, args, leads_text(args.leads))
     history = []
     if args.resume:
         history = restore(checkpoint_path(f"{run}.last"), model, optimizer, settings, device)
-    print_header(run, args, device, {"training": train, "validation": validation, "test": test})
+    network = torch.compile(model) if args.compile else model
+    network = distributed.wrap(network)
+    if not quiet():
+        print_header(run, args, device, train_set, validation_set)
 
     for epoch in range(len(history) + 1, args.epochs + 1):
         started = time.perf_counter()
-        train_loss = train_epoch(model, train_set, optimizer, args, epoch, device)
-        row = {"epoch": epoch, "train_loss": train_loss}
+        row = {"epoch": epoch}
+        row["train_loss"] = train_epoch(network, train_set, optimizer, args, epoch, device)
         row |= validate(model, validation_set, args, device)
         history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
-        best = save_epoch(run, model, optimizer, settings, history)
-        write_run(results_dir(run), args, device, settings, history)
-        print(f"epoch {epoch:02d}/{args.epochs}  train {train_loss:.4f}  val {row['val_loss']:.4f} "
-              f" val F1 {row['val_f1']:.3f}  AUC {row['val_auc']:.3f} {'*' if best else ' '} "
-              f"{history[-1]['seconds']:.0f} s", flush=True)  # fmt: skip
+        if not quiet():
+            save_epoch(run, model, optimizer, settings, history)
+            write_run(results_dir(run), args, device, settings, history)
+            print_epoch(args, history)
         since = epoch - best_epoch(history)
         if args.patience and since >= args.patience:
-            print(f"no better epoch in the last {since}: stopped by --patience")
             break
-    print(f"wrote {checkpoint_path(run)} and {results_dir(run)}; next: python predict.py "
-          f"--data-dir {args.data_dir}")  # fmt: skip
+    distributed.stop()
+    if not quiet():
+        print(f"the best epoch is {best_epoch(history)}, kept in {checkpoint_path(run)}; next: "
+              f"python predict.py --data-dir {args.data_dir}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -143,13 +143,13 @@ def load_checkpoint(path, device="cpu"):
     return checkpoint
 
 
-def predict_scores(model, loader, device, amp=False):
+def predict_scores(model, loader, device, amp=False, disable=None):
     """Return y_true and y_score (probabilities), both (N, K), of every record of the loader."""
     was_training = model.training
     model.eval()
     y_true, y_score = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
-        for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False):
+        for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False, disable=disable):
             logits = model(x.to(device))  # (N, K)
             y_score.append(torch.sigmoid(logits.float()).cpu().numpy())
             y_true.append(y.numpy())
