@@ -1,0 +1,375 @@
+"""Explanations: right on functions with known answers, reproducible, resumable, fairly drawn."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import shap_values
+from dataset import CLASSES, LEADS, SAMPLE_RATE, folds_digest, load_labels
+from resnet import ResNet1d
+from utils import run_name, save_checkpoint
+
+SECONDS = 1
+N_SAMPLES = SECONDS * SAMPLE_RATE
+QUICK = ["--arch", "resnet18", "--samples", "4", "--background", "3", "--batch-size", "16"]
+
+
+def write_data(folder, n=24, first=1):
+    """Write labels.csv and packed signals: 0.5, 1 and 1.5 s and folds 1-10 in turn."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(first)
+    names = [f"R{i:03d}" for i in range(first, first + n)]
+    lengths = [SAMPLE_RATE // 2 * (1 + i % 3) for i in range(n)]
+    parts = [rng.normal(0, 300, (12, t)).astype("<i2") for t in lengths]
+    np.concatenate([part.ravel() for part in parts]).tofile(folder / "signals-x.i16")
+    starts = np.cumsum([0] + [part.size for part in parts]).tolist()
+    rows = [[name, s, t, ""] for name, s, t in zip(names, starts, lengths, strict=False)]
+    index = {"fingerprint": f"test {first}", "file": "signals-x.i16", "records": rows}
+    (folder / "signals.json").write_text(json.dumps(index))
+    labels = pd.DataFrame(np.eye(9, dtype=int)[np.arange(n) % 9], columns=list(CLASSES))
+    labels.insert(0, "patient_id", names)
+    labels["fold"] = np.arange(n) % 10 + 1
+    labels.to_csv(folder / "labels.csv", index=False)
+    return dict(zip(names, parts, strict=True)), labels
+
+
+def write_model(folder, leads=LEADS):
+    """Write a checkpoint with random weights, as main.py would after training on data/own."""
+    torch.manual_seed(0)
+    model = ResNet1d("resnet18", len(leads), len(CLASSES))
+    nn.init.normal_(model.fc.weight, 0, 0.1)
+    with torch.no_grad():  # as if trained: normalised by the statistics of such signals
+        for _ in range(20):
+            model(0.3 * torch.randn(8, len(leads), N_SAMPLES))
+    model.eval()
+    args = shap_values.parse_args(["--data-dir", "data/own", "--arch", "resnet18"])
+    save_checkpoint(
+        folder / "models" / f"{run_name('resnet18', args, 'all' if leads == LEADS else 'II')}.pth",
+        state_dict=model.state_dict(), optimizer={}, epoch=1, leads=list(leads),
+        classes=list(CLASSES), folds=folds_digest(load_labels(folder / "data/own")), versions={},
+        args={"arch": "resnet18", "seconds": SECONDS, "data_dir": "data/own", "round": 0,
+              "limit": None, "seed": 42},
+    )  # fmt: skip
+    return model
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("work")
+    signals, labels = write_data(folder / "data/own", n=30)
+    model = write_model(folder)
+    return folder, signals, labels, model
+
+
+@pytest.fixture
+def run(work, tmp_path, monkeypatch):
+    """Return a function that runs the script in a fresh folder with the data and the model."""
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(work[0] / name)
+    monkeypatch.chdir(tmp_path)
+
+    def draw_nothing(path, *_):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    def script(*flags, data="data/own", figures=False):
+        if not figures:
+            monkeypatch.setattr(shap_values, "draw_patient", draw_nothing)
+        shap_values.main(shap_values.parse_args(["--data-dir", data, *QUICK, *flags]))
+        return tmp_path / "shap" / "resnet18_own_all_42"
+
+    return script
+
+
+def padded(signal, leads=slice(None)):
+    """Return the last second in mV with zeros in front, as the network sees it: (1, L, T)."""
+    x = np.zeros((1, 12, N_SAMPLES), np.float32)
+    kept = signal[:, -N_SAMPLES:]
+    x[0, :, N_SAMPLES - kept.shape[1] :] = kept / 1000
+    return torch.from_numpy(x[:, leads])
+
+
+class Sum(nn.Module):
+    """Logits (N, 1) that are a known function of the samples."""
+
+    def __init__(self, weights, power):
+        super().__init__()
+        self.weights, self.power = nn.Parameter(weights), power
+        self.k = 0
+
+    def forward(self, x):
+        return (self.weights * x**self.power).sum((1, 2))[:, None]
+
+
+def test_shap_of_a_linear_model_is_weight_times_difference():
+    rng = torch.Generator().manual_seed(0)
+    w, x = torch.randn(2, 5, generator=rng), torch.randn(2, 5, generator=rng)
+    one, many = torch.randn(1, 2, 5, generator=rng), torch.randn(50, 2, 5, generator=rng)
+    model = shap_values.OneLogit(Sum(w, 1))
+    model.k = 0
+    exact = shap_values.sampled_gradients(model, x, one, 3, 7, 2)
+    assert exact == pytest.approx((w * (x - one[0])).detach().numpy(), abs=1e-6)
+    near = shap_values.sampled_gradients(model, x, many, 2000, 7, 500)
+    error = 5 * (w.abs() * many.std(0)).detach().numpy() / np.sqrt(2000)
+    assert (np.abs(near - (w * (x - many.mean(0))).detach().numpy()) < error).all()
+
+
+def test_shap_of_a_square_is_the_difference_of_squares():
+    w, x, base = torch.ones(1, 4), torch.tensor([[0.0, 1, 2, -3]]), torch.full((1, 1, 4), 0.5)
+    model = shap_values.OneLogit(Sum(w, 2))
+    model.k = 0
+    # (x - b) 2 (b + t (x - b)) has mean x^2 - b^2 and, over t, sd (x - b)^2 / sqrt(3)
+    phi = shap_values.sampled_gradients(model, x, base, 4000, 1, 1000)
+    error = 5 * (x - 0.5) ** 2 / np.sqrt(3 * 4000)
+    assert (np.abs(phi - (x**2 - 0.25).numpy()) <= error.numpy()).all()
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_integrated_gradients_of_a_square_are_exact(steps):
+    x = torch.tensor([[0.0, 1, 2, -3]])
+    phi = shap_values.integrated_gradients(Sum(torch.ones(1, 4), 2), x, steps, 2)
+    assert phi == pytest.approx((x**2).numpy())
+
+
+def test_integrated_gradients_of_the_network_add_up_and_are_zero_in_padding(work):
+    _, signals, _, model = work
+    x = padded(signals["R001"])  # 0.5 s of signal behind 0.5 s of padding
+    network = shap_values.OneLogit(model.requires_grad_(False))
+    network.k = 3
+    with torch.no_grad():
+        change = (network(x) - network(torch.zeros_like(x))).item()
+    phi = shap_values.integrated_gradients(network, x[0], 200, 50)
+    assert abs(change) > 0.1
+    assert phi.sum() == pytest.approx(change, rel=0.05)
+    assert not phi[:, : N_SAMPLES // 2].any() and phi[:, N_SAMPLES // 2 :].any()
+
+
+def test_shap_of_the_network_adds_up_within_its_sampling_error(work):
+    _, signals, _, model = work
+    network = shap_values.OneLogit(model.requires_grad_(False))
+    network.k = 3
+    x, base = padded(signals["R002"]), padded(signals["R005"])
+    with torch.no_grad():
+        change = (network(x) - network(base)).item()
+    sums = [
+        shap_values.sampled_gradients(network, x[0], base, 20, s, 20).sum() for s in range(1, 7)
+    ]
+    assert np.mean(sums) == pytest.approx(change, abs=5 * np.std(sums) / np.sqrt(5) + 1e-6)
+    assert np.std(sums) > 0  # another seed, other samples
+
+
+def test_files_of_a_run(work, run):
+    _, signals, labels, model = work
+    folder = run(figures=True)
+    test = set(labels.loc[labels["fold"] == 10, "patient_id"])
+    assert {path.stem for path in folder.glob("values/*.npz")} == test
+    assert {path.stem for path in folder.glob("patient/*.png")} == test
+    table = pd.read_csv(folder / "values.csv")
+    assert set(table["patient_id"]) == test and (table["predicted"] == 1).all()
+    for row in table.itertuples():
+        with torch.no_grad():
+            logits = model(padded(signals[row.patient_id]))[0]
+        assert row._2 == CLASSES[logits.argmax()]  # the column 'class' is a keyword
+        assert row.logit == pytest.approx(logits.max().item(), abs=1e-5)
+        assert row.probability == pytest.approx(torch.sigmoid(logits.max()).item(), abs=1e-5)
+        with np.load(folder / "values" / f"{row.patient_id}.npz", allow_pickle=False) as stored:
+            phi = stored["phi"]
+        assert phi.dtype == np.float32 and phi.shape == (1, 12, N_SAMPLES)
+        assert row.phi_sum == pytest.approx(phi.sum(dtype=float))
+        assert row.residual == pytest.approx(row.phi_sum - row.logit + row.base_logit, abs=1e-6)
+    population = pd.read_csv(folder / "population.csv")
+    assert list(population["class"]) == [*CLASSES, "AVG"]
+    assert population["n"].tolist()[-1] == len(test) == population["n"][:-1].sum()
+    filled = population[population["n"] > 0]
+    assert filled[list(LEADS)].sum(axis=1).to_numpy() == pytest.approx(1)
+    assert population.loc[population["n"] == 0, list(LEADS)].isna().all(axis=None)
+    assert (folder / "population.png").exists() and (folder / "population_signed.png").exists()
+
+
+def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):
+    folder = run("--record", "R010", "R030")
+    both = (folder / "values/R030.npz").read_bytes()
+    np.random.seed(5)  # noqa: NPY002  (the state that shap draws from)
+    (tmp_path / "shap").rename(tmp_path / "first")
+    assert (run("--record", "R030") / "values/R030.npz").read_bytes() == both
+    (tmp_path / "shap").rename(tmp_path / "second")
+    all_classes = np.load(run("--record", "R030", "--classes", "all") / "values/R030.npz")
+    predicted = np.load(tmp_path / "second/resnet18_own_all_42/values/R030.npz")
+    k = predicted["classes"].item()
+    assert all_classes["classes"].tolist() == list(range(9))
+    assert np.array_equal(all_classes["phi"][k], predicted["phi"][0])
+
+
+def test_a_rerun_makes_what_is_missing_and_touches_nothing_else(run):
+    folder = run()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    kept = folder / "values/R010.npz"
+    kept_time = kept.stat().st_mtime_ns
+    (folder / "values/R020.npz").unlink()
+    (folder / "values/R030.npz").write_bytes(before[folder / "values/R030.npz"][:1000])
+    (folder / "patient/R010.png").unlink()
+    run()
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert after == before
+    assert kept.stat().st_mtime_ns == kept_time
+
+
+def test_other_options_stop_and_force_starts_anew(run, capsys):
+    folder = run("--record", "R010")
+    before = (folder / "values/R010.npz").read_bytes()
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        run("--record", "R010", "--samples", "5")
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "another samples" in error and "--force" in error
+    (folder / "run.json").unlink()
+    with pytest.raises(SystemExit, match="2"):
+        run("--record", "R010")
+    assert (folder / "values/R010.npz").read_bytes() == before
+    run("--record", "R020", "--samples", "5", "--force")
+    assert [path.stem for path in folder.glob("values/*.npz")] == ["R020"]
+    assert [path.stem for path in folder.glob("patient/*.png")] == ["R020"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("R001", "in fold 1"), ("R009", "in fold 9"), ("R999", "no record R999")],
+)
+def test_only_test_records_are_explained(run, capsys, name, message):
+    with pytest.raises(SystemExit, match="2"):
+        run("--record", "R010", name)
+    assert message in capsys.readouterr().err
+    assert not Path("shap").exists()
+
+
+def test_background_and_explained_records_come_from_different_folds(work):
+    labels = work[2]
+    fold = labels.set_index("patient_id")["fold"]
+    draws = []
+    for seed in "12":
+        args = shap_values.parse_args(["--seed", seed, "--round", "3", "--background", "20"])
+        names = shap_values.choose_records(args, labels, trained_here=True)
+        background = shap_values.draw_background(args, labels)
+        assert set(fold[names]) == {3}  # round 3 tests on fold 3 and validates on fold 2
+        assert len(set(background)) == 21 and not set(fold[background]) & {2, 3}
+        draws.append(background)
+    assert draws[0] != draws[1]
+    args = shap_values.parse_args(["--records", "2"])
+    few = shap_values.choose_records(args, labels, trained_here=False)
+    shuffled = labels.sample(frac=1, random_state=0)
+    assert len(few) == 2 and few == shap_values.choose_records(args, shuffled, trained_here=False)
+
+
+def test_another_data_set_is_explained_against_a_background_without_the_record(work, run, capsys):
+    folder, _, _, model = work
+    if not (folder / "data/other").exists():
+        write_data(folder / "data/other", n=5, first=101)
+    run("--model-path", "models/resnet18_own_all_42.pth", "--background", "9", data="data/other")
+    assert "5 background records" in capsys.readouterr().out
+    table = pd.read_csv("shap/resnet18_own_all_42_on_other/values.csv")
+    assert list(table["patient_id"]) == [f"R{i}" for i in range(101, 106)]
+    rng = np.random.default_rng(101)
+    signals = [rng.normal(0, 300, (12, 250 * (1 + i % 3))).astype("<i2") for i in range(5)]
+    with torch.no_grad():
+        logits = torch.cat([model(padded(signal)) for signal in signals]).numpy()
+    for i, row in table.iterrows():
+        k = CLASSES.index(row["class"])
+        assert row["base_logit"] == pytest.approx(np.delete(logits[:, k], i).mean(), abs=1e-5)
+
+
+def test_a_single_lead_model(work, run, tmp_path):
+    write_model(work[0], leads=("II",))
+    run("--leads", "II", "--record", "R010", "--method", "ig")
+    with np.load(tmp_path / "shap/resnet18_own_II_42/values/R010.npz") as stored:
+        assert stored["phi"].shape == (1, 1, N_SAMPLES)
+
+
+def test_bfloat16_changes_the_values_by_what_is_printed(run, capsys, tmp_path):
+    flags = ["--record", "R010", "--method", "ig"]
+    exact = np.load(run(*flags) / "values/R010.npz")["phi"]
+    capsys.readouterr()
+    rough = np.load(run(*flags, "--amp", "--force") / "values/R010.npz")["phi"]
+    error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
+    printed = float(re.search(r"by ([\d.]+)% \(relative L2\)", capsys.readouterr().out)[1]) / 100
+    assert 0.001 < error < 0.5
+    assert error / 4 < printed < error * 4  # measured on another record
+
+
+def store(folder, name, k, phi, n):
+    """Write a record's file by hand: predicted class k, values (L, T), n samples of signal."""
+    logits = np.full(9, -1, np.float32)
+    logits[k] = 0
+    (folder / "values").mkdir(exist_ok=True)
+    arrays = {"phi": phi[None].astype(np.float32), "classes": np.array([k]), "logits": logits}
+    np.savez(folder / "values" / f"{name}.npz", **arrays, base=logits * 0 - 2, n=np.array(n))
+
+
+def test_population_by_hand(tmp_path):
+    phi = np.zeros((2, 100))
+    phi[0, 60], phi[1, 70] = 3, -1
+    phi[1, 10] = 96  # in the padding: 40 samples of signal follow 60 of zeros
+    store(tmp_path, "a", 1, phi, 40)
+    phi = np.zeros((2, 100))
+    phi[:, 50] = 2
+    store(tmp_path, "b", 1, phi, 100)
+    phi = np.zeros((2, 100))
+    phi[:, 50] = 5, -5.1
+    store(tmp_path, "c", 4, phi, 300)
+    table = shap_values.write_tables(tmp_path, "run", ["I", "II"])
+    assert table["padding_share"].tolist() == pytest.approx([0.96, 0, 0])
+    assert table["residual"].tolist() == pytest.approx([98 - 2, 4 - 2, -0.1 - 2])
+    assert table["probability"].tolist() == [0.5] * 3
+    shares = pd.read_csv(tmp_path / "population.csv").set_index("class")
+    assert shares.loc["AF", ["n", "I", "II"]].tolist() == pytest.approx([2, 0.625, 0.375])
+    right = 5.1 / 10.1
+    assert shares.loc["RBBB", ["n", "I", "II"]].tolist() == pytest.approx([1, 1 - right, right])
+    assert shares.loc["AVG", "II"] == pytest.approx((0.375 + right) / 2)
+    assert shares.loc["STE", ["I", "II"]].isna().all() and "no record" in shares.loc["STE", "note"]
+    signed = pd.read_csv(tmp_path / "population_signed.csv").set_index("class")
+    assert signed.loc["AF", ["I", "II"]].tolist() == pytest.approx([5 / 6, 1 / 6])
+    assert signed.loc["RBBB", ["I", "II"]].isna().all()
+    assert "cancel" in signed.loc["RBBB", "note"]
+    assert signed.loc["AVG", ["I", "II"]].tolist() == pytest.approx([5 / 6, 1 / 6])
+
+
+def test_patient_figure_orders_leads_by_share_and_leaves_the_padding_out(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(shap_values, "plot_ecg", lambda *args: calls.append(args))
+    x = np.zeros((3, 15 * 500), np.float32)
+    x[:, -12 * 500 :] = np.array([[1], [2], [3]])
+    phi = np.zeros((1, 3, 15 * 500))
+    phi[0, 0, :1000] = 100  # padding
+    phi[0, :, -11 * 500] = 1, 6, 3  # before the last 10 s, yet part of the record
+    logits = np.linspace(-1, 1, 9)[::-1]
+    stored = {"phi": phi, "classes": np.array([0]), "logits": logits, "n": np.array(12 * 500)}
+    shap_values.draw_patient(tmp_path / "a.png", "a", x, stored, ["I", "II", "V1"], ["AF", "PVC"])
+    signal, labels, rate, _, title, start, values = calls[0]
+    assert labels == ["II\n60.0%", "V1\n30.0%", "I\n10.0%"]
+    assert signal[:, 0].tolist() == [2, 3, 1]
+    assert signal.shape == values.shape == (3, 5000) and (rate, start) == (500, 2)
+    assert all(text in title for text in ("SNR", "0.73", "AF + PVC", "last 10 s of 12 s"))
+
+
+def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):
+    flags = ["--data-dir", "data/own", *QUICK, "--records", "2"]
+    script = Path(shap_values.__file__)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, script, *flags], check=True, capture_output=True, env=environment)
+    (tmp_path / "shap").rename(tmp_path / "two")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one = run("--records", "2")
+    torch.set_num_threads(threads)
+    for path in [*one.glob("values/*"), one / "values.csv", one / "population.csv"]:
+        two = tmp_path / "two" / path.relative_to(tmp_path / "shap")
+        assert two.read_bytes() == path.read_bytes()
