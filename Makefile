@@ -23,7 +23,7 @@ demo: .venv/.installed
 	$(BIN)/python synthetic.py $(DEMO) --records 400 --seed 0
 	$(BIN)/python preprocess.py $(DEMO)
 	$(BIN)/python baselines.py $(DEMO) --classifier all
-	$(BIN)/python main.py $(DEMO) --seconds 10 --epochs $(EPOCHS) --lr 1e-3 $(AMP)
+	$(BIN)/python main.py $(DEMO) --seconds 10 --epochs $(EPOCHS) --batch-size 4 --lr 5e-4 $(AMP)
 	$(BIN)/python predict.py $(DEMO)
 	$(BIN)/python shap_values.py $(DEMO) --background 50 --records 18 --samples 50
 	@echo
