@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from utils import fail, positive
+from utils import fail, natural, positive
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CLASSES = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
@@ -46,7 +46,7 @@ def add_data_args(parser):
     """Add the flags of all five steps: one meaning, one default."""
     group = parser.add_argument_group("data")
     group.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
-    group.add_argument("--seed", type=int, default=42, help="seeds everything that is drawn")
+    group.add_argument("--seed", type=natural, default=42, help="seeds everything that is drawn")
     group.add_argument("--limit", type=positive, help="use the first N records only (None: all)")
 
 
@@ -66,7 +66,7 @@ def add_signal_args(parser):
     group = parser.add_argument_group("signals")
     group.add_argument("--leads", type=parse_leads, help="all (as without it), or such as I,aVR,V5")
     group.add_argument("--batch-size", type=positive, default=32, help="records a batch")
-    group.add_argument("--num-workers", type=int, default=0, help="processes that load data")
+    group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
 
 
 def load_labels(data_dir, limit=None):

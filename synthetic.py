@@ -40,7 +40,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from utils import fail, make_parser, positive, replacing, write_csv
+from utils import fail, make_parser, natural, positive, replacing, write_csv
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 MIN_SECONDS = 5  # shorter records have no room for an early beat and its pause
@@ -103,7 +103,7 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/synthetic", help="folder to write to")
     parser.add_argument("--records", type=positive, default=400, help="number of records")
-    parser.add_argument("--seed", type=int, default=0, help="seeds everything that is drawn")
+    parser.add_argument("--seed", type=natural, default=0, help="seeds everything that is drawn")
     parser.add_argument("--seconds", type=positive, default=10, help="length of a record")
     return parser.parse_args(argv)
 

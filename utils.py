@@ -43,6 +43,13 @@ def positive(text):
     return int(text)
 
 
+def natural(text):
+    """Parse a whole number of at least 0, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
 def set_seed(*seed):
     """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])

@@ -35,6 +35,13 @@ def test_positive_rejects(text):
         utils.positive(text)
 
 
+def test_natural_takes_zero_and_rejects_the_rest():
+    assert utils.natural("0") == 0
+    for text in ("-1", "1.5", "x"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            utils.natural(text)
+
+
 def test_set_seed_repeats_every_generator():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002

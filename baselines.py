@@ -1,0 +1,285 @@
+"""Fit the paper's four baselines on expert features and score them as the network is scored.
+
+Reads   data/CPSC/labels.csv and the packed signals (both from preprocess.py).
+Writes  data/CPSC/features.csv, and features_rhythm.csv for --features rhythm: caches, each with a
+        json that says what it was computed from; and for each classifier, with <run> such as
+        LR_CPSC_42, results/<run>/scores.csv, thresholds.json, predictions.csv, run.json (options,
+        versions, convergence notes), for LR and LGB importance.csv, importance_leads.csv and
+        importance.png, and models/<run>.joblib. With --classifier all also
+        results/baselines_CPSC_42/table.csv and table.md, with the network's row where its
+        predict.py has been run.
+
+    python baselines.py --data-dir data/CPSC --classifier LR
+    python baselines.py --data-dir data/CPSC --scale standard --features rhythm
+
+No option but --data-dir means the paper's run: 636 raw, unscaled features. Other options have runs
+of their own (LR-standard_CPSC_42, LR-rhythm-standard_CPSC_42), so neither overwrites the other.
+What the paper does not say (iterations, regularisation) is left at the library's default.
+
+A .joblib file is a pickle: loading it runs whatever code it holds. Load only your own, under the
+package versions in run.json. No script here loads one.
+"""
+
+import json
+import os
+import time
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dataset import (
+    CLASSES,
+    LEADS,
+    add_data_args,
+    add_round_arg,
+    leads_text,
+    load_labels,
+    split_labels,
+)
+from expert_features import FEATURE_SETS, load_features
+from metrics import divide, evaluate_run, format_table
+from utils import (
+    RESEARCH_USE,
+    make_parser,
+    positive,
+    replacing,
+    results_dir,
+    run_name,
+    software_versions,
+    write_csv,
+)
+
+CLASSIFIERS = ("LR", "RF", "LGB", "MLP")
+TABLE_SCORES = ("f1", "auc")  # of the closing table, classifier x class
+NETWORK = "resnet34"  # whose row stands beside the baselines', where its scores are there
+
+
+def parse_args(argv=None):
+    parser = make_parser(__doc__)
+    add_data_args(parser)
+    add_round_arg(parser)
+    group = parser.add_argument_group("baselines")
+    choices = (*CLASSIFIERS, "all")
+    group.add_argument("--classifier", choices=choices, default="all", help="which to fit")
+    group.add_argument(
+        "--features", choices=FEATURE_SETS, default="paper", help="rhythm adds rate and RR figures"
+    )
+    group.add_argument(
+        "--scale", choices=("none", "standard"), default="none", help="scaling of the features"
+    )
+    group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
+    return parser.parse_args(argv)
+
+
+def method_name(classifier, args):
+    """Name the method part of the run: LR, LR-standard, LR-rhythm, LR-rhythm-standard."""
+    options = [args.features] * (args.features != "paper") + [args.scale] * (args.scale != "none")
+    return "-".join([classifier, *options])
+
+
+def make_model(classifier, args):
+    """Return the unfitted pipeline: imputer, scaler if asked for, classifier of all classes."""
+    # these take seconds to import, which --help need not
+    from lightgbm import LGBMClassifier
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    seed, jobs = args.seed, args.jobs
+    if classifier == "LR":
+        model = OneVsRestClassifier(LogisticRegression(random_state=seed))
+    elif classifier == "RF":
+        forest = RandomForestClassifier(300, max_depth=10, random_state=seed, n_jobs=jobs)
+        model = OneVsRestClassifier(forest)
+    elif classifier == "LGB":
+        # one thread: LightGBM's spin while they wait, 20 times slower where a core is shared
+        trees = LGBMClassifier(
+            n_estimators=100, importance_type="gain", random_state=seed, n_jobs=1,
+            deterministic=True, force_row_wise=True, verbosity=-1,
+        )  # fmt: skip
+        model = OneVsRestClassifier(trees)
+    elif classifier == "MLP":
+        model = MLPClassifier((100, 50), random_state=seed)
+    else:
+        raise ValueError(f"unknown classifier {classifier!r}")
+    # the paper's features are never missing; a rhythm figure is where a record shows no beat
+    steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
+    steps += [StandardScaler()] if args.scale == "standard" else []
+    return make_pipeline(*steps, model)
+
+
+def fit(model, x, y):
+    """Fit on features (N, F) and labels (N, K); return notes on all that was not as it should be.
+
+    Warnings are collected instead of printed: each becomes a note, none is dropped.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(x, y)
+    for estimator in getattr(model[-1], "estimators_", []):
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = 1  # threads would add up the trees' votes in no fixed order
+    absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
+    notes = [f"no training record with {', '.join(absent)}: probability 0"] if absent else []
+    stopped = unconverged(model[-1])
+    notes += [stopped] if stopped else []
+    texts = [f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught]
+    told = ["present in all training examples"] * bool(absent) + ["onverge"] * bool(stopped)
+    others = Counter(text for text in texts if not any(part in text for part in told))
+    return notes + [f"{count} x {text}" for text, count in others.items()]
+
+
+def unconverged(classifier):
+    """Return a sentence about the models that ran into their limit of iterations, '' if none."""
+    models = getattr(classifier, "estimators_", [classifier])
+    limits = [getattr(m, "max_iter", np.inf) for m in models]  # trees have none
+    stopped = [
+        np.max(getattr(m, "n_iter_", 0)) >= limit for m, limit in zip(models, limits, strict=True)
+    ]
+    if not any(stopped):
+        return ""
+    names = [name for name, hit in zip(CLASSES, stopped, strict=False) if hit]
+    which = ", ".join(names) if len(models) > 1 else "all classes"
+    limit = min(limits)
+    return f"did not converge within {limit} iterations (ConvergenceWarning): {which}"
+
+
+def importances(model, x):
+    """Return how much each feature weighs in each class, (K, F); NaN for a class never fitted.
+
+    LR: |coefficient| x the standard deviation of the feature over x as the classifier sees it
+    (Menard 2004: semi-standardised coefficients), else the units would decide. LGB: total gain.
+    """
+    spread = model[:-1].transform(x).std(0)
+    rows = []
+    for estimator in model[-1].estimators_:
+        if hasattr(estimator, "coef_"):
+            rows.append(np.abs(estimator.coef_[0]) * spread)
+        else:
+            rows.append(getattr(estimator, "feature_importances_", np.full(x.shape[1], np.nan)))
+    return np.array(rows, float)
+
+
+def write_importances(folder, run, values, columns):
+    """Write (K, F) as importance.csv, and summed by lead, each class to 1, as csv and figure."""
+    from plots import plot_heat_map
+
+    table = pd.DataFrame(values.T, columns=list(CLASSES))
+    table.insert(0, "feature", columns)
+    write_csv(table, folder / "importance.csv")
+    group = np.array([name.split("_")[0] for name in columns])
+    groups = [name for name in (*LEADS, "rhythm") if name in group]
+    leads = np.stack([values[:, group == name].sum(1) for name in groups], axis=1)
+    total = leads.sum(1, keepdims=True)
+    leads = np.where(total > 0, divide(leads, total), np.nan)  # (K, 12 or 13)
+    known = leads[np.isfinite(leads).all(1)]
+    average = known.mean(0) if len(known) else np.full(len(groups), np.nan)
+    leads = pd.DataFrame(np.vstack([leads, average]), columns=groups)
+    leads.insert(0, "class", [*CLASSES, "AVG"])
+    write_csv(leads, folder / "importance_leads.csv")
+    kind = "|coefficient| x sd" if run.startswith("LR") else "gain"
+    plot_heat_map(
+        leads[groups].to_numpy(), list(leads["class"]), groups, folder / "importance.png",
+        f"{run}: where the classifier looks", f"share of {kind}",
+        ["never fitted, or without weight"] * len(leads),
+    )  # fmt: skip
+
+
+def run_classifier(classifier, args, parts, features):
+    """Fit, score and save one classifier; print and return its score table."""
+    import joblib
+
+    run, started = run_name(method_name(classifier, args), args), time.perf_counter()
+    x_train, x_validation, x_test = features
+    model = make_model(classifier, args)
+    notes = fit(model, x_train, parts[0][list(CLASSES)].to_numpy())
+    scores = [model.predict_proba(x) for x in (x_validation, x_test)]  # (N, K) each
+    seconds = time.perf_counter() - started
+    folder = results_dir(run)
+    table = evaluate_run(folder, parts[1], parts[2], scores, CLASSES)
+    if classifier in ("LR", "LGB"):
+        columns = list(x_train.columns)
+        write_importances(folder, run, importances(model, x_train), columns)
+    with replacing(f"models/{run}.joblib") as temporary:
+        joblib.dump(model, temporary)
+    content = {"run": run, "args": vars(args), "records": [len(part) for part in parts]}
+    content |= {"notes": notes, "seconds": round(seconds, 1), "versions": software_versions()}
+    with replacing(folder / "run.json") as temporary:
+        temporary.write_text(json.dumps(content | {"use": RESEARCH_USE}, indent=2) + "\n")
+    print(f"\n{run} ({seconds:.0f} s), test fold\n{format_table(table)}")
+    for note in notes:
+        print(f"{run}: note: {note}")
+    return table
+
+
+def network_table(args, tables):
+    """Return the network's scores.csv if it is there and counts the same test records, or None."""
+    path = Path("results", run_name(NETWORK, args, leads_text(LEADS)), "scores.csv")
+    if not path.is_file():
+        return None
+    table = pd.read_csv(path)
+    counts = next(iter(tables.values()))["n"]
+    if not table["n"].equals(counts):
+        print(f"{path} counts other records than these runs; left out of the table")
+        return None
+    return table
+
+
+def comparison(tables):
+    """Lay out F1 and AUC of every classifier: columns classifier, score, the classes, AVG."""
+    rows = []
+    for score in TABLE_SCORES:
+        for name, table in tables.items():
+            values = dict(zip(table["class"], table[score], strict=True))
+            rows.append({"classifier": name, "score": score.upper(), **values})
+    return pd.DataFrame(rows)
+
+
+def markdown(table, title):
+    """Return the comparison as markdown, the best of each column and score (ties too) in bold."""
+    columns = list(table.columns[2:])
+    best = table.groupby("score")[columns].transform("max").round(3)
+    lines = [f"# {title}", "", "| " + " | ".join(table.columns) + " |"]
+    lines.append("|---|---|" + "---:|" * len(columns))
+    for i, row in table.iterrows():
+        texts = [f"{row[name]:.3f}" if np.isfinite(row[name]) else "" for name in columns]
+        bold = [round(row[name], 3) == best.loc[i, name] for name in columns]
+        cells = [f"**{t}**" if b else t for t, b in zip(texts, bold, strict=True)]
+        lines.append("| " + " | ".join([row["classifier"], row["score"], *cells]) + " |")
+    return "\n".join([*lines, "", RESEARCH_USE, ""])
+
+
+def write_comparison(args, tables):
+    """Print and write the table of all classifiers, and of the network where it has been run."""
+    network = network_table(args, tables)
+    tables = tables if network is None else {**tables, NETWORK: network}
+    table = comparison(tables)
+    run = run_name(method_name("baselines", args), args)
+    folder = results_dir(run)
+    write_csv(table, folder / "table.csv")
+    with replacing(folder / "table.md") as temporary:
+        temporary.write_text(markdown(table, f"{run}: test fold, best in bold"))
+    print(f"\n{run}, test fold\n{format_table(table)}\n{RESEARCH_USE} Wrote {folder}/table.md")
+
+
+def main(args):
+    labels = load_labels(args.data_dir, args.limit)
+    parts = split_labels(labels, args.round)
+    names = list(labels["patient_id"])
+    features = load_features(args.data_dir, names, args.features, args.jobs)
+    features = [features.loc[part["patient_id"]] for part in parts]
+    classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
+    tables = {name: run_classifier(name, args, parts, features) for name in classifiers}
+    if args.classifier == "all":
+        write_comparison(args, tables)
+
+
+if __name__ == "__main__":
+    main(parse_args())

@@ -1,0 +1,275 @@
+"""The expert features of the paper's baselines, a rhythm extension, and their cache.
+
+The paper's 636 columns are 12 leads x 53, named lead_part_statistic (`V1_signal_p95`,
+`V1_d2_entropy`). A part is `signal`, the whole record in mV, or a band of its level-4 db10
+wavelet decomposition (Daubechies 1988; symmetric extension), whose coefficients are in mV too. At
+500 Hz the bands are about: a4 0-16 Hz, d4 16-31, d3 31-63, d2 63-125, d1 125-250. Statistics:
+
+    p05 p25 p75 p95   percentiles, linear between neighbours (Hyndman & Fan 1996, type 7); mV
+    median mean sd    mV; sd is the population's (divided by n)
+    var               sd squared; mV^2
+    entropy           bands only: Shannon entropy (natural log) of how often each distinct
+                      coefficient occurs, divided by 10, as in the paper's code
+
+That entropy tells less than its name: real-valued coefficients hardly ever repeat, so it is close
+to log(n) / 10, the record's length, except where a lead is flat, clipped or coarsely digitised.
+"""
+
+import hashlib
+import json
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pywt
+from tqdm import tqdm
+from wfdb.processing import XQRS
+
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, PackedSignals
+from utils import fail, replacing, write_csv
+
+WAVELET, LEVEL = "db10", 4
+PARTS = ("signal", "a4", "d4", "d3", "d2", "d1")
+PERCENTILES = {"p05": 0.05, "p25": 0.25, "p75": 0.75, "p95": 0.95, "median": 0.5}
+STATISTICS = (*PERCENTILES, "mean", "sd", "var")
+ENTROPY_DIVISOR = 10
+
+PREMATURE = 0.85  # an interval below this share of the median is early; a common rule of thumb
+VOTE_WINDOW = 0.08  # s; detections of one beat in neighbouring leads lie closer than this
+RHYTHM_STATISTICS = (
+    "leads", "beats", "heart_rate", "rr_mean", "rr_sd", "rr_cv", "rmssd_ratio", "mad_ratio",
+    "pnn50", "min_ratio", "max_ratio", "premature", "premature_pause", "compensation",
+)  # fmt: skip
+
+VERSION = 1  # raise it when a definition changes: every cache is then made again
+
+
+def part_statistics(part):
+    """Return the names of a part's statistics, in the order of the columns."""
+    return STATISTICS if part == "signal" else ("entropy", *STATISTICS)
+
+
+PAPER_COLUMNS = tuple(
+    f"{lead}_{part}_{name}" for lead in LEADS for part in PARTS for name in part_statistics(part)
+)
+RHYTHM_COLUMNS = tuple(f"rhythm_{name}" for name in RHYTHM_STATISTICS)
+
+
+def basic_statistics(values, ordered):
+    """Return the eight statistics of each row, (L, 8) in STATISTICS order.
+
+    `values` is (L, n); `ordered` the same, each row sorted, so that one sort serves all five
+    percentiles (and the entropy) of a row.
+    """
+    n = values.shape[1]
+    place = (n - 1) * np.array(list(PERCENTILES.values()))
+    low = place.astype(int)
+    below, above = ordered[:, low], ordered[:, np.minimum(low + 1, n - 1)]
+    percentiles = below + (above - below) * (place - low)  # (L, 5)
+    mean = values.mean(1)
+    centred = values - mean[:, None]
+    variance = np.einsum("ln,ln->l", centred, centred) / n  # no (L, n) array of squares
+    return np.column_stack([percentiles, mean, np.sqrt(variance), variance])
+
+
+def repeat_entropy(ordered):
+    """Return each row's Shannon entropy of its distinct values, in nats: (L, n) sorted to (L,).
+
+    With counts c of the distinct values, -sum(c/n log(c/n)) = log(n) - sum(c log c) / n, to which
+    a value that occurs once adds nothing.
+    """
+    n_leads, n = ordered.shape
+    first = np.ones(ordered.shape, bool)
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=first[:, 1:])
+    starts = np.flatnonzero(first)
+    counts = np.diff(starts, append=ordered.size)
+    repeated = counts > 1
+    counts, rows = counts[repeated], starts[repeated] // n
+    total = np.bincount(rows, counts * np.log(counts), minlength=n_leads)
+    return np.maximum(np.log(n) - total / n, 0)
+
+
+def paper_features(packed):
+    """Compute the paper's features of one record, (12, n) int16 microvolts: (636,) float64.
+
+    The whole record counts, at its own length: nothing is cut to 30 s or padded.
+    """
+    signal = packed / UNITS_PER_MV  # (L, n) float64 mV
+    ordered = np.sort(packed, axis=1) / UNITS_PER_MV  # sorting whole numbers is cheaper
+    columns = [basic_statistics(signal, ordered)]
+    approximation, details = signal, []
+    for _ in range(LEVEL):  # pywt.wavedec, without its complaint about records below 0.6 s
+        approximation, detail = pywt.dwt(approximation, WAVELET, axis=1)
+        details.append(detail)
+    for band in (approximation, *reversed(details)):  # a4, d4, d3, d2, d1
+        ordered = np.sort(band, axis=1)
+        columns += [repeat_entropy(ordered)[:, None] / ENTROPY_DIVISOR]
+        columns += [basic_statistics(band, ordered)]
+    return np.concatenate(columns, axis=1).ravel()
+
+
+def detect_beats(packed):
+    """Find the beats on which most leads agree; return (times in s, number of leads that voted).
+
+    Each lead of (12, n) goes through wfdb's XQRS at 250 Hz (the detector looks at 5-20 Hz, and
+    takes a third of the time there). A lead that is flat, makes the detector fail or shows fewer
+    than two beats does not vote. A beat is a group of detections, each within 80 ms of the next,
+    from more than half of the voting leads; its time is their median.
+    """
+    n = packed.shape[1] // 2
+    signal = packed[:, : 2 * n].reshape(len(packed), n, 2).mean(2) / UNITS_PER_MV
+    times, voters = [], []
+    for lead, row in enumerate(signal):
+        beats = detect_lead_beats(row)
+        if len(beats) >= 2:
+            times.append(beats / (SAMPLE_RATE / 2))
+            voters.append(np.full(len(beats), lead))
+    if not times:
+        return np.empty(0), 0
+    n_leads, times, voters = len(times), np.concatenate(times), np.concatenate(voters)
+    order = np.argsort(times, kind="stable")
+    cuts = np.flatnonzero(np.diff(times[order]) > VOTE_WINDOW) + 1
+    groups = np.split(order, cuts)
+    agreed = [times[g] for g in groups if 2 * len(np.unique(voters[g])) > n_leads]
+    return np.array([np.median(group) for group in agreed]), n_leads
+
+
+def detect_lead_beats(row):
+    """Return the sample numbers of the beats in one lead, none where the detector gives up."""
+    if np.ptp(row) == 0:
+        return np.empty(0)
+    detector = XQRS(row, SAMPLE_RATE / 2)
+    try:
+        detector.detect(verbose=False)
+    except Exception:  # wfdb raises whatever NumPy and SciPy raise on a lead it cannot take
+        return np.empty(0)
+    return np.asarray(detector.qrs_inds)
+
+
+def rhythm_features(packed):
+    """Compute heart rate and RR statistics of one record, (12, n) int16 microvolts: (14,) float64.
+
+    leads            how many leads voted for the beats; beats: how many they found
+    heart_rate       60 / mean RR interval, per minute
+    rr_mean, rr_sd   s; rr_cv: sd / mean
+    rmssd_ratio      root mean square of successive differences / mean (Task Force 1996: RMSSD)
+    mad_ratio        median |successive difference| / median: high in AF, low with one early beat
+    pnn50            share of successive differences above 50 ms (Task Force 1996)
+    min_, max_ratio  shortest and longest interval / median
+    premature        share of the intervals below 0.85 x median
+    premature_pause  share that are, and are followed by one longer than the median
+    compensation     mean over the latter of (interval + next) / (2 x median): about 1 where the
+                     sinus rhythm runs on (most PVC), less where it is reset (most PAC)
+
+    NaN where there are too few beats for a figure; compensation also where no beat is early.
+    """
+    beats, n_leads = detect_beats(packed)
+    found = dict.fromkeys(RHYTHM_STATISTICS, np.nan) | {"leads": n_leads, "beats": len(beats)}
+    rr = np.diff(beats)
+    if len(rr):
+        median, mean = np.median(rr), rr.mean()
+        early = rr < PREMATURE * median
+        found |= {"heart_rate": 60 / mean, "rr_mean": mean, "rr_sd": rr.std()}
+        found |= {"rr_cv": rr.std() / mean, "premature": early.mean()}
+        found |= {"min_ratio": rr.min() / median, "max_ratio": rr.max() / median}
+    if len(rr) > 1:
+        steps = np.abs(np.diff(rr))
+        found |= {"rmssd_ratio": np.sqrt((steps**2).mean()) / mean, "pnn50": (steps > 0.05).mean()}
+        found["mad_ratio"] = np.median(steps) / median
+        paused = early[:-1] & (rr[1:] > median)
+        found["premature_pause"] = paused.mean()
+        if paused.any():
+            found["compensation"] = ((rr[:-1] + rr[1:])[paused] / (2 * median)).mean()
+    return np.array([found[name] for name in RHYTHM_STATISTICS], float)
+
+
+# What --features names: (file, columns, function) of each table that makes it up.
+PAPER_TABLE = ("features.csv", PAPER_COLUMNS, paper_features)
+RHYTHM_TABLE = ("features_rhythm.csv", RHYTHM_COLUMNS, rhythm_features)
+FEATURE_SETS = {"paper": (PAPER_TABLE,), "rhythm": (PAPER_TABLE, RHYTHM_TABLE)}
+
+
+def load_features(data_dir, patient_ids, features="paper", jobs=1):
+    """Return a DataFrame (N, F) with a row per patient_id, from the cache where that is valid.
+
+    A cache `features.csv` counts only with its `features.json`: the fingerprint of the packed
+    signals, the columns, the definitions' version and the SHA-256 of the csv must all agree, and
+    every record asked for be there. Otherwise it is made again, in one step that leaves the old
+    file or the new one, whole.
+    """
+    signals = PackedSignals(data_dir)
+    missing = [name for name in patient_ids if name not in signals]
+    if missing:
+        fail(f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
+             f"run: python preprocess.py --data-dir {data_dir}")  # fmt: skip
+    tables = []
+    for file, columns, function in FEATURE_SETS[features]:
+        path = Path(data_dir) / file
+        expected = {"signals": signals.fingerprint, "version": VERSION, "columns": list(columns)}
+        table, reason = read_cache(path, expected, patient_ids)
+        if table is None:
+            print(f"{path}: {reason}; computing {len(columns)} features of each record")
+            rows = compute_all(signals, patient_ids, function, jobs)
+            table = pd.DataFrame(rows, columns=columns, index=patient_ids)
+            write_cache(path, expected, table)
+        tables.append(table)
+    return pd.concat(tables, axis=1)
+
+
+def read_cache(path, expected, patient_ids):
+    """Return (table, None), or (None, why the cache cannot be used)."""
+    if not path.is_file():
+        return None, "not there yet"
+    try:
+        evidence = json.loads(path.with_suffix(".json").read_text())
+        digest = evidence.pop("sha256")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None, "without a readable json beside it"
+    if evidence != expected:
+        return None, "made from other signals or with other options"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        return None, "damaged"
+    empty = {name: [""] for name in expected["columns"]}  # and a record may be called NA
+    table = pd.read_csv(
+        path, index_col=0, dtype={"patient_id": str}, keep_default_na=False, na_values=empty
+    )  # fmt: skip
+    if not set(patient_ids) <= set(table.index):
+        return None, "without some of the records"
+    return table.loc[list(patient_ids)].astype(float), None
+
+
+def write_cache(path, expected, table):
+    """Write the csv, then the evidence for it: a run killed in between leaves a cache not used."""
+    write_csv(table.rename_axis("patient_id").reset_index(), path)
+    evidence = {**expected, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with replacing(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(evidence, indent=1) + "\n")
+
+
+def compute_all(signals, patient_ids, function, jobs):
+    """Apply a feature function to every record: (N, F); `jobs` processes, 1 being this one."""
+    bar = {"total": len(patient_ids), "desc": "features", "unit": "record", "leave": False}
+    if jobs == 1:
+        rows = (function(signals[name]) for name in patient_ids)
+        return np.array(list(tqdm(rows, **bar)))
+    try:
+        # only names and rows of features travel between the processes; each maps the signals
+        with ProcessPoolExecutor(jobs, None, use_signals, (signals, function)) as pool:
+            return np.array(list(tqdm(pool.map(compute_one, patient_ids, chunksize=8), **bar)))
+    except BrokenProcessPool:
+        fail("a process computing features died (out of memory?); run the same command with "
+             "--jobs 1")  # fmt: skip
+
+
+def use_signals(signals, function):
+    """Keep, in a worker process, what every one of its records needs."""
+    global worker
+    worker = signals, function
+
+
+def compute_one(patient_id):
+    """Compute one record's features in a worker process."""
+    signals, function = worker
+    return function(signals[patient_id])
