@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from utils import fail, natural, positive
 
@@ -181,20 +182,37 @@ def augment(signal, rng):
     return signal
 
 
-def make_batches(n, batch_size, seed, epoch):
-    """Deal the rows 0 ... n-1 out into the batches of an epoch, in an order drawn from a seed."""
-    order = np.random.default_rng([seed, epoch]).permutation(n).tolist()
-    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
+def make_batches(n, batch_size, seed, epoch, lengths=None):
+    """Deal the rows 0 ... n-1 out into the batches of an epoch, in an order drawn from a seed.
+
+    With `lengths` (n,), records of like length share a batch; the order of the batches is drawn.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(n)
+    if lengths is not None:
+        order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
+    order = order.tolist()
+    batches = [order[start : start + batch_size] for start in range(0, n, batch_size)]
+    return batches if lengths is None else [batches[i] for i in rng.permutation(len(batches))]
+
+
+def pad_batch(items):
+    """Collate items (L, t) of several lengths t into x (N, L, longest t) and y (N, K)."""
+    longest = max(x.shape[1] for x, _ in items)
+    return default_collate([(pad_signal(x, longest), y) for x, y in items])
 
 
 class ECGDataset:
     """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
 
     With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
-    pass) and the record's row alone, so that it is the same whatever loads it.
+    pass) and the record's row alone, so that it is the same whatever loads it. With `pad` 'batch'
+    an item is not padded to T; batches of several items then need `pad_batch` to collate them.
     """
 
-    def __init__(self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None):
+    def __init__(
+        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, pad="window"
+    ):
         missing = [name for name in labels["patient_id"] if name not in signals]
         if missing:
             fail(f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
@@ -205,6 +223,7 @@ class ECGDataset:
         self.rows = [LEADS.index(lead) for lead in leads]
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed
+        self.pad = pad
         self.epoch = 0
 
     def __len__(self):
@@ -215,4 +234,18 @@ class ECGDataset:
         if self.augment_seed is not None:
             rng = np.random.default_rng([self.augment_seed, self.epoch, i])
             signal = augment(signal, rng)
-        return pad_signal(signal, self.n_samples), self.y[i]
+        n = self.n_samples if self.pad == "window" else signal.shape[1]
+        return pad_signal(signal, n), self.y[i]
+
+    def lengths(self):
+        """Return how many samples of each record the network is given: (N,)."""
+        index = self.signals.index
+        return [min(index[name][1], self.n_samples) for name in self.patient_ids]
+
+    def loader(self, batch_size, num_workers=0, rows=None):
+        """Return a DataLoader over some rows (None: all), in order, to score them.
+
+        Records that are not padded go one by one: no score may depend on what shares its batch.
+        """
+        items = self if rows is None else Subset(self, rows)
+        return DataLoader(items, batch_size if self.pad == "window" else 1, num_workers=num_workers)

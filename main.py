@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 import distributed
@@ -37,6 +37,7 @@ from dataset import (
     leads_text,
     load_labels,
     make_batches,
+    pad_batch,
     split_labels,
 )
 from metrics import find_thresholds, mean_log_loss, score_table
@@ -75,6 +76,12 @@ def parse_args(argv=None):
         "--lr", "--learning-rate", type=float, default=1e-4, help="of Adam, constant"
     )
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
+    group.add_argument(
+        "--pad",
+        choices=("window", "batch"),
+        default="window",
+        help="window: zeros to --seconds, as in the paper; batch: to the longest of the batch",
+    )
     group.add_argument("--compile", action="store_true", help="use torch.compile")
     group.add_argument(
         "--deterministic", action="store_true", help="the same weights in every run on a GPU too"
@@ -88,10 +95,13 @@ def train_epoch(network, dataset, optimizer, args, epoch, device):
     # everything drawn in an epoch follows from (seed, epoch), so that a resumed run is the same run
     set_seed(args.seed, epoch, distributed.rank())
     dataset.epoch = epoch
-    batches = make_batches(len(dataset), args.batch_size, args.seed, epoch)
+    lengths = dataset.lengths() if args.pad == "batch" else None
+    batches = make_batches(len(dataset), args.batch_size, args.seed, epoch, lengths)
     # a process left without a record of the last, small batch takes one along that does not count
     shares = [distributed.share(batch) or batch[:1] for batch in batches]
-    loader = DataLoader(dataset, batch_sampler=shares, num_workers=args.num_workers)
+    loader = DataLoader(
+        dataset, batch_sampler=shares, num_workers=args.num_workers, collate_fn=pad_batch
+    )
     network.train()
     losses = []
     progress = tqdm(loader, f"epoch {epoch}", unit="batch", leave=False, disable=quiet())
@@ -120,8 +130,8 @@ def batch_loss(network, x, y, amp):
 def validate(model, dataset, args, device):
     """Return loss, macro F1 (at the best thresholds) and macro AUC on the validation fold."""
     distributed.copy_buffers(model)
-    part = Subset(dataset, distributed.share(list(range(len(dataset)))))
-    loader = DataLoader(part, args.batch_size, num_workers=args.num_workers)
+    rows = distributed.share(list(range(len(dataset))))
+    loader = dataset.loader(args.batch_size, args.num_workers, rows)
     y_true, y_score = predict_scores(model, loader, device, args.amp, disable=quiet())
     y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
     if not np.isfinite(y_score).all():
@@ -228,8 +238,8 @@ def set_up(args):
     signals = PackedSignals(args.data_dir)
     leads = args.leads or LEADS
     train, validation, _ = split_labels(labels, args.round)
-    train_set = ECGDataset(signals, train, leads, args.seconds, augment_seed=args.seed)
-    validation_set = ECGDataset(signals, validation, leads, args.seconds)
+    train_set = ECGDataset(signals, train, leads, args.seconds, args.seed, args.pad)
+    validation_set = ECGDataset(signals, validation, leads, args.seconds, pad=args.pad)
     set_seed(args.seed)
     model = ResNet1d(args.arch, len(leads), len(CLASSES))
     settings = {

@@ -51,6 +51,31 @@ def test_batches_hold_every_row_once_in_an_order_of_seed_and_epoch():
     assert dataset.make_batches(45, 8, seed=4, epoch=1) != batches
 
 
+def test_batches_by_length_hold_every_row_once_and_waste_little():
+    lengths = np.random.default_rng(0).choice([500, 5000, 5000, 9000, 15000], 100)
+    batches = dataset.make_batches(100, 8, 3, 1, lengths)
+    assert sorted(sum(batches, [])) == list(range(100))
+    assert dataset.make_batches(100, 8, 3, 2, lengths) != batches
+    means = [lengths[batch].mean() for batch in batches]
+    assert means != sorted(means)  # the order of the batches is drawn
+    padded = sum(lengths[batch].max() * len(batch) for batch in batches)
+    assert padded < 1.15 * lengths.sum()
+
+
+def test_pad_batch_trains_on_records_padded_to_their_batch_alone(workdir, monkeypatch):
+    seen = []
+    forward = resnet.ResNet1d.forward
+    monkeypatch.setattr(
+        resnet.ResNet1d, "forward", lambda self, x: seen.append(x) or forward(self, x)
+    )
+    train("--epochs", "1", "--pad", "batch", "--seconds", "3")
+    assert sorted(map(len, seen)) == [1, 1, 1, 4, 7, 7, 7, 7]  # validation goes one by one
+    for x in seen:  # records are 1000, 1500 or 2000 samples long, the window 1500
+        assert x.shape[2] in (1000, 1500)
+        assert (x[:, :, :20] != 0).any(dim=(1, 2)).any()  # the longest of a batch has no padding
+    assert load(RUN)["args"]["pad"] == "batch"
+
+
 def test_a_run_killed_in_mid_epoch_and_resumed_is_the_unbroken_run(workdir):
     train("--epochs", "4")
     whole = {name: load(name) for name in (RUN, f"{RUN}.last")}
