@@ -89,6 +89,9 @@ def load_model(args, leads, device):
     was trained on makes the run '<model>_on_<folder>'.
     """
     path = Path(args.model_path or checkpoint_path(run_name(args.arch, args, leads)))
+    if not path.is_file():
+        train = f"python main.py --data-dir {args.data_dir} --leads {leads.replace('-', ',')}"
+        fail(f"no model {path}; train it: {train}, with the same --arch, --seed and --round")
     checkpoint = load_checkpoint(path, device)
     has, asked = checkpoint["leads"], args.leads
     if asked is not None and list(asked) != has:

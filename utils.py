@@ -50,6 +50,17 @@ def natural(text):
     return int(text)
 
 
+def positive_number(text):
+    """Parse a finite number above 0, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
 def set_seed(*seed):
     """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])
@@ -137,7 +148,7 @@ def load_checkpoint(path, device="cpu"):
     """Read a checkpoint without unpickling code; stop with a clear line if that cannot be done."""
     path = Path(path)
     if not path.is_file():
-        fail(f"no model {path}; train it: python main.py (same --data-dir, --leads, --seed)")
+        fail(f"no model {path}; train it: python main.py --data-dir FOLDER")
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated types on a damaged file

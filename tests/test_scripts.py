@@ -203,7 +203,7 @@ def test_another_data_set_is_scored_whole_with_the_stored_thresholds(workdir, ca
     [
         (main, ["--data-dir", "data/none"], "python preprocess.py --data-dir data/none"),
         (predict, ["--data-dir", "data/none"], "python preprocess.py --data-dir data/none"),
-        (predict, SMALL, "python main.py"),
+        (predict, SMALL, "python main.py --data-dir data/tiny --leads all"),
         (main, [*TRAIN, "--leads", "V9"], "unknown lead 'V9'"),
         (main, [*TRAIN, "--epochs", "0"], "'0' is not a whole number"),
         (main, [*TRAIN, "--resume"], "without --resume"),

@@ -42,6 +42,13 @@ def test_natural_takes_zero_and_rejects_the_rest():
             utils.natural(text)
 
 
+def test_positive_number_rejects_what_a_rate_cannot_be():
+    assert utils.positive_number("3e-4") == 3e-4
+    for text in ("0", "-1", "nan", "inf", "x"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            utils.positive_number(text)
+
+
 def test_set_seed_repeats_every_generator():
     def draw():
         return random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
