@@ -203,7 +203,7 @@ def run_classifier(classifier, args, parts, features):
     scores = [model.predict_proba(x) for x in (x_validation, x_test)]  # (N, K) each
     seconds = time.perf_counter() - started
     folder = results_dir(run)
-    table = evaluate_run(folder, parts[1], parts[2], scores, CLASSES)
+    table = evaluate_run(folder, parts[1], parts[2], scores, CLASSES, args.seed)
     if classifier in ("LR", "LGB"):
         columns = list(x_train.columns)
         write_importances(folder, run, importances(model, x_train), columns)

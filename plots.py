@@ -1,14 +1,19 @@
 """Every figure of the project: scores, training history, heat maps, and ECG on standard paper."""
 
+import textwrap
+
 import matplotlib
 import numpy as np
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from metrics import divide
+from dataset import LEADS
+from metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
 from utils import RESEARCH_USE, replacing
 
 matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
 
 import matplotlib.pyplot as plt  # noqa: E402
+from matplotlib.backends.backend_pdf import PdfPages  # noqa: E402
 from matplotlib.collections import LineCollection  # noqa: E402
 from matplotlib.colors import LinearSegmentedColormap, Normalize  # noqa: E402
 from matplotlib.patches import Rectangle  # noqa: E402
@@ -25,6 +30,21 @@ MIN_SECONDS = 5  # paper for a shorter signal, so that the title fits
 NAME_WIDTH = 20  # mm in front of a trace, for the calibration pulse and the lead's name
 ROW_LIMITS = (15, 40)  # mm from one trace's baseline to the next
 VALUE_BIN = 0.02  # s: values are summed over half a millimetre of paper to be visible
+
+# The page of a whole record: A4 landscape, mm.
+PAGE = np.array([297, 210])
+PAGE_PAPER = (289, 180)
+PAGE_START = 20  # in front of the traces, on a 5 mm line
+PAGE_TOP, PAGE_ROW = 28, 44  # from the paper's top to the first baseline, from one to the next
+PAGE_SECONDS = 10
+PAGE_ROWS = (
+    ("I", "aVR", "V1", "V4"),
+    ("II", "aVL", "V2", "V5"),
+    ("III", "aVF", "V3", "V6"),
+    ("II",),
+)
+PAGE_LINES = 3  # of notes above the paper
+MAX_PAGES = 30
 
 # negative blue, zero transparent (the black trace shows), positive orange-red
 VALUE_STOPS = [
@@ -274,3 +294,261 @@ def draw_value_bar(figure, ax, norm):
 def plot_ecg(signal, leads, sample_rate, path, title, start=0, values=None):
     """Write leads (L, T) in mV on ECG paper, 25 mm/s and 10 mm/mV, as a figure true to scale."""
     save_figure(draw_rows(signal, leads, sample_rate, title, start, values), path)
+
+
+def save_print(figure, path):
+    """Write the figure as PNG, for the screen, and as SVG beside it, for print."""
+    save_figure(figure, path.with_suffix(".png"))
+    with replacing(path.with_suffix(".svg")) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})  # the same figure is the same file
+
+
+def class_panels(classes, title, x_label, y_label):
+    """Make a figure with a square panel (0 to 1) for each class, three a row; return both.
+
+    Panels stand beside each other, not lines upon each other: nine colours cannot be told apart.
+    """
+    n_rows = -(-len(classes) // 3)
+    size = (7.2, 2.35 * n_rows + 0.6)
+    figure, axes = plt.subplots(n_rows, 3, figsize=size, layout="constrained", squeeze=False)
+    for ax in axes.flat[len(classes) :]:
+        ax.axis("off")
+    panels = axes.flat[: len(classes)]
+    for name, ax in zip(classes, panels, strict=True):
+        ax.set_title(name, size=8)
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
+        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        ax.grid(alpha=0.3, lw=0.5)
+        ax.tick_params(labelsize=8, length=2)
+        ax.set_xlabel(x_label, size=8)
+        ax.set_ylabel(y_label, size=8)
+    figure.suptitle(title, size=10)
+    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
+    return figure, panels
+
+
+def title_score(ax, row, name, text):
+    """Put class, score and (if the table has one) its interval above a panel.
+
+    There no curve can run through it.
+    """
+    low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
+    interval = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
+    ax.set_title(f"{row['class']}  {text} {row[name]:.3f}{interval}", size=8)
+
+
+def note_absent(ax):
+    """Write into the panel of a class without positives, or without negatives, why it is empty."""
+    box = {"fc": "white", "ec": "none"}
+    text = "no positives or\nno negatives"
+    ax.text(0.5, 0.5, text, ha="center", va="center", size=8, color="0.3", bbox=box)
+
+
+def plot_roc(y_true, y_score, thresholds, table, path, title):
+    """Draw a ROC curve for each class; a dot marks the threshold, the diagonal is chance.
+
+    `y_true` and `y_score` are (N, K), `thresholds` (K,); `table` is what `score_table` makes of
+    them.
+    """
+    classes = table["class"][:-1]
+    labels = ("1 - specificity", "sensitivity (recall)")
+    figure, panels = class_panels(classes, f"{title}; ROC curves", *labels)
+    for k, ax in enumerate(panels):
+        true, row = y_true[:, k], table.iloc[k]
+        ax.plot([0, 1], [0, 1], c="0.6", lw=0.8, ls="--")
+        if not np.isfinite(row["auc"]):
+            note_absent(ax)
+            continue
+        false_positive, recall, _ = roc_curve(true, y_score[:, k], drop_intermediate=False)
+        ax.plot(false_positive, recall, c=BLUE, lw=1.3)
+        point = 1 - row["specificity"], row["recall"]
+        ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
+        title_score(ax, row, "auc", "AUC")
+    mark_threshold(figure, thresholds, classes)
+    save_print(figure, path)
+
+
+def plot_precision_recall(y_true, y_score, thresholds, table, path, title):
+    """Draw precision over recall for each class; a dot marks the threshold.
+
+    The dashed line is the class's share of the records, the precision of chance. Arguments as in
+    `plot_roc`. The curve is drawn in steps: its area is the average precision.
+    """
+    classes = table["class"][:-1]
+    labels = ("recall", "precision")
+    figure, panels = class_panels(classes, f"{title}; precision-recall curves", *labels)
+    for k, ax in enumerate(panels):
+        true, row = y_true[:, k], table.iloc[k]
+        if not true.any():
+            note_absent(ax)
+            continue
+        precision, recall, _ = precision_recall_curve(true, y_score[:, k])
+        found = recall > 0  # the rest has no width, and ends in a point that no threshold gives
+        precision, recall = precision[found][::-1], recall[found][::-1]
+        ax.axhline(true.mean(), c="0.6", lw=0.8, ls="--")
+        ax.step([0, *recall], [precision[0], *precision], c=BLUE, lw=1.3, where="pre")
+        point = row["recall"], row["precision"]
+        ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
+        title_score(ax, row, "ap", "AP")
+    mark_threshold(figure, thresholds, classes)
+    save_print(figure, path)
+
+
+def mark_threshold(figure, thresholds, classes):
+    """Say below the panels what the dot is, and which thresholds it stands for."""
+    pairs = zip(classes, thresholds, strict=True)
+    text = ", ".join(f"{name} {threshold:.2f}" for name, threshold in pairs)
+    x, y = np.array([2, 1.5]) / INCH / figure.get_size_inches()
+    figure.text(x, y, "\N{BLACK CIRCLE}", c=ORANGE, size=8, va="bottom").set_in_layout(False)
+    figure.text(2.6 * x, y, f"at the threshold: {text}", size=6, va="bottom").set_in_layout(False)
+
+
+def plot_reliability(y_true, y_score, table, path, title):
+    """Draw for each class how often records of a probability are positive; grey is their number.
+
+    Ten bins of equal width, as in the expected calibration error; a dot stands at the bin's mean
+    probability, its line is the 95 % Wilson interval. Arguments as in `plot_roc`.
+    """
+    labels = ("probability", "share of positives")
+    figure, panels = class_panels(table["class"][:-1], f"{title}; reliability", *labels)
+    for k, ax in enumerate(panels):
+        true, score, row = y_true[:, k], y_score[:, k], table.iloc[k]
+        ax.plot([0, 1], [0, 1], c="0.6", lw=0.8, ls="--")
+        if not true.any():
+            note_absent(ax)
+            continue
+        bins = calibration_bins(score)
+        n = np.bincount(bins, minlength=CALIBRATION_BINS)
+        width = 1 / CALIBRATION_BINS
+        ax.bar(width * np.arange(len(n)), (n / n.sum()) ** 0.5, width, align="edge", color="0.88")
+        hits, sums = np.bincount(bins, true, len(n)), np.bincount(bins, score, len(n))
+        held = n > 0
+        means, shares = sums[held] / n[held], hits[held] / n[held]
+        low, high = wilson_interval(hits[held], n[held])
+        ends = [shares - low, high - shares]
+        ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
+        ax.set_title(f"{row['class']}  ECE {row['ece']:.3f}, Brier {row['brier']:.3f}", size=8)
+    note = "dot: records of a tenth, 95 % interval; grey: square root of their share of all records"
+    x, y = np.array([2, 1.5]) / INCH / figure.get_size_inches()
+    figure.text(x, y, note, size=6, va="bottom").set_in_layout(False)
+    save_print(figure, path)
+
+
+def wilson_interval(hits, n):
+    """Return the 95 % interval of a share, low and high, after Wilson (1927); n > 0."""
+    z2, share = 1.959964**2, hits / n
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return np.minimum(middle - half, share), np.maximum(middle + half, share)
+
+
+def plot_scores(y_true, y_score, thresholds, table, folder, title):
+    """Write confusion, roc, precision_recall and reliability, each as PNG and SVG, into a folder.
+
+    Arguments as in `plot_roc`.
+    """
+    y_true, y_score = np.asarray(y_true), np.asarray(y_score)
+    y_pred = apply_thresholds(y_score, thresholds)
+    for suffix in (".png", ".svg"):
+        path = folder / f"confusion{suffix}"
+        plot_confusions(y_true, y_pred, list(table["class"][:-1]), path, title)
+    plot_roc(y_true, y_score, thresholds, table, folder / "roc", title)
+    plot_precision_recall(y_true, y_score, thresholds, table, folder / "precision_recall", title)
+    plot_reliability(y_true, y_score, table, folder / "reliability", title)
+
+
+def plot_ranking(names, groups, path, title):
+    """Draw a ranked bar figure with intervals, the first name on top, as PNG and SVG.
+
+    `groups` is {label of a score: (start, values, lows, highs)}, one panel each, the last three of
+    the length of `names`; `start` is where the bars begin: the score of chance, such as 0.5.
+    """
+    size = (3.4 * len(groups) + 0.6, 0.26 * len(names) + 1.5)
+    figure, axes = plt.subplots(1, len(groups), figsize=size, layout="constrained", squeeze=False)
+    places = np.arange(len(names))
+    for ax, (label, (start, *bounds)) in zip(axes.flat, groups.items(), strict=True):
+        values, lows, highs = np.array(bounds, float)
+        ax.barh(places, values - start, left=start, color=BLUE, alpha=0.55, height=0.7)
+        # an interval of percentiles need not hold the value itself
+        ends = np.clip([values - lows, highs - values], 0, None)
+        style = {"fmt": "none", "ecolor": "black", "capsize": 2, "lw": 1, "clip_on": False}
+        ax.errorbar(values, places, xerr=ends, **style)
+        for place, value in zip(places, values, strict=True):
+            at = start + 0.015 * (1 - start)
+            ax.text(at, place, f"{value:.3f}", va="center", size=8)
+        ax.set_xlim(min(start, lows.min()), 1)
+        ax.set_yticks(places, names)
+        ax.invert_yaxis()
+        ax.set_xlabel(f"{label}, 95 % interval", size=9)
+        ax.xaxis.get_major_locator().set_params(nbins=5)
+        ax.grid(axis="x", alpha=0.3)
+        ax.set_axisbelow(True)
+        ax.tick_params(labelsize=8)
+    figure.suptitle(title, size=10)
+    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))
+    save_print(figure, path)
+
+
+def draw_ecg_page(signal, sample_rate, title, notes="", start=0):
+    """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on an A4 landscape page.
+
+    Three rows of four leads, 2.5 s each (a quarter of a shorter signal) and one after the other in
+    time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `title` and `notes`
+    stand above the paper, `start` is the time of the first sample in s, for the marks below it.
+    Returns the figure.
+    """
+    width, height = PAGE_PAPER
+    figure, ax = ecg_paper(width, height)
+    figure.set_size_inches(PAGE / INCH)  # ecg_paper made it just as large as the paper needs
+    ax.set_position((LEFT / PAGE[0], BOTTOM / PAGE[1], width / PAGE[0], height / PAGE[1]))
+    for row, names in enumerate(PAGE_ROWS):
+        y = height - PAGE_TOP - row * PAGE_ROW
+        draw_calibration(ax, 0, y)
+        step = -(-signal.shape[1] // len(names))
+        for i, name in enumerate(names):
+            part = signal[LEADS.index(name), i * step : (i + 1) * step]
+            x = PAGE_START + i * step / sample_rate * MM_PER_SECOND
+            if part.size:
+                draw_strip(ax, part, sample_rate, x, y, "")
+            label = ax.text(x + 1, y + 13, name, size=9, weight="bold", va="center", zorder=4)
+            label.set_bbox({"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.6})
+            if i:
+                ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
+    seconds = np.arange(np.ceil(start - 1e-6) + 0.0, start + PAGE_SECONDS + 1e-6)
+    marks = PAGE_START + MM_PER_SECOND * (seconds - start)
+    ax.set_xticks(marks, [f"{mark:.0f} s" for mark in seconds])
+    ax.tick_params(labelsize=7, length=2)
+    x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
+    # a file's name may hold a dollar sign, which is no formula
+    figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
+    y = 1 - 8.5 / PAGE[1]
+    figure.text(x, y, notes, size=7, va="top", linespacing=1.1, parse_math=False)
+    scale = f"{MM_PER_SECOND} mm/s   {MM_PER_MV} mm/mV   {sample_rate:g} Hz"
+    figure.text(x, 1.5 / PAGE[1], scale, size=7, va="bottom")
+    return figure
+
+
+def plot_ecg_pages(signal, sample_rate, path, title, notes=()):
+    """Write twelve leads (12, T) in mV as pages of 10 s: `path` (.pdf), and a .png of each page.
+
+    The pages are A4, true to scale when printed at 100 %. The last one shows the last 10 s, also
+    where it repeats some of the one before; of a record longer than 5 min the last 5 min are drawn.
+    The PNGs are <name>.png, <name>_2.png ... Returns how many pages were drawn.
+    """
+    length = round(PAGE_SECONDS * sample_rate)
+    n = signal.shape[1]
+    starts = [*range(max(0, n - MAX_PAGES * length), n - length, length), max(0, n - length)]
+    lines = [line for note in notes for line in textwrap.wrap(note, 170, subsequent_indent="   ")]
+    if len(lines) > PAGE_LINES:
+        lines[PAGE_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
+    text = "\n".join(lines)
+    with replacing(path) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
+        for i, begin in enumerate(starts):
+            place = f"   page {i + 1} of {len(starts)}" if len(starts) > 1 else ""
+            part = signal[:, begin : begin + length]
+            figure = draw_ecg_page(part, sample_rate, title + place, text, begin / sample_rate)
+            end = f"_{i + 1}" if i else ""
+            save_figure(figure, path.with_name(f"{path.stem}{end}.png"))
+            pdf.savefig(figure)
+    return len(starts)

@@ -3,8 +3,11 @@
 Reads   models/<run>.pth (from main.py), data/CPSC/labels.csv and the packed signals beside it
 Writes  results/<run>/thresholds.json   per class, from the validation fold
         results/<run>/predictions.csv   patient_id, fold, nine probabilities: validation and test
-        results/<run>/scores.csv        class, n, precision, recall, f1, auc, accuracy; last row AVG
-        results/<run>/confusion.png     a confusion matrix per class
+        results/<run>/scores.csv        class, n, precision, recall, f1, auc, accuracy, specificity,
+                                        ap, brier, ece, and 95 % bootstrap intervals; last row AVG
+        results/<run>/challenge.json    the CPSC2018 challenge's own score
+        results/<run>/confusion.png     a confusion matrix per class; roc.png, precision_recall.png
+                                        and reliability.png; each as .svg too
 
     python predict.py --data-dir data/CPSC --leads all --use-gpu
 
@@ -12,15 +15,33 @@ On a data set the model was not trained on, every record is scored with the thre
 the model's own results, and <run> becomes <model>_on_<folder>:
 
     python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth
+
+With --record it answers for one's own records instead: WFDB, challenge structs, .csv, .npy, or a
+folder of them. A table and warnings for each record go to stdout, and the ECG on paper to
+results/<model>_records/<record>.pdf, true to scale, and .png:
+
+    python predict.py --model-path models/resnet34_CPSC_all_42.pth --record A0001.hea
 """
 
+import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader
+import pandas as pd
+from tqdm import tqdm
 
+from answers import (
+    add_findings,
+    answer_text,
+    draw_answer,
+    find_all,
+    read_batches,
+    write_json,
+)
 from dataset import (
+    CLASSES,
     ECGDataset,
     PackedSignals,
     add_data_args,
@@ -32,14 +53,13 @@ from dataset import (
     split_labels,
 )
 from metrics import (
-    apply_thresholds,
+    NO_POSITIVES_THRESHOLD,
     evaluate_run,
     format_table,
-    score_table,
     write_predictions,
+    write_scores,
     write_thresholds,
 )
-from plots import plot_confusions
 from resnet import add_model_args, add_model_path_arg, load_model
 from utils import (
     RESEARCH_USE,
@@ -47,8 +67,9 @@ from utils import (
     get_device,
     make_parser,
     predict_scores,
-    write_csv,
 )
+
+DRAWN_UNASKED = 20  # records; a page takes half a second to draw
 
 
 def parse_args(argv=None):
@@ -58,14 +79,24 @@ def parse_args(argv=None):
     add_signal_args(parser)
     add_model_args(parser)
     add_model_path_arg(parser)
+    group = parser.add_argument_group("one's own records")
+    group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
+                       "for, instead of scoring --data-dir")  # fmt: skip
+    group.add_argument("--sample-rate", type=float, help="Hz, of .csv and .npy records")
+    group.add_argument("--json", metavar="FILE", help="write the answers there; -: to stdout, "
+                       "without the tables")  # fmt: skip
+    group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
+                       f"paper (None: for up to {DRAWN_UNASKED} records)")  # fmt: skip
     return parser.parse_args(argv)
 
 
 def score(model, checkpoint, signals, labels, args, device):
     """Return the probabilities (N, K) of the records of `labels`."""
-    seconds = checkpoint["args"]["seconds"]
-    dataset = ECGDataset(signals, labels, checkpoint["leads"], seconds)
-    loader = DataLoader(dataset, args.batch_size, num_workers=args.num_workers)
+    trained = checkpoint["args"]
+    dataset = ECGDataset(
+        signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"]
+    )
+    loader = dataset.loader(args.batch_size, args.num_workers)
     return predict_scores(model, loader, device, args.amp)[1]
 
 
@@ -86,7 +117,7 @@ def score_folds(model, checkpoint, signals, labels, args, device, folder):
     """Find thresholds on the validation fold, score the test fold; return what `main` shows."""
     _, validation, test = split_labels(labels, args.round)
     scores = [score(model, checkpoint, signals, part, args, device) for part in (validation, test)]
-    table = evaluate_run(folder, validation, test, scores, checkpoint["classes"])
+    table = evaluate_run(folder, validation, test, scores, checkpoint["classes"], args.seed)
     return "test fold", test, scores[1], table
 
 
@@ -96,14 +127,86 @@ def score_other_data(model, checkpoint, signals, labels, args, device, folder):
     model_run = folder.name.removesuffix(f"_on_{Path(args.data_dir).resolve().name}")
     thresholds = stored_thresholds(model_run, classes)
     y_score = score(model, checkpoint, signals, labels, args, device)
-    table = score_table(labels[classes].to_numpy(), y_score, thresholds, classes)
     write_thresholds(folder / "thresholds.json", thresholds, classes, rule=f"as in {model_run}")
     write_predictions(folder / "predictions.csv", [labels], [y_score], classes)
-    write_csv(table, folder / "scores.csv")
+    y_true = labels[classes].to_numpy()
+    table = write_scores(folder, y_true, y_score, thresholds, classes, args.seed)
     return "all records", labels, y_score, table
 
 
+def thresholds_or_half(model_run, classes):
+    """Return the model's stored thresholds and no warning, or 0.5 and one."""
+    path = Path("results") / model_run / "thresholds.json"
+    if path.is_file():
+        return stored_thresholds(model_run, classes), []
+    half = NO_POSITIVES_THRESHOLD
+    return np.full(len(classes), half), [f"no {path}, so every threshold is {half}, which fits no "
+        "class; python predict.py on the model's own data set finds them"]  # fmt: skip
+
+
+def answer_batch(model, checkpoint, batch, thresholds, args, device, folder):
+    """Score, print and draw (None: not) a batch of records; complete its answers."""
+    rows, signals = batch
+    # labels that nobody reads: scoring is that of a data set
+    labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
+    y_score = score(model, checkpoint, signals, labels, args, device)
+    for row, scores in zip(rows, y_score, strict=True):
+        add_findings(row, scores, thresholds, checkpoint["classes"])
+        if args.json != "-":
+            tqdm.write(answer_text(row, thresholds))
+            sys.stdout.flush()  # the answer first, the page takes longer
+        row["page"] = None
+        if folder:
+            draw_answer(row, signals[row["record"]], folder)
+
+
+def tell_skipped(bad):
+    for path, why in bad:
+        tqdm.write(f"skipped: {path}: {why}", file=sys.stderr)
+
+
+def answer_records(args):
+    """Answer for the records that --record names, a batch at a time; the bad ones are named."""
+    device = get_device(args.use_gpu)
+    sources, bad = find_all(args.record)
+    several, told = len(sources) + len(bad) > 1, len(bad)
+    if several:
+        tell_skipped(bad)
+    if not sources:
+        fail("none of the records can be read" if several else ": ".join(bad[0]))
+    model, checkpoint, run = load_model(args, leads_text(args.leads), device)
+    run = run.removesuffix(f"_on_{Path(args.data_dir).resolve().name}")
+    window = checkpoint["args"]["seconds"]
+    thresholds, caveats = thresholds_or_half(run, checkpoint["classes"])
+    drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
+    folder, answered = Path("results") / f"{run}_records" if drawn else None, []
+    progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
+    for batch in read_batches(sources, args.batch_size, args.sample_rate, window, bad):
+        tell_skipped(bad[told:] if several else ())
+        told = len(bad)
+        for row in batch[0]:
+            row["warnings"] += caveats
+        if batch[0]:
+            answer_batch(model, checkpoint, batch, thresholds, args, device, folder)
+        answered += batch[0]
+        progress.update(len(answered) + len(bad) - progress.n)
+    progress.close()
+    if args.json:
+        write_json(args.json, run, thresholds, checkpoint["classes"], answered, bad)
+    if not answered:
+        fail("none of the records can be read" if several else ": ".join(bad[0]))
+    if args.json != "-":
+        print(f"\nwrote the ECG pages (pdf, png) to {folder}" if folder else
+              "\nno ECG pages drawn; add --pages")  # fmt: skip
+
+
 def main(args):
+    if args.record:
+        return answer_records(args)
+    if args.json or args.sample_rate or args.pages is not None:
+        fail("--json, --sample-rate and --pages go with --record PATH; add it")
+    from plots import plot_scores  # not needed for --record, whose answer then comes sooner
+
     device = get_device(args.use_gpu)
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
@@ -115,11 +218,12 @@ def main(args):
     )
 
     classes = checkpoint["classes"]
-    y_pred = apply_thresholds(y_score, stored_thresholds(run, classes))
+    thresholds = stored_thresholds(run, classes)
     title = f"{run}, {name}, n = {len(scored)}"
-    plot_confusions(scored[classes].to_numpy(), y_pred, classes, folder / "confusion.png", title)
+    plot_scores(scored[classes].to_numpy(), y_score, thresholds, table, folder, title)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
-    print(f"\nwrote thresholds.json, predictions.csv, scores.csv and confusion.png to {folder}")
+    print(f"\nwrote thresholds.json, predictions.csv, scores.csv, challenge.json and the figures "
+          f"confusion, roc, precision_recall and reliability (png, svg) to {folder}")  # fmt: skip
 
 
 if __name__ == "__main__":

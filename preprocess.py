@@ -26,13 +26,18 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from dataset import CLASSES, LEADS, N_FOLDS, SAMPLE_RATE, UNITS_PER_MV, add_data_args
-from records import classes_of, find_sources, read_record, read_reference, resample
+from dataset import CLASSES, LEADS, N_FOLDS, SAMPLE_RATE, add_data_args
+from records import (
+    classes_of,
+    find_sources,
+    pack_signal,
+    read_record,
+    read_reference,
+    reason,
+)
 from utils import fail, make_parser, positive, replacing, write_csv
 
 FORMAT_VERSION = 1  # of signals.json and what it names; a change repacks
-INT16_MAX_MV = 32.767
-HIGH_MV = 20  # no heart reaches this at the skin: a wrong unit, or an artefact
 CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
 
 
@@ -67,25 +72,6 @@ def fingerprint(sources, references, data_dir):
     return digest.hexdigest()[:16]
 
 
-def pack_signal(signal, sample_rate):
-    """Turn (12, n) mV into (12, m) int16 microvolts at 500 Hz; return it and what was noticed."""
-    notes = []
-    missing = np.isnan(signal)
-    if missing.any():
-        notes.append(f"{missing.sum()} missing samples set to 0 mV")
-        signal = np.where(missing, 0, signal)
-    constant = [lead for lead, row in zip(LEADS, signal, strict=True) if np.ptp(row) == 0]
-    if constant:
-        notes.append(f"constant: {' '.join(constant)}")
-    if sample_rate != SAMPLE_RATE:
-        notes.append(f"resampled from {sample_rate:g} Hz")
-        signal = resample(signal, sample_rate)
-    if np.abs(signal).max() > HIGH_MV:
-        notes.append(f"over {HIGH_MV} mV")
-        signal = np.clip(signal, -INT16_MAX_MV, INT16_MAX_MV)
-    return np.rint(signal * UNITS_PER_MV).astype("<i2"), notes
-
-
 def read_source(path, labels):
     """Return (row of reference.csv, packed signal) of a record, or (row, None) if it is skipped."""
     row = {"patient_id": path.stem}
@@ -93,9 +79,7 @@ def read_source(path, labels):
         record, signal, notes = read_record(path, labels)
         packed, more = pack_signal(signal, record.sample_rate)
     except Exception as error:  # a damaged file makes the libraries raise almost anything
-        known = isinstance(error, ValueError | OSError)
-        reason = f"{error}" if known else f"cannot be read ({type(error).__name__}: {error})"
-        return row | {"note": "skipped: " + " ".join(reason.split())[:200]}, None
+        return row | {"note": f"skipped: {reason(error)}"}, None
     age = None if np.isnan(record.age) else record.age
     row |= {"sample_rate": record.sample_rate, "signal_len": record.signal_len, "age": age}
     row |= {"sex": record.sex, "dx": ";".join(record.dx), "note": "; ".join(notes + more)}

@@ -3,7 +3,8 @@
 Two layouts: WFDB as PhysioNet distributes it (a .hea header beside a format-16 .mat or .dat file),
 and the CPSC2018 challenge's own (MATLAB structs in TrainingSet1-3 and one REFERENCE.csv). wfdb
 itself is not used: it refuses headers whose record name carries '.mat', follows file names out of
-the folder, and takes 7 ms a record.
+the folder, and takes 7 ms a record. For one's own records also tables in mV, .csv with a header
+row of lead names and .npy of 12 x n.
 """
 
 import csv
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import scipy.io
 from scipy.signal import resample_poly
 
-from dataset import CLASSES, LEADS, SAMPLE_RATE
+from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
 
 # SNOMED CT codes, and the words of the first generation of headers, for each class.
 CODES = {
@@ -55,6 +57,9 @@ MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3, "nv": 
 DEFAULT_GAIN = 200.0  # WFDB: what a missing gain, or one of 0, stands for
 NOT_A_SAMPLE = -32768  # format 16 marks a missing sample so
 LEAD_BY_NAME = {lead.upper(): lead for lead in LEADS}
+TABLES = (".csv", ".npy")
+INT16_MAX_MV = 32.767
+HIGH_MV = 20  # no heart reaches this at the skin: a wrong unit, or an artefact
 
 # Bounds that no real record meets, so that a damaged file cannot ask for the machine's memory.
 MIN_RATE, MAX_RATE = 50, 10_000  # Hz
@@ -112,6 +117,39 @@ def find_sources(data_dir):
         if path.suffix.lower() == ".hea" or path.with_suffix("") not in headers
     ]
     return sorted(sources, key=lambda path: (path.stem, path.relative_to(root).as_posix()))
+
+
+def find_records(path):
+    """Return the sources that a user names: [one], or all of a folder.
+
+    A WFDB record is named by its .hea, .mat or .dat file or without extension, as is any other. In
+    a folder, .csv and .npy files count only if it holds neither WFDB nor structs, which come with
+    tables of other content. Raises ValueError if nothing is found.
+    """
+    path = Path(path)
+    if path.is_dir():
+        tables = (file for file in path.rglob("*") if file.suffix.lower() in TABLES)
+        found = find_sources(path) or sorted(file for file in tables if file.is_file())
+        if not found:
+            raise ValueError("the folder holds no record")
+        return found
+    if not path.is_file():
+        named = [path.with_name(path.name + suffix) for suffix in (".hea", ".mat", *TABLES)]
+        found = [file for file in named if path.name and file.is_file()]
+        if not found:
+            raise ValueError("there is no such record, with or without .hea, .mat, .csv or .npy")
+        return found[:1]
+    suffix = path.suffix.lower()
+    if suffix in (".mat", ".dat"):
+        headers = [path.with_suffix(end) for end in (".hea", ".HEA")]
+        found = [file for file in headers if file.is_file()]
+        if not found and suffix == ".dat":
+            raise ValueError("it has no .hea header beside it")
+        return found[:1] or [path]
+    if suffix == ".hea" or suffix in TABLES:
+        return [path]
+    raise ValueError("it is not a record: give .hea, .mat, .dat, .csv (a header row of lead names, "
+                     "mV) or .npy (12 x n, mV)")  # fmt: skip
 
 
 def read_reference(data_dir):
@@ -362,17 +400,101 @@ def inflate(data):
     return b"".join(parts)
 
 
-def read_record(path, labels=None):
+def read_csv_signal(path):
+    """Read a .csv of one column per lead: (signal (12, n) float64 as written, notes).
+
+    The first row names the leads, in any order and case; the separator is a comma, a semicolon or
+    a tab. Other columns are left out, with a note; an empty cell is a missing sample (NaN).
+    """
+    with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline(MAX_HEADER)
+        separator = max(",;\t", key=first.count)
+        names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+        columns = [LEAD_BY_NAME.get(name.upper()) for name in names]
+        missing = [lead for lead in LEADS if lead not in columns]
+        twice = [lead for lead in LEADS if columns.count(lead) > 1]
+        if not any(names):
+            raise ValueError("it is empty")
+        if len(missing) == len(LEADS):
+            raise ValueError("its first row does not name the leads; write one above the samples: "
+                             + ",".join(LEADS))  # fmt: skip
+        if missing or twice:
+            raise ValueError(f"lead {', '.join(missing or twice)} is "
+                             + ("missing" if missing else "there twice"))  # fmt: skip
+        # no index column: pandas would take the first one for it if the rows are longer
+        table = pd.read_csv(file, sep=separator, header=None, index_col=False, dtype=np.float64,
+                            skipinitialspace=True)  # fmt: skip
+    if table.shape[1] != len(names):
+        raise ValueError(f"its rows have {table.shape[1]} cells, its first row {len(names)}")
+    others = [name or "without a name" for name, lead in zip(names, columns, strict=True) if
+              lead is None]  # fmt: skip
+    notes = [f"column left out: {', '.join(others)}"] if others else []
+    return table.to_numpy()[:, [columns.index(lead) for lead in LEADS]].T.copy(), notes
+
+
+def read_npy_signal(path):
+    """Read a .npy of 12 x n numbers, never a pickle: (signal (12, n) float64 as written, notes)."""
+    # mapped: a header that claims more than the file holds is refused before memory is asked for
+    signal = np.lib.format.open_memmap(path, mode="r")
+    if signal.ndim != 2 or signal.shape[0] != len(LEADS) or signal.dtype.kind not in "iuf":
+        hint = "; transpose it" if signal.ndim == 2 and signal.shape[1] == len(LEADS) else ""
+        raise ValueError(f"its data are not 12 x n numbers but {signal.dtype} {signal.shape}{hint}")
+    return np.array(signal, np.float64), []
+
+
+def read_table(path, sample_rate):
+    """Read a .csv or .npy in mV: (Record, signal (12, n) float64 mV, notes).
+
+    Raises ValueError if the numbers cannot be mV: the typical lead spans more than 20 of them.
+    """
+    if sample_rate is None:
+        raise ValueError(f"a {path.suffix.lower()} file does not say its sample rate; give "
+                         "--sample-rate in Hz")  # fmt: skip
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise ValueError(f"a sample rate of {sample_rate:g} Hz is outside {MIN_RATE}-{MAX_RATE} Hz")
+    if path.stat().st_size > MAX_STRUCT:
+        raise ValueError("the file is larger than 256 MB")
+    try:
+        read = read_csv_signal if path.suffix.lower() == ".csv" else read_npy_signal
+        signal, notes = read(path)
+    except pd.errors.EmptyDataError:
+        raise ValueError("it holds no samples") from None
+    if signal.shape[1] > MAX_SECONDS * sample_rate:
+        raise ValueError("it is longer than an hour")
+    if np.isinf(signal).any():
+        raise ValueError("it holds infinite values")
+    if signal.size:
+        # percentiles, so that a few spikes do not count
+        ends = np.percentile(np.nan_to_num(signal), (1, 99), axis=1)
+        span = np.median(ends[1] - ends[0])
+        if span > HIGH_MV:
+            raise ValueError(f"its typical lead spans {span:.0f} mV, which no heart gives; if the "
+                             "numbers are microvolts, divide them by 1000")  # fmt: skip
+    return Record(sample_rate, signal.shape[1], math.nan, "", (), {}), signal, notes
+
+
+def read_record(path, labels=None, sample_rate=None):
     """Read any record: (Record, signal (12, n) float64 mV at its own rate, notes).
 
-    Raises ValueError with a reason a user can act on; a damaged file may raise other errors too.
+    `sample_rate` in Hz is that of a .csv or .npy file, which cannot say it. Raises ValueError with
+    a reason a user can act on; a damaged file may raise other errors too.
     """
     path = Path(path)
-    record, signal, notes = read_wfdb(path) if path.suffix.lower() == ".hea" else read_struct(
-        path, labels)  # fmt: skip
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        record, signal, notes = read_table(path, sample_rate)
+    else:
+        record, signal, notes = read_wfdb(path) if suffix == ".hea" else read_struct(path, labels)
     if record.signal_len < record.sample_rate:
         raise ValueError(f"it is shorter than 1 s ({record.signal_len} samples)")
     return record, signal, notes
+
+
+def reason(error):
+    """Tell in one line, of at most 200 characters, why a record cannot be read."""
+    known = isinstance(error, ValueError | OSError)
+    text = f"{error}" if known else f"cannot be read ({type(error).__name__}: {error})"
+    return " ".join(text.split())[:200]
 
 
 def resample(signal, sample_rate):
@@ -382,3 +504,22 @@ def resample(signal, sample_rate):
         return signal
     # padtype: the ends are extended by lines, so that an offset makes no step there
     return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+
+
+def pack_signal(signal, sample_rate):
+    """Turn (12, n) mV into (12, m) int16 microvolts at 500 Hz; return it and what was noticed."""
+    notes = []
+    missing = np.isnan(signal)
+    if missing.any():
+        notes.append(f"{missing.sum()} missing samples set to 0 mV")
+        signal = np.where(missing, 0, signal)
+    constant = [lead for lead, row in zip(LEADS, signal, strict=True) if np.ptp(row) == 0]
+    if constant:
+        notes.append(f"constant: {' '.join(constant)}")
+    if sample_rate != SAMPLE_RATE:
+        notes.append(f"resampled from {sample_rate:g} Hz")
+        signal = resample(signal, sample_rate)
+    if np.abs(signal).max() > HIGH_MV:
+        notes.append(f"over {HIGH_MV} mV")
+        signal = np.clip(signal, -INT16_MAX_MV, INT16_MAX_MV)
+    return np.rint(signal * UNITS_PER_MV).astype("<i2"), notes

@@ -115,3 +115,174 @@ def test_format_table_leaves_unknown_cells_blank(scored):
     text = metrics.format_table(metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES))
     assert text.splitlines()[3].split() == ["c", "0"]
     assert "nan" not in text.lower()
+
+
+def calibration_error(true, score):
+    """Go bin by bin: the weighted mean of |share of positives - mean probability|."""
+    error = 0
+    for i in range(10):
+        low, high = i / 10, (i + 1) / 10
+        held = (score >= low) & ((score < high) if i < 9 else (score <= 1))
+        if held.any():
+            error += held.mean() * abs(true[held].mean() - score[held].mean())
+    return error
+
+
+SKLEARN = {
+    "precision": lambda true, pred, score: sk.precision_score(true, pred, zero_division=0),
+    "recall": lambda true, pred, score: sk.recall_score(true, pred),
+    "f1": lambda true, pred, score: sk.f1_score(true, pred),
+    "auc": lambda true, pred, score: sk.roc_auc_score(true, score),
+    "accuracy": lambda true, pred, score: sk.accuracy_score(true, pred),
+    "specificity": lambda true, pred, score: sk.recall_score(true, pred, pos_label=0),
+    "ap": lambda true, pred, score: sk.average_precision_score(true, score),
+    "brier": lambda true, pred, score: sk.brier_score_loss(true, score),
+    "ece": lambda true, pred, score: calibration_error(true, score),
+}
+
+
+def test_every_score_of_every_resample_equals_sklearn(scored):
+    y_true, y_score = scored
+    y_score = (0.9731 * y_score).round(4)  # no score on the edge of a bin
+    thresholds = np.array([0.4, 0.5, 0.6])
+    weights = metrics.resample_weights(200, 20, seed=1)
+    found = metrics.weighted_scores(y_true, y_score, thresholds, weights)
+    assert list(found) == list(SKLEARN)
+    for b, counts in enumerate(weights.astype(int)):
+        drawn = np.repeat(np.arange(200), counts)  # the resample itself, record by record
+        for k in range(3):
+            true, score = y_true[drawn, k], y_score[drawn, k]
+            for name, function in SKLEARN.items():
+                expected = function(true, score >= thresholds[k], score)
+                assert found[name][b, k] == pytest.approx(expected), (name, b, k)
+
+
+def test_resamples_draw_as_many_records_as_there_are_and_follow_the_seed():
+    weights = metrics.resample_weights(50, 2000, seed=7)
+    assert (weights.sum(1) == 50).all()
+    # drawn with replacement: a record's count is binomial, mean 1 and variance 1 - 1/50
+    assert weights.mean(0) == pytest.approx(np.ones(50), abs=0.12)
+    assert weights.var() == pytest.approx(0.98, abs=0.03)
+    assert (weights == metrics.resample_weights(50, 2000, seed=7)).all()
+    assert (weights != metrics.resample_weights(50, 2000, seed=8)).any()
+
+
+def test_intervals_are_the_percentiles_of_the_resamples(scored):
+    y_true, y_score = scored
+    table = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES, 60, seed=5)
+    f1 = []
+    for counts in metrics.resample_weights(200, 60, seed=5).astype(int):
+        drawn = np.repeat(np.arange(200), counts)
+        f1.append(sk.f1_score(y_true[drawn], y_score[drawn] >= 0.5, average=None))
+    f1 = np.column_stack([f1, np.mean(f1, axis=1)])
+    expected = np.quantile(f1, [0.025, 0.975], axis=0)
+    assert table[["f1_low", "f1_high"]].to_numpy().T == pytest.approx(expected)
+    assert (table["auc_low"] < table["auc"]).all() and (table["auc"] < table["auc_high"]).all()
+
+
+def test_the_interval_of_a_share_is_as_wide_as_the_normal_one():
+    rng = np.random.default_rng(0)
+    y_true = (rng.random((2000, 1)) < 0.5).astype(int)
+    y_score = np.where(rng.random((2000, 1)) < 0.8, y_true, 1 - y_true).astype(float)
+    row = metrics.score_table(y_true, y_score, np.array([0.5]), ("a",), 1000).iloc[0]
+    half = 1.96 * np.sqrt(row["accuracy"] * (1 - row["accuracy"]) / 2000)
+    assert row["accuracy_low"] == pytest.approx(row["accuracy"] - half, abs=0.003)
+    assert row["accuracy_high"] == pytest.approx(row["accuracy"] + half, abs=0.003)
+
+
+def test_a_class_that_a_resample_lacks_stays_out_of_its_average(scored):
+    y_true, y_score = scored
+    y_true[:, 2] = 0
+    y_true[0, 2] = 1
+    weights = np.ones((2, 200))
+    weights[1, 0] = 0
+    scores = metrics.weighted_scores(y_true, y_score, np.full(3, 0.5), weights)
+    assert np.isnan([values[1, 2] for values in scores.values()]).all()
+    f1 = scores["f1"]
+    averages = metrics.with_average(f1)[:, 3]
+    assert averages == pytest.approx([f1[0].mean(), f1[1, :2].mean()])
+
+
+def test_records_may_have_thresholds_of_their_own(scored):
+    y_true, y_score = scored
+    thresholds = np.repeat([[0.3, 0.4, 0.5], [0.7, 0.6, 0.5]], 100, axis=0)
+    table = metrics.score_table(y_true, y_score, thresholds, CLASSES)
+    pred = [*(y_score[:100, 0] >= 0.3), *(y_score[100:, 0] >= 0.7)]
+    assert table.loc[0, "f1"] == pytest.approx(sk.f1_score(y_true[:, 0], pred))
+
+
+def test_a_class_without_negatives_has_neither_auc_nor_specificity(scored):
+    y_true, y_score = scored
+    y_true[:, 0] = 1
+    row = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES).iloc[0]
+    assert row[["auc", "specificity"]].isna().all()
+    assert row[["f1", "ap", "brier", "ece"]].notna().all() and row["ap"] == 1
+
+
+NINE = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
+
+
+def one_hot(rows):
+    """Return an array with ones at the named classes of each row."""
+    return np.array([[int(name in row) for name in NINE] for row in rows])
+
+
+def test_challenge_score_of_a_matrix_counted_by_hand():
+    # right: SNR twice, AF, AF (second label of a pair), LBBB, PVC; wrong: the last three
+    labels = [["SNR"], ["SNR"], ["AF"], ["AF", "RBBB"], ["LBBB"], ["PAC", "PVC"],
+              ["SNR"], ["IAVB", "STD"], ["PVC"]]  # fmt: skip
+    answers = [["SNR"], ["SNR"], ["AF"], ["AF"], ["LBBB"], ["PVC"], ["AF"], ["RBBB"], ["PAC"]]
+    found = metrics.challenge_scores(one_hot(labels), 0.1 + 0.5 * one_hot(answers), NINE)
+    expected = {
+        "SNR": 2 * 2 / (3 + 2),  # three SNR in the rows, two answers
+        "AF": 2 * 2 / (2 + 3),
+        "IAVB": 0,  # the pair's first label takes the wrong answer
+        "LBBB": 1,
+        "RBBB": 0,  # answered once; the pair AF, RBBB is counted under AF
+        "PAC": 0,
+        "PVC": 2 * 1 / (2 + 1),
+        "STD": None,  # neither in the rows nor answered
+        "STE": None,
+    }
+    assert found["classes"] == pytest.approx(expected)
+    known = [value for value in expected.values() if value is not None]
+    assert found["F1"] == pytest.approx(np.mean(known))
+    assert found["F_AF"] == pytest.approx(4 / 5)
+    assert found["F_Block"] == pytest.approx(2 * 1 / (1 + 0 + 1 + 1 + 0 + 1))
+    assert found["F_PC"] == pytest.approx(2 * 1 / (0 + 1 + 2 + 1))
+    assert found["F_ST"] is None
+    assert (found["n"], found["ambiguous"]) == (9, 1)
+
+
+def test_challenge_score_is_one_for_any_right_label_and_ignores_unlabelled_records():
+    labels = [[name] for name in NINE] + [["AF", "PVC"], []]
+    answers = [[name] for name in NINE] + [["PVC"], ["SNR"]]
+    found = metrics.challenge_scores(one_hot(labels), one_hot(answers) * 0.3, NINE)
+    assert [found[name] for name in ("F1", "F_AF", "F_Block", "F_PC", "F_ST")] == [1] * 5
+    assert found["n"] == 10
+
+
+def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored, tmp_path):
+    y_true, y_score = scored
+    metrics.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES)
+    assert not (tmp_path / "challenge.json").exists()
+    rng = np.random.default_rng(0)
+    y_true, y_score = (rng.random((60, 9)) < 0.3).astype(int), rng.random((60, 9))
+    table = metrics.write_scores(tmp_path, y_true, y_score, np.full(9, 0.5), NINE)
+    stored = json.loads((tmp_path / "challenge.json").read_text())
+    assert stored["F1"] == pytest.approx(np.mean(list(stored["classes"].values())))
+    assert "esearch use only" in stored["use"] and "icbeb" in stored["rule"]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), table)
+
+
+def test_the_printed_table_fits_100_columns_and_names_what_is_left_out():
+    rng = np.random.default_rng(0)
+    y_true, y_score = (rng.random((7000, 9)) < 0.3).astype(int), rng.random((7000, 9))
+    y_true[:, 8] = 0
+    table = metrics.score_table(y_true, y_score, np.full(9, 0.5), NINE, 20)
+    lines = metrics.format_table(table).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines[9].split() == ["STE", "0"]
+    row = table.iloc[0]
+    assert f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]" in lines[1]
+    assert lines[-1] == "no positives, so left out of the average: STE"

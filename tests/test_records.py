@@ -1,5 +1,6 @@
 import csv
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -292,3 +293,139 @@ def test_resample_keeps_a_tone_and_removes_what_500_hz_cannot_hold():
 def test_resample_does_not_step_at_the_ends_of_an_offset():
     out = records.resample(np.full((12, 1000), 3.0), 250)
     np.testing.assert_allclose(out, 3.0, atol=0.01)
+
+
+def write_table(path, leads=LEADS, samples=None, separator=",", **cells):
+    """Write a .csv in mV (None: 600 samples of noise); `cells` are (row, column) texts."""
+    samples = noise(4, 600) / 1000 if samples is None else samples
+    lines = [list(leads), *([f"{value:.3f}" for value in row] for row in samples.T)]
+    for text, (row, column) in cells.items():
+        lines[row][column] = text
+    path.write_text("\n".join(separator.join(line) for line in lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_columns_are_found_by_name(separator, tmp_path):
+    samples = np.vstack([noise(4, 600) / 1000, np.arange(600) / 500])
+    order = np.random.default_rng(1).permutation(13)
+    names = [[*(lead.lower() for lead in LEADS), "time"][i] for i in order]
+    path = write_table(tmp_path / "a.csv", names, samples[order], separator)
+    record, signal, notes = records.read_record(path, sample_rate=250)
+    np.testing.assert_allclose(signal, samples[:12], atol=1e-9)
+    assert (record.sample_rate, record.signal_len) == (250, 600)
+    assert notes == ["column left out: time"]
+
+
+def test_csv_with_byte_order_mark_and_missing_cells(tmp_path):
+    path = write_table(tmp_path / "a.csv", nan=(5, 0))
+    text = path.read_text().replace("nan", "")
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    _, signal, notes = records.read_record(path, sample_rate=500)
+    assert np.flatnonzero(np.isnan(signal)).tolist() == [4] and not notes
+    np.testing.assert_allclose(signal[1:], noise(4, 600)[1:] / 1000, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("leads", "samples", "change", "message"),
+    [
+        (LEADS[:11], noise(4, 600)[:11] / 1000, None, "lead V6 is missing"),
+        ((*LEADS[:11], "i"), None, None, "lead V6 is missing"),
+        ((*LEADS, "I"), noise(4, 600)[[*range(12), 0]] / 1000, None, "lead I is there twice"),
+        (LEADS, noise(4, 600) * 1.0, None, "divide them by 1000"),
+        (LEADS, None, lambda text: text.split("\n", 1)[1], "does not name the leads"),
+        (LEADS, None, lambda text: "", "empty"),
+        (LEADS, None, lambda text: text.split("\n")[0], "no samples"),
+        (LEADS, None, lambda text: text.replace("\n", "\n1,").replace("1,I", "I"), "13 cells"),
+        (LEADS, None, lambda text: text + ",".join(["inf"] * 12), "infinite"),
+        (LEADS, None, lambda text: text + ",".join(["x"] * 12), "'x'"),
+        (LEADS, noise(4, 400) / 1000, None, "shorter than 1 s"),
+    ],
+)
+def test_csv_that_cannot_be_used_says_why(leads, samples, change, message, tmp_path):
+    path = write_table(tmp_path / "a.csv", leads, samples)
+    if change:
+        path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=message):
+        records.read_record(path, sample_rate=500)
+
+
+def test_a_table_needs_a_plausible_sample_rate(tmp_path):
+    path = write_table(tmp_path / "a.csv")
+    for rate in (None, 0, -500, 1e6, float("nan")):
+        with pytest.raises(ValueError, match="sample.rate"):
+            records.read_record(path, sample_rate=rate)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
+def test_npy_is_read_as_mv(dtype, tmp_path):
+    samples = (noise(4, 600) // 100).astype(dtype)
+    np.save(tmp_path / "a.npy", samples)
+    record, signal, notes = records.read_record(tmp_path / "a.npy", sample_rate=360)
+    np.testing.assert_array_equal(signal, samples)
+    assert (record.sample_rate, signal.dtype, notes) == (360, np.float64, [])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (noise(4, 600).T / 1000, "transpose"),
+        (noise(4, 600)[:11] / 1000, "12 x n"),
+        (np.zeros(7), "12 x n"),
+        (np.full((12, 600), "0"), "12 x n"),
+        (noise(4, 600) * 1.0, "divide them by 1000"),
+    ],
+)
+def test_npy_that_cannot_be_used_says_why(array, message, tmp_path):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=message):
+        records.read_record(tmp_path / "a.npy", sample_rate=500)
+
+
+def test_npy_is_never_unpickled_nor_believed(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([Trap()]), allow_pickle=True)
+    with pytest.raises(ValueError):
+        records.read_record(path, sample_rate=500)
+    assert not (tmp_path / "sprung").exists()
+    claim = {"descr": "<f8", "fortran_order": False, "shape": (12, 10**12)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, claim)
+    with pytest.raises(ValueError):
+        records.read_record(path, sample_rate=500)
+
+
+def test_find_records_takes_any_name_of_a_record(tmp_path):
+    header = write_wfdb(tmp_path, "A.1")  # a dot that is no extension
+    for name in ("A.1", "A.1.hea", "A.1.mat"):
+        assert records.find_records(tmp_path / name) == [header]
+    (tmp_path / "A.1.dat").touch()
+    assert records.find_records(tmp_path / "A.1.dat") == [header]
+    table = write_table(tmp_path / "own.csv")
+    assert records.find_records(tmp_path / "own") == [table]
+    struct = tmp_path / "S1.mat"
+    struct.touch()
+    assert records.find_records(struct) == records.find_records(tmp_path / "S1") == [struct]
+
+
+def test_find_records_in_a_folder(tmp_path):
+    with pytest.raises(ValueError, match="no record"):
+        records.find_records(tmp_path)
+    (tmp_path / "b").mkdir()
+    np.save(tmp_path / "b" / "x.npy", np.zeros((12, 600)))
+    table = write_table(tmp_path / "own.csv")
+    assert records.find_records(tmp_path) == [tmp_path / "b" / "x.npy", table]
+    header = write_wfdb(tmp_path)
+    assert records.find_records(tmp_path) == [header]  # the tables beside it are labels and such
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "none", "none.hea", "alone.dat", "a/b", "."])
+def test_find_records_says_what_it_misses(name, tmp_path):
+    for file in ("notes.txt", "alone.dat"):
+        (tmp_path / file).write_text("0,-16000\n")
+    with pytest.raises(ValueError, match="record|header"):
+        records.find_records(tmp_path / name)

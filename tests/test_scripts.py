@@ -91,7 +91,7 @@ def test_train_and_predict_write_what_they_promise(workdir, capsys):
     thresholds = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())["thresholds"]
     scores = pd.read_csv(f"results/{RUN}/scores.csv").set_index("class")
     assert list(scores.index) == [*CLASSES, "AVG"]
-    assert list(scores) == ["n", "precision", "recall", "f1", "auc", "accuracy"]
+    assert list(scores)[:6] == ["n", "precision", "recall", "f1", "auc", "accuracy"]
     test = predictions[predictions["fold"] == 10].merge(labels, on="patient_id")
     for name in CLASSES:
         true = test[f"{name}_y"]

@@ -1,0 +1,113 @@
+"""What is said about one's own records: reading them in batches, findings, text, JSON, ECG pages.
+
+An answer is a dictionary, as in the JSON: record (its name), path, sample_rate (Hz), seconds,
+warnings, probabilities and findings by class name, page (the PDF, or null).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from dataset import SAMPLE_RATE, to_mv
+from metrics import apply_thresholds
+from quality import record_warnings
+from records import find_records, pack_signal, read_record, reason
+from utils import RESEARCH_USE, replacing
+
+
+def find_all(paths):
+    """Return the sources behind the paths, each once, and (path, reason) of a path without any."""
+    sources, bad = [], []
+    for path in paths:
+        try:
+            sources += find_records(path)
+        except (ValueError, OSError) as error:
+            bad.append((str(path), reason(error)))
+    return list(dict.fromkeys(sources)), bad
+
+
+def read_own(path, sample_rate, window):
+    """Read a record: the beginning of its answer, and its packed signal (12, n).
+
+    `sample_rate` in Hz is that of a table, `window` the seconds that the network sees.
+    """
+    record, signal, notes = read_record(path, (), sample_rate)
+    packed, _ = pack_signal(signal, record.sample_rate)
+    missing = np.isnan(signal).sum()
+    if missing:
+        notes.append(f"{missing} samples are missing and count as 0 mV")
+    notes += record_warnings(to_mv(packed), record.sample_rate, window)
+    row = {"record": path.stem, "path": str(path), "sample_rate": record.sample_rate}
+    return row | {"seconds": record.signal_len / record.sample_rate, "warnings": notes}, packed
+
+
+def read_batches(sources, batch_size, sample_rate, window, bad):
+    """Yield the records in batches (answers, {name: packed}); (path, reason) goes to `bad`.
+
+    A name that was there before gets a number: names are those of the pages.
+    """
+    taken = set()
+    for start in range(0, len(sources), batch_size):
+        rows, signals = [], {}
+        for path in sources[start : start + batch_size]:
+            try:
+                row, packed = read_own(path, sample_rate, window)
+            except Exception as error:  # a damaged file makes the libraries raise almost anything
+                bad.append((str(path), reason(error)))
+                continue
+            number = 1
+            while row["record"] in taken:
+                number += 1
+                row["record"] = f"{path.stem}-{number}"
+            taken.add(row["record"])
+            rows.append(row)
+            signals[row["record"]] = packed
+        yield rows, signals
+
+
+def add_findings(row, y_score, thresholds, classes):
+    """Add the probabilities (K,), and the classes that reach their thresholds, to an answer."""
+    found = zip(classes, apply_thresholds(y_score, thresholds), strict=True)
+    row["probabilities"] = {name: float(p) for name, p in zip(classes, y_score, strict=True)}
+    row["findings"] = [name for name, yes in found if yes]
+
+
+def answer_text(row, thresholds):
+    """Return an answer as text: a table of the classes, then the warnings."""
+    lines = [f"\n{row['record']}: {row['seconds']:.1f} s at {row['sample_rate']:g} Hz"]
+    lines += [f"{'class':6}{'probability':>12}{'threshold':>11}  finding"]
+    for (name, p), threshold in zip(row["probabilities"].items(), thresholds, strict=True):
+        found = "yes" if name in row["findings"] else "no"
+        lines.append(f"{name:6}{p:12.3f}{threshold:11.3f}  {found}")
+    return "\n".join([*lines, *(f"warning: {text}" for text in row["warnings"]), RESEARCH_USE])
+
+
+def draw_answer(row, packed, folder):
+    """Write the ECG pages of an answer, with the findings in the title; note the PDF's path."""
+    from plots import plot_ecg_pages  # matplotlib only where it is drawn with
+
+    found = ", ".join(f"{name} {row['probabilities'][name]:.2f}" for name in row["findings"])
+    title = f"{row['record']}: {found or 'no finding reaches its threshold'}"
+    path = Path(folder) / f"{row['record']}.pdf"
+    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, row["warnings"])
+    row["page"] = str(path)
+
+
+def write_json(target, model, thresholds, classes, rows, bad):
+    """Write all answers, and the records that gave none, to a file or ('-') to stdout."""
+    content = {
+        "use": RESEARCH_USE,
+        "model": model,
+        "thresholds": dict(zip(classes, map(float, thresholds), strict=True)),
+        "rule": "a finding is probability >= threshold",
+        "records": rows,
+        "skipped": [{"path": path, "reason": why} for path, why in bad],
+    }
+    text = json.dumps(content, indent=2) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    with replacing(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")

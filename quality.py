@@ -1,0 +1,176 @@
+"""Warnings about one record: unlike the training data, wrongly wired, or too noisy to read.
+
+Signals are (12, n) in mV at 500 Hz. What is tested follows the published screens of 12-lead
+recordings: missing signal, drift below 1 Hz, noise above 20 Hz and its number of leads (Jekova et
+al., Physiol. Meas. 33:1463, 2012), and beats that agree between the leads (Clifford et al.,
+Physiol. Meas. 33:1419, 2012). The bounds are this project's, from what is seen on paper: 1 mV is
+10 mm. A warning never changes a prediction.
+"""
+
+import numpy as np
+from scipy.signal import butter, find_peaks, sosfiltfilt
+
+from dataset import LEADS, SAMPLE_RATE
+
+SHORTEST = 6  # s; the shortest record of CPSC2018
+FLAT_MV = 0.02  # a fifth of a millimetre in a whole second: less than the noise of an electrode
+DRIFT_MV = 1.0  # a baseline that moves 10 mm within a second
+NOISE_MV = 0.3  # a trace 3 mm thick
+UNREADABLE_SHARE = 0.5  # of a lead's seconds
+HIGH_MV = 10.0  # span of the tallest lead; ECG devices are made for +-5 mV (ANSI/AAMI EC11)
+LOW_MV = 0.2  # limb leads below 0.5 mV are called low voltage
+ALIKE = 0.7  # correlation of a beat with the beat most like it; 0.2 for noise, over 0.9 for hearts
+SMALL_QRS = 0.1  # mV; a QRS below this has no sure direction
+
+SLOW = butter(2, 1, "low", fs=SAMPLE_RATE, output="sos")
+FAST = butter(2, 20, "high", fs=SAMPLE_RATE, output="sos")
+QRS = butter(2, (5, 20), "band", fs=SAMPLE_RATE, output="sos")
+WAVES = butter(2, (0.5, 30), "band", fs=SAMPLE_RATE, output="sos")
+
+
+def record_warnings(signal, sample_rate, window):
+    """Return what a reader of the prediction must know, a list of sentences.
+
+    `signal` (12, n) is the whole record in mV at 500 Hz, `sample_rate` the one it was recorded at,
+    `window` the seconds that the network sees: the last ones, which alone are judged here.
+    """
+    found, seconds = [], signal.shape[1] / SAMPLE_RATE
+    if sample_rate != SAMPLE_RATE:
+        found.append(f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
+                     "training data")  # fmt: skip
+    if seconds < min(SHORTEST, window):
+        found.append(f"only {seconds:.1f} s long; the training records of CPSC2018 last at least "
+                     f"{SHORTEST} s")  # fmt: skip
+    if seconds > window:
+        found.append(f"{seconds:.1f} s long; only the last {window} s are scored")
+    seen = signal[:, -window * SAMPLE_RATE :]
+    flat, noisy = flat_leads(seen), noisy_leads(seen)
+    if flat:
+        found.append(f"flat or missing: {' '.join(flat)}")
+    if len(flat) == len(LEADS):
+        return [*found, "no lead holds an ECG; if the file is in volts, multiply it by 1000"]
+    found += wrong_unit(seen)
+    if noisy:
+        found.append("too noisy to read: " + ", ".join(f"{a} ({b})" for a, b in noisy.items()))
+    if not has_beats(seen):
+        found.append("too noisy to read: no QRS complex that repeats")
+    elif arms_reversed(seen):
+        found.append("right and left arm electrodes may be swapped (or dextrocardia): P, QRS and T "
+                     "point down in I, QRS up in aVR")  # fmt: skip
+    return found
+
+
+def by_second(signal):
+    """Return (12, n) as (12, seconds, 500), the incomplete last second left out."""
+    n = signal.shape[1] // SAMPLE_RATE
+    return signal[:, : n * SAMPLE_RATE].reshape(len(signal), n, SAMPLE_RATE)
+
+
+def centred(signal):
+    """Return (12, n) less each lead's median, so that an offset does not ring in a filter."""
+    return signal - np.median(signal, axis=1, keepdims=True)
+
+
+def flat_seconds(signal):
+    """Tell for each lead and second whether it holds no signal: (12, seconds)."""
+    return np.ptp(by_second(signal), axis=2) < FLAT_MV
+
+
+def flat_leads(signal):
+    """Return the leads without a signal in at least half of their seconds.
+
+    An electrode that is off, or an amplifier at its limit, draws a line without any noise.
+    """
+    flat = flat_seconds(signal).mean(1) >= UNREADABLE_SHARE
+    return [lead for lead, yes in zip(LEADS, flat, strict=True) if yes]
+
+
+def noisy_leads(signal):
+    """Return lead -> why, for leads that cannot be read in at least half of their seconds.
+
+    A second is lost to drift (steps and electrode pops too) if what lies below 1 Hz moves by more
+    than 1 mV in it; to noise if the typical 100 ms span more than 0.3 mV above 20 Hz: typical, so
+    that a QRS complex does not count; or because it is flat. Leads flat throughout are not named.
+    """
+    signal = centred(signal)
+    drift = np.ptp(by_second(sosfiltfilt(SLOW, signal)), axis=2) > DRIFT_MV  # (12, seconds)
+    fast = by_second(sosfiltfilt(FAST, signal))
+    tenths = fast.reshape(*fast.shape[:2], 10, SAMPLE_RATE // 10)
+    noise = np.median(np.ptp(tenths, axis=3), axis=2) > NOISE_MV
+    flat = flat_seconds(signal)
+    lost = (drift | noise | flat).mean(1) >= UNREADABLE_SHARE
+    known = flat.mean(1) >= UNREADABLE_SHARE
+    return {
+        lead: "noise" if noise[i].sum() > drift[i].sum() else "drift or steps"
+        for i, lead in enumerate(LEADS)
+        if lost[i] and not known[i]
+    }
+
+
+def wrong_unit(signal):
+    """Return a warning, in a list, if the tallest lead's typical second is no ECG in mV."""
+    tallest = np.median(np.ptp(by_second(signal), axis=2), axis=1).max()
+    if LOW_MV <= tallest <= HIGH_MV:
+        return []
+    size = "high" if tallest > HIGH_MV else "low"
+    return [f"amplitudes are unusually {size} (the tallest lead spans {tallest:.3g} mV); is the "
+            "unit mV?"]  # fmt: skip
+
+
+def find_beats(signal):
+    """Return the samples at which the leads together are steepest: the QRS complexes; and (12, n).
+
+    The second array is the signal at 5-20 Hz, each lead scaled by its own height, so that no lead
+    outvotes the others; a lead that is flat keeps its small values.
+    """
+    band = sosfiltfilt(QRS, centred(signal))
+    height = np.percentile(np.abs(band), 99, axis=1, keepdims=True)
+    band = band / np.maximum(height, FLAT_MV)
+    # clipped, so that a spike in one lead counts no more than a QRS complex in it
+    steepness = np.sqrt((np.clip(np.gradient(band, axis=1), -1, 1) ** 2).mean(0))
+    n = SAMPLE_RATE // 10
+    steepness = np.convolve(steepness, np.ones(n) / n, "same")
+    enough = 0.35 * np.percentile(steepness, 98)
+    # 250 ms apart: 240 a minute, faster than hearts in the clinic go
+    return find_peaks(steepness, distance=SAMPLE_RATE // 4, height=enough)[0], band
+
+
+def cut_beats(signal, beats, before, after):
+    """Return (beats, 12, before + after) samples around the beats that lie inside the signal."""
+    inside = [beat for beat in beats if before <= beat <= signal.shape[1] - after]
+    return np.array([signal[:, beat - before : beat + after] for beat in inside])
+
+
+def has_beats(signal):
+    """Tell whether the typical QRS complex comes again, alike in all leads: no noise does.
+
+    Each is compared with the one most like it, so that ectopic beats of several forms do no harm.
+    Records too short for three complexes are let pass.
+    """
+    beats, band = find_beats(signal)
+    cut = cut_beats(band, beats, SAMPLE_RATE // 10, SAMPLE_RATE // 10)
+    if len(cut) < 3:
+        return signal.shape[1] < SHORTEST * SAMPLE_RATE
+    alike = np.corrcoef(cut.reshape(len(cut), -1))
+    np.fill_diagonal(alike, -1)
+    return bool(np.median(alike.max(1)) >= ALIKE)
+
+
+def arms_reversed(signal):
+    """Tell whether P, QRS and T of the median beat point down in lead I, and QRS up in aVR.
+
+    That is how swapped arm electrodes are told, see e.g. Kligfield et al., Circulation 115:1306,
+    2007. Right axis deviation and bundle branch block leave P upright.
+    """
+    beats, _ = find_beats(signal)
+    cut = cut_beats(sosfiltfilt(WAVES, centred(signal)), beats, 130, 210)
+    if len(cut) < 3:
+        return False
+    median = np.median(cut, axis=0)
+    lead_i, avr = (median[i] - median[i, 85:95].mean() for i in (0, LEADS.index("aVR")))
+    # of the QRS: -230 to -100 ms, -70 to 80 ms, 130 to 380 ms
+    p, qrs, t = slice(15, 80), slice(95, 170), slice(195, 320)
+    up = avr[qrs].max() + avr[qrs].min() > 0
+    down = lead_i[qrs].max() + lead_i[qrs].min() < -SMALL_QRS
+    inverted = [wave[np.abs(wave).argmax()] < 0 for wave in (lead_i[p], lead_i[t])]
+    return bool(up and down and all(inverted))

@@ -1,0 +1,254 @@
+"""Comparing runs, on made-up predictions of 600 records."""
+
+import json
+import math
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score, roc_auc_score
+
+import compare
+from dataset import CLASSES, split_labels
+from metrics import evaluate_run
+
+DATA = ["--data-dir", "data/made"]
+ROUNDS = (0, 1, 4)
+N = 600
+LEAD_NOISE = {"all": 0.4, "I": 1.8, "V1": 0.7, "aVR": 1.1}  # so the order of merit is known
+
+
+def make_run(folder, labels, round_number, noise, seed):
+    """Write what predict.py writes for a round, from scores that are the truth and noise."""
+    parts = split_labels(labels, round_number)[1:]
+    rng = np.random.default_rng([seed, round_number])
+    truths = [part[list(CLASSES)].to_numpy() for part in parts]
+    scores = [1 / (1 + np.exp(2 - 4 * y - 4 * noise * rng.normal(size=y.shape))) for y in truths]
+    evaluate_run(folder, *parts, scores, CLASSES)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make labels, four choices of leads and a classifier with three rounds each."""
+    root = tmp_path_factory.mktemp("compare")
+    rng = np.random.default_rng(0)
+    labels = pd.DataFrame((rng.random((N, 9)) < 0.2).astype(int), columns=list(CLASSES))
+    labels.insert(0, "patient_id", [f"P{i:04d}" for i in range(N)])
+    labels["fold"] = rng.permutation(np.arange(N) % 10) + 1
+    (root / "data" / "made").mkdir(parents=True)
+    labels.to_csv(root / "data" / "made" / "labels.csv", index=False)
+    runs = {f"resnet34_made_{leads}_42": noise for leads, noise in LEAD_NOISE.items()}
+    for seed, (run, noise) in enumerate({**runs, "LR_made_42": 1.5}.items()):
+        for i in (0, 1) if "_I_" in run else ROUNDS:
+            folder = root / "results" / (f"{run}_r{i}" if i else run)
+            make_run(folder, labels, i, noise, seed)
+    return root
+
+
+@pytest.fixture
+def labels(made, monkeypatch):
+    """Work in the folder of the runs; return labels.csv."""
+    monkeypatch.chdir(made)
+    return pd.read_csv("data/made/labels.csv")
+
+
+def run_compare(*argv):
+    compare.main(compare.parse_args([*argv, *DATA]))
+
+
+def refused(capsys, *argv):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        run_compare(*argv)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1
+    return err
+
+
+def stored(run, labels, fold):
+    """Return truth, scores and thresholds of a fold of a run, from its files."""
+    table = pd.read_csv(f"results/{run}/predictions.csv").query(f"fold == {fold}")
+    thresholds = json.loads(open(f"results/{run}/thresholds.json").read())["thresholds"]
+    true = labels.set_index("patient_id").loc[table["patient_id"], list(CLASSES)].to_numpy()
+    return true, table[list(CLASSES)].to_numpy(), np.array([thresholds[k] for k in CLASSES])
+
+
+def test_rounds_give_mean_and_sd_and_name_the_missing_ones(labels, capsys):
+    run_compare("--rounds")
+    folder = "results/compare_rounds_resnet34_made_all_42"
+    table = pd.read_csv(f"{folder}/rounds.csv").set_index("class")
+    f1 = []
+    for i in ROUNDS:
+        run = f"resnet34_made_all_42_r{i}" if i else "resnet34_made_all_42"
+        true, score, thresholds = stored(run, labels, (9 + i) % 10 + 1)
+        f1.append(f1_score(true, score >= thresholds, average=None))
+    f1 = np.column_stack([f1, np.mean(f1, axis=1)])
+    assert list(table.index) == [*CLASSES, "AVG"]
+    assert table["f1_mean"].to_numpy() == pytest.approx(f1.mean(0))
+    assert table["f1_sd"].to_numpy() == pytest.approx(f1.std(0, ddof=1))
+    assert (table["rounds"] == 3).all() and table.loc["AVG", "n"] == 180
+    out, text = capsys.readouterr().out, open(f"{folder}/rounds.md").read()
+    for shown in (out, text):
+        assert "missing rounds: 2, 3, 5, 6, 7, 8, 9" in shown and "esearch use only" in shown
+    assert f"{f1.mean(0)[9]:.3f} ± {f1.std(0, ddof=1)[9]:.3f}" in text
+
+
+def test_pooled_predictions_are_those_of_the_round_that_tests_the_record(labels):
+    run_compare("--rounds", "--arch", "LR")
+    folder = "results/compare_rounds_LR_made_42"
+    pooled = pd.read_csv(f"{folder}/pooled.csv")
+    tested = labels[labels["fold"].isin([10, 1, 4])]
+    assert sorted(pooled["patient_id"]) == sorted(tested["patient_id"])
+    true, called = [], []
+    for i, fold in zip(ROUNDS, (10, 1, 4), strict=True):
+        y_true, score, thresholds = stored(f"LR_made_42_r{i}" if i else "LR_made_42", labels, fold)
+        rows = pooled[pooled["fold"] == fold]
+        np.testing.assert_array_equal(np.sort(rows[list(CLASSES)], 0), np.sort(score, 0))
+        true.append(y_true)
+        called.append(score >= thresholds)
+    f1 = f1_score(np.concatenate(true), np.concatenate(called), average="macro")
+    scores = pd.read_csv(f"{folder}/scores.csv").set_index("class")
+    assert scores.loc["AVG", "f1"] == pytest.approx(f1)
+    assert scores.loc["AVG", "f1_low"] < f1 < scores.loc["AVG", "f1_high"]
+
+
+def test_two_runs_differ_by_what_sklearn_says_and_by_the_exact_mcnemar_test(labels):
+    run_compare("resnet34_made_all_42", "results/LR_made_42")
+    table = pd.read_csv("results/compare_resnet34_made_all_42_vs_LR_made_42/differences.csv")
+    true, score_a, thresholds_a = stored("resnet34_made_all_42", labels, 10)
+    _, score_b, thresholds_b = stored("LR_made_42", labels, 10)
+    pred_a, pred_b = score_a >= thresholds_a, score_b >= thresholds_b
+    for k, row in table[:9].iterrows():
+        f1 = [f1_score(true[:, k], pred[:, k]) for pred in (pred_a, pred_b)]
+        auc = [roc_auc_score(true[:, k], score[:, k]) for score in (score_a, score_b)]
+        assert row[["f1_a", "f1_b", "f1_diff"]].tolist() == pytest.approx([*f1, f1[0] - f1[1]])
+        assert row["auc_diff"] == pytest.approx(auc[0] - auc[1])
+        right_a, right_b = pred_a[:, k] == true[:, k], pred_b[:, k] == true[:, k]
+        a, b = (right_a & ~right_b).sum(), (right_b & ~right_a).sum()
+        assert (row["only_a_right"], row["only_b_right"]) == (a, b)
+        tail = sum(math.comb(a + b, i) for i in range(min(a, b) + 1)) / 2 ** (a + b)
+        assert row["mcnemar_p"] == pytest.approx(min(1, 2 * tail))
+    average = table.iloc[9]
+    assert average["f1_diff"] == pytest.approx(table["f1_diff"][:9].mean())
+    assert 0 < average["auc_diff_low"] < average["auc_diff"] < average["auc_diff_high"]
+    assert average["auc_p"] == pytest.approx(2 / 1001)  # no resample favours the noisier run
+
+
+def test_a_run_does_not_differ_from_itself_and_swapping_changes_the_sign_only(labels):
+    run_compare("LR_made_42", "LR_made_42")
+    table = pd.read_csv("results/compare_LR_made_42_vs_LR_made_42/differences.csv")
+    zero = [name for name in table if "_diff" in name]
+    assert (table[zero] == 0).all(axis=None)
+    assert (table[["f1_p", "auc_p"]] == 1).all(axis=None) and (table["mcnemar_p"][:9] == 1).all()
+    names = ["resnet34_made_all_42", "LR_made_42"]
+    for pair in (names, names[::-1]):
+        run_compare(*pair)
+    first, second = (
+        pd.read_csv(f"results/compare_{a}_vs_{b}/differences.csv") for a, b in (names, names[::-1])
+    )
+    assert first["f1_diff_low"].to_numpy() == pytest.approx(-second["f1_diff_high"].to_numpy())
+    assert first["f1_p"].to_numpy() == pytest.approx(second["f1_p"].to_numpy())
+
+
+def test_p_values_of_equal_runs_are_spread_evenly(monkeypatch):
+    monkeypatch.setattr(compare, "N_RESAMPLES", 200)
+    # 60 pairs of equally noisy runs: about one in ten gets p < 0.1, as a test must
+    p = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        true = (rng.random((150, 9)) < 0.3).astype(int)
+        runs = [(0.3 * true + 0.7 * rng.random((150, 9)), np.full((150, 9), 0.5)) for _ in "ab"]
+        table = compare.differences(true, *runs, seed)
+        p.append(table["auc_p"].iloc[-1])
+    assert 0.01 < np.mean(np.array(p) < 0.1) < 0.25
+    assert 0.3 < np.median(p) < 0.7
+
+
+def test_pooled_rounds_of_two_runs_can_be_compared(labels):
+    run_compare("--rounds")
+    run_compare("--rounds", "--arch", "LR")
+    names = ["compare_rounds_resnet34_made_all_42", "compare_rounds_LR_made_42"]
+    run_compare(*names)
+    folder = "results/compare_rounds_resnet34_made_all_42_vs_rounds_LR_made_42"
+    table = pd.read_csv(f"{folder}/differences.csv").set_index("class")
+    assert table.loc["AVG", "n"] == 180
+    pooled = [pd.read_csv(f"results/{name}/scores.csv").set_index("class") for name in names]
+    expected = pooled[0].loc["AVG", "f1"] - pooled[1].loc["AVG", "f1"]
+    assert table.loc["AVG", "f1_diff"] == pytest.approx(expected)
+
+
+def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):
+    run_compare("--leads")
+    folder = "results/compare_leads_resnet34_made_all_42"
+    table = pd.read_csv(f"{folder}/single_lead.csv")
+    assert table["leads"].tolist() == ["12 leads", "V1", "aVR", "I"]  # by their noise
+    assert table["rank"].tolist() == [1, 2, 3, 4] and (table["n"] == 120).all()
+    parts = [stored(f"resnet34_made_V1_42{end}", labels, f) for end, f in (("", 10), ("_r1", 1))]
+    pred = np.concatenate([score >= thresholds for _, score, thresholds in parts])
+    expected = f1_score(np.concatenate([true for true, _, _ in parts]), pred, average=None)
+    row = table.set_index("leads").loc["V1"]
+    assert row[[f"f1_{name}" for name in CLASSES]].tolist() == pytest.approx(expected.tolist())
+    assert row["f1"] == pytest.approx(expected.mean())
+    assert row["f1_low"] < row["f1"] < row["f1_high"]
+    out = capsys.readouterr().out
+    assert "rounds in common, pooled: 0, 1" in out and "esearch use only" in out
+    assert "not scored: II, III, aVL, aVF, V2, V3, V4, V5, V6" in out
+    for name in ("single_lead.md", "single_lead.png", "single_lead.svg"):
+        assert open(f"{folder}/{name}", "rb").read(1)
+
+
+def test_runs_on_other_records_are_refused(labels, capsys):
+    err = refused(capsys, "LR_made_42", "resnet34_made_all_42_r1")
+    assert "share 0" in err and not list(compare.Path("results").glob("compare_LR_made_42_vs_*r1"))
+    assert "predict.py" in refused(capsys, "LR_made_42", "no_such_run")
+    assert "no round of RF_made_42" in refused(capsys, "--rounds", "--arch", "RF")
+    assert "no round" in refused(capsys, "--leads", "--arch", "resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "says"),
+    [
+        ("predictions.csv", lambda text: text.replace("P0", "Q0"), "not tested on the folds"),
+        ("predictions.csv", lambda text: re.sub(r"0\.\d+", "nan", text, count=30), "damaged"),
+        ("predictions.csv", lambda text: text.replace("AF", "XX"), "damaged"),
+        ("thresholds.json", lambda text: text[:-40], "damaged"),
+    ],
+)
+def test_spoilt_files_are_refused(labels, capsys, name, spoil, says):
+    folder = compare.Path("results/spoilt_made_42")
+    shutil.copytree("results/LR_made_42", folder, dirs_exist_ok=True)
+    (folder / name).write_text(spoil((folder / name).read_text()))
+    assert says in refused(capsys, "LR_made_42", "spoilt_made_42")
+
+
+def test_predictions_of_other_folds_are_refused(labels, capsys, monkeypatch, tmp_path):
+    shutil.copytree("data", tmp_path / "data")
+    shutil.copytree("results/LR_made_42", tmp_path / "results" / "LR_made_42")
+    monkeypatch.chdir(tmp_path)
+    labels.assign(fold=labels["fold"] % 10 + 1).to_csv("data/made/labels.csv", index=False)
+    assert "not tested on the folds" in refused(capsys, "--rounds", "--arch", "LR")
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["a"], ["a", "b", "c"], ["a", "b", "--rounds"], ["--rounds", "--leads"],
+             ["--leads", "I"], ["--leads", "X"]]
+)  # fmt: skip
+def test_only_one_comparison_at_a_time(argv, capsys):
+    with pytest.raises(SystemExit) as stop:
+        compare.parse_args(argv)
+    assert stop.value.code == 2 and "--help" in capsys.readouterr().err
+
+
+def test_a_model_on_another_data_set_is_tested_on_all_its_records(labels):
+    for run in ("a_on_made", "b_on_made"):
+        folder = compare.Path("results") / run
+        folder.mkdir(exist_ok=True)
+        shutil.copy("results/LR_made_42/thresholds.json", folder)
+        rng = np.random.default_rng(len(run) + ord(run[0]))
+        scores = pd.DataFrame(rng.random((N, 9)), columns=CLASSES)
+        labels[["patient_id", "fold"]].join(scores).to_csv(folder / "predictions.csv", index=False)
+    run_compare("a_on_made", "b_on_made")
+    table = pd.read_csv("results/compare_a_on_made_vs_b_on_made/differences.csv")
+    assert table["n"].iloc[-1] == N

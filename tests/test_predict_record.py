@@ -1,0 +1,311 @@
+"""Answers for one's own records: the same numbers from every format, warnings, and the pages."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import torch
+from conftest import noise, write_record
+
+import plots
+import predict
+import resnet
+from dataset import CLASSES, LEADS, SAMPLE_RATE, folds_digest, load_labels
+from utils import RESEARCH_USE, save_checkpoint
+
+MODEL = "models/resnet18_tiny_all_42.pth"
+RESULTS = Path("results/resnet18_tiny_all_42")
+PAGES = Path("results/resnet18_tiny_all_42_records")
+
+
+@pytest.fixture
+def workdir(tiny, monkeypatch):
+    """Work beside data/tiny with a thin network of random weights, trained on nothing."""
+    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 16, 16))
+    monkeypatch.chdir(tiny.parents[1])
+    torch.manual_seed(3)
+    model = resnet.ResNet1d("resnet18", 12, 9)
+    settings = {"arch": "resnet18", "seconds": 3, "pad": "window", "data_dir": "tiny"}
+    settings |= {"round": 0, "limit": None, "seed": 42}
+    save_checkpoint(
+        MODEL,
+        state_dict=model.state_dict(),
+        optimizer={},
+        epoch=1,
+        leads=list(LEADS),
+        classes=list(CLASSES),
+        folds=folds_digest(load_labels("data/tiny")),
+        args=settings,
+        versions={},
+    )
+    return tiny.parents[1]
+
+
+def ask(*argv):
+    predict.main(predict.parse_args(["--model-path", MODEL, *map(str, argv)]))
+
+
+def answers(capsys, *argv):
+    """Return the JSON that --json - writes; nothing else may be on stdout."""
+    capsys.readouterr()
+    ask("--no-pages", "--json", "-", "--record", *argv)
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, *argv):
+    """Ask for what must be refused; return stderr without progress bars, and its error line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        ask(*argv)
+    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
+    errors = [line for line in lines if line.startswith("error")]
+    assert stop.value.code == 2 and len(errors) == 1
+    return lines, errors[0]
+
+
+def test_a_folder_gets_the_probabilities_of_the_data_set_run(workdir, capsys):
+    ask("--data-dir", "data/tiny")
+    expected = pd.read_csv(RESULTS / "predictions.csv").set_index("patient_id")
+    found = answers(capsys, "data/tiny", "--batch-size", "7")
+    assert not found["skipped"] and len(found["records"]) == 40
+    rows = {row["record"]: row for row in found["records"]}
+    for name, values in expected[list(CLASSES)].iterrows():
+        np.testing.assert_allclose(list(rows[name]["probabilities"].values()), values, atol=1e-5)
+    stored = json.loads((RESULTS / "thresholds.json").read_text())["thresholds"]
+    assert found["thresholds"] == stored
+    for row in rows.values():
+        over = [name for name in CLASSES if row["probabilities"][name] >= stored[name]]
+        assert row["findings"] == over
+
+
+def test_every_format_gives_the_same_answer(workdir, capsys):
+    samples = noise(5, 1300)
+    write_record(workdir / "own", "A1", samples, "59118001")
+    mv = samples / 1000
+    np.save("own.npy", mv)
+    pd.DataFrame(mv.T[:, ::-1], columns=LEADS[::-1]).to_csv("table.csv", index=False)
+    scipy.io.savemat("S1.mat", {"ECG": {"sex": "Male", "age": 50.0, "data": mv}})
+    found = answers(capsys, "own/A1", "own/A1.hea", "own/A1.mat", "own.npy", "table.csv", "S1",
+                    "--sample-rate", 500)  # fmt: skip
+    rows = found["records"]
+    # one record by three names is one record
+    assert [row["record"] for row in rows] == ["A1", "own", "table", "S1"]
+    for row in rows[1:]:
+        assert row["probabilities"] == pytest.approx(rows[0]["probabilities"], abs=1e-5)
+
+
+def test_the_last_seconds_are_scored_at_500_hz(workdir, capsys):
+    """A slow wave at 1000 Hz must give what the same wave does at 500 Hz, and its beginning no
+    difference.
+    """
+    t = np.arange(6000) / 1000
+    waves = np.array([np.sin(2 * np.pi * (0.5 + lead / 4) * t) for lead in range(12)])
+    np.save("fast.npy", waves)
+    np.save("slow.npy", waves[:, -3000::2])
+    fast = answers(capsys, "fast.npy", "--sample-rate", 1000)["records"][0]
+    slow = answers(capsys, "slow.npy", "--sample-rate", 500)["records"][0]
+    assert fast["probabilities"] == pytest.approx(slow["probabilities"], abs=0.005)
+    assert any("1000 Hz" in text for text in fast["warnings"])
+    assert any("only the last 3 s" in text for text in fast["warnings"])
+
+
+def test_table_shows_each_class_with_its_threshold(workdir, capsys):
+    RESULTS.mkdir(parents=True)
+    thresholds = dict(zip(CLASSES, np.linspace(0, 1, 9), strict=True))
+    (RESULTS / "thresholds.json").write_text(json.dumps({"thresholds": thresholds}))
+    ask("--no-pages", "--json", "out/a.json", "--record", "data/tiny/g1/T0000")
+    out = capsys.readouterr().out
+    row = json.loads(Path("out/a.json").read_text())["records"][0]
+    for name in CLASSES:
+        p, threshold, finding = re.search(rf"^{name} +(\S+) +(\S+) +(\S+)$", out, re.M).groups()
+        assert float(p) == pytest.approx(row["probabilities"][name], abs=6e-4)
+        assert float(threshold) == pytest.approx(thresholds[name], abs=6e-4)
+        assert finding == ("yes" if row["probabilities"][name] >= thresholds[name] else "no")
+    assert RESEARCH_USE in out and "thresholds.json" not in out
+    assert not PAGES.exists()
+
+
+def test_without_stored_thresholds_one_half_is_used_and_told(workdir, capsys):
+    found = answers(capsys, "data/tiny/g1/T0000")
+    assert set(found["thresholds"].values()) == {0.5}
+    assert "thresholds.json" in found["records"][0]["warnings"][-1]
+
+
+def test_missing_samples_are_told_and_count_as_zero(workdir, capsys):
+    mv = noise(5, 1500) / 1000
+    mv[3, 100:107] = np.nan
+    np.save("a.npy", mv)
+    np.save("b.npy", np.nan_to_num(mv))
+    a, b = answers(capsys, "a.npy", "b.npy", "--sample-rate", 500)["records"]
+    assert a["warnings"][0].startswith("7 samples are missing")
+    assert a["probabilities"] == pytest.approx(b["probabilities"])
+
+
+def test_a_bad_record_is_named_and_the_others_answered(workdir, capsys):
+    Path("notes.txt").write_text("no ECG\n")
+    Path("own.csv").write_text(",".join(LEADS[:11]) + "\n")
+    ask("--no-pages", "--json", "a.json", "--sample-rate", "500", "--record", "notes.txt",
+        "own.csv", "data/tiny/g1/T0000", "absent")  # fmt: skip
+    err = capsys.readouterr().err
+    content = json.loads(Path("a.json").read_text())
+    assert [row["record"] for row in content["records"]] == ["T0000"]
+    assert {row["path"] for row in content["skipped"]} == {"notes.txt", "own.csv", "absent"}
+    assert "skipped: own.csv: lead V6 is missing" in err and "skipped: notes.txt: " in err
+
+
+def test_nothing_readable_is_refused_in_one_line(workdir, capsys):
+    Path("notes.txt").write_text("no ECG\n")
+    Path("own.csv").write_text("")
+    lines, error = refused(capsys, "--record", "notes.txt")
+    assert "notes.txt: it is not a record" in error and len([line for line in lines if line]) == 1
+    _, error = refused(capsys, "--record", "own.csv", "--sample-rate", "500")
+    assert "own.csv: it is empty" in error
+    _, error = refused(capsys, "--record", "own.csv")
+    assert "give --sample-rate" in error
+    lines, error = refused(capsys, "--record", "own.csv", "notes.txt")
+    assert "none of the records" in error
+    assert len([line for line in lines if line.startswith("skipped")]) == 2
+    _, error = refused(capsys, "--json", "-")
+    assert "--record" in error
+
+
+def test_records_of_one_name_keep_their_pages_apart(workdir, capsys):
+    for folder in ("a", "b"):
+        write_record(workdir / folder, "A1", noise(5, 700), "59118001")
+    ask("--record", "a", "b")
+    assert sorted(path.name for path in PAGES.iterdir()) == [
+        "A1-2.pdf", "A1-2.png", "A1.pdf", "A1.png"
+    ]  # fmt: skip
+
+
+def test_pages_bear_the_findings_and_are_not_drawn_unasked_for_many(workdir, capsys, monkeypatch):
+    titles = []
+    draw = plots.draw_ecg_page
+    monkeypatch.setattr(
+        plots, "draw_ecg_page", lambda *args: (titles.append(args[2]), draw(*args))[1]
+    )
+    ask("--record", "data/tiny/g1/T0000", "--json", "a.json")
+    row = json.loads(Path("a.json").read_text())["records"][0]
+    assert titles[0].startswith("T0000: ")
+    assert all(name in titles[0] for name in row["findings"]) and row["findings"]
+    assert row["page"] == str(PAGES / "T0000.pdf")
+    ask("--record", "data/tiny")
+    assert len(titles) == 1 and "--pages" in capsys.readouterr().out
+
+
+def page_mm(ax, points):
+    """Return the place on the printed page, in mm, of points given in an axes' data coordinates."""
+    return ax.transData.transform(points) / ax.figure.dpi * 25.4
+
+
+def trace(ax, seconds, sample_rate=SAMPLE_RATE):
+    """Return the printed points (n, 2), in mm, of the traces that last `seconds`."""
+    lines = [np.transpose(line.get_data()) for line in ax.lines]
+    n = round(seconds * sample_rate)
+    return [page_mm(ax, points) for points in lines if len(points) == n]
+
+
+def test_page_is_a4_and_25_mm_a_second_and_10_mm_a_millivolt():
+    signal = np.zeros((12, 5000))
+    signal[:, 500:600] = 1  # 1.0 to 1.2 s
+    signal[:, 4000:4100] = 1
+    figure = plots.draw_ecg_page(signal, 500, "t")
+    ax = figure.axes[0]
+    assert figure.get_size_inches() * 25.4 == pytest.approx([297, 210])
+    (strip,) = trace(ax, 10)
+    jumps = strip[np.flatnonzero(np.diff(strip[:, 1]) > 1) + 1]
+    assert np.diff(jumps[:, 0]) == pytest.approx([25 * 7])
+    assert np.ptp(strip[:, 1]) == pytest.approx(10)
+    assert np.ptp(strip[:, 0]) == pytest.approx(25 * 9.998)
+    for collection, step in zip(ax.collections[:2], (1, 5), strict=True):
+        ends = page_mm(ax, np.array([line[0] for line in collection.get_segments()]))
+        upright = np.unique(np.round(ends[ends[:, 1] == ends[:, 1].min(), 0], 6))
+        assert np.diff(upright)[:-1] == pytest.approx(step)
+    marks = {label.get_text(): label.get_position()[0] for label in ax.get_xticklabels()}
+    assert strip[0, 0] == pytest.approx(page_mm(ax, [(marks["0 s"], 0)])[0, 0])
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("seconds", [10, 6])
+def test_page_shows_four_columns_one_after_the_other_in_time(seconds):
+    # lead k is 0 but for a spike of k + 1 tenths of a mV in the middle of its own quarter
+    signal, quarter = np.zeros((12, seconds * 500)), seconds * 500 // 4
+    for k in range(12):
+        signal[k, k // 3 * quarter + quarter // 2] = (k + 1) / 10
+    figure = plots.draw_ecg_page(signal, 500, "t")
+    ax = figure.axes[0]
+    order = [text.get_text() for text in ax.texts if text.get_text()]
+    assert order == [
+        "I",
+        "aVR",
+        "V1",
+        "V4",
+        "II",
+        "aVL",
+        "V2",
+        "V5",
+        "III",
+        "aVF",
+        "V3",
+        "V6",
+        "II",
+    ]
+    (strip,), pieces = trace(ax, seconds), trace(ax, seconds / 4)
+    assert len(pieces) == 12
+    for i, piece in enumerate(pieces):
+        start = strip[0, 0] + 25 * seconds / 4 * (i % 4)
+        assert piece[0, 0] == pytest.approx(start)
+        peak = piece[piece[:, 1].argmax()]
+        assert peak[0] == pytest.approx(start + 25 * seconds / 8, abs=0.1)
+        assert np.ptp(piece[:, 1]) == pytest.approx(LEADS.index(order[i]) + 1)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(3, [0]), (10, [0]), (25, [0, 10, 15])])
+def test_long_records_get_pages_and_the_last_page_is_full(seconds, starts, tmp_path, monkeypatch):
+    drawn = []
+    draw = plots.draw_ecg_page
+    monkeypatch.setattr(plots, "draw_ecg_page", lambda *args: (drawn.append(args), draw(*args))[1])
+    signal = noise(1, seconds * 500) / 1000
+    path = tmp_path / "$a_1$.pdf"  # a name that a formula could be read in
+    assert plots.plot_ecg_pages(signal, 500, path, "$a_1$: AF", ["flat: V1"]) == len(starts)
+    assert [args[4] for args in drawn] == pytest.approx(starts)
+    for args in drawn:
+        first = round(args[4] * 500)
+        np.testing.assert_array_equal(args[0], signal[:, first : first + 5000])
+    content = path.read_bytes()
+    assert len(re.findall(rb"/Type /Page\b(?!s)", content)) == len(starts)
+    boxes = re.findall(rb"/MediaBox \[ ?([\d. ]+?) ?\]", content)
+    for box in boxes:
+        assert np.array(box.split(), float)[2:] * 25.4 / 72 == pytest.approx([297, 210], abs=0.01)
+    assert len(boxes) == len(starts)
+    images = {f"$a_1$_{i + 1}.png" if i else "$a_1$.png" for i in range(len(starts))}
+    assert {file.name for file in tmp_path.iterdir()} == images | {path.name}
+
+
+def test_more_warnings_than_fit_are_pointed_to(tmp_path, monkeypatch):
+    notes = []
+    draw = plots.draw_ecg_page
+    monkeypatch.setattr(
+        plots, "draw_ecg_page", lambda *args: (notes.append(args[3]), draw(*args))[1]
+    )
+    for count in (3, 4):
+        warnings = [f"warning {i}" for i in range(count)]
+        plots.plot_ecg_pages(noise(1, 600) / 1000, 500, tmp_path / "a.pdf", "t", warnings)
+    assert notes[0].splitlines() == ["warning 0", "warning 1", "warning 2"]
+    assert "more warnings" in notes[1].splitlines()[2] and len(notes[1].splitlines()) == 3
+
+
+def test_an_answer_loads_nothing_it_does_not_need():
+    code = "import sys, predict; print(*{'shap', 'lightgbm', 'wfdb', 'pywt', 'matplotlib'} & " \
+           "set(sys.modules))"  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          cwd=Path(__file__).parents[1], check=True)  # fmt: skip
+    assert done.stdout.strip() == ""

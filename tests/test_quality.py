@@ -1,0 +1,157 @@
+"""Warnings about a record: on a drawn heart with one fault at a time, and on real recordings."""
+
+import csv
+
+import numpy as np
+import pytest
+from conftest import NEEDS_SHARED, SHARED
+from scipy.signal import butter, sosfilt
+
+import quality
+import records
+from dataset import LEADS
+
+# P, Q, R, S, T of a beat: (s from R, width in s, mV)
+WAVES = [(-0.17, 0.025, 0.12), (-0.03, 0.008, -0.1), (0, 0.01, 1), (0.03, 0.008, -0.2),
+         (0.28, 0.05, 0.25)]  # fmt: skip
+CHEST = (-0.6, -0.4, 0.4, 1.2, 1.1, 0.9)  # V1-V6 as shares of lead II
+
+
+def heart(seconds=10, seed=0):
+    """Draw a normal ECG (12, n) in mV at 500 Hz with a little noise, from leads I, II and V1-V6."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(seconds * 500) / 500
+    beat = sum(height * np.exp(-(((t - r - at) / width) ** 2) / 2)
+               for r in np.arange(0.5, seconds, 0.8) for at, width, height in WAVES)  # fmt: skip
+    i, ii = 0.6 * beat, beat
+    limb = [i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2]
+    return np.array([*limb, *(share * ii for share in CHEST)]) + rng.normal(0, 0.01, (12, len(t)))
+
+
+def swap_arms(signal):
+    """Return the leads (12, n) as they are with the two arm electrodes swapped (Einthoven)."""
+    i, ii, iii, avr, avl, *rest = signal
+    return np.array([-i, iii, ii, avl, avr, *rest])
+
+
+def warnings(signal, sample_rate=500, window=30):
+    return " | ".join(quality.record_warnings(signal, sample_rate, window))
+
+
+def test_a_normal_record_has_no_warning():
+    for seconds in (7, 10, 30):
+        assert warnings(heart(seconds)) == ""
+
+
+def test_other_rate_and_other_length_are_told():
+    assert "1000 Hz" in warnings(heart(), 1000)
+    assert "only 4.0 s" in warnings(heart(4))
+    assert "54.0 s long; only the last 30 s" in warnings(heart(54))
+    assert warnings(heart(4), window=2) == "4.0 s long; only the last 2 s are scored"
+
+
+def test_only_what_the_network_sees_is_judged():
+    signal = heart(40)
+    signal[2, :5000] = 0
+    assert "flat" not in warnings(signal, window=30)
+    assert "flat or missing: III" in warnings(signal[:, :9000], window=30)
+
+
+@pytest.mark.parametrize("value", [0, -80.0])
+def test_flat_leads_are_named_and_not_called_noisy(value):
+    signal = heart()
+    signal[[2, 9], 1000:] = value  # off, or at the amplifier's limit
+    assert warnings(signal) == "flat or missing: III V4"
+
+
+def test_a_record_without_any_signal_is_told_once():
+    assert warnings(np.zeros((12, 5000))).startswith("flat or missing: I II III")
+    assert "multiply it by 1000" in warnings(heart() / 1000)
+    assert "noisy" not in warnings(heart() / 1000)
+
+
+@pytest.mark.parametrize(("factor", "word"), [(12, "high"), (0.1, "low")])
+def test_amplitudes_of_another_unit_are_told(factor, word):
+    assert f"unusually {word}" in warnings(factor * heart())
+
+
+def test_noise_and_drift_are_named_by_lead_and_cause():
+    rng, signal = np.random.default_rng(1), heart()
+    t = np.arange(5000) / 500
+    signal[1] += rng.normal(0, 0.15, 5000)  # muscle
+    signal[7] += 1.5 * np.sin(2 * np.pi * 0.4 * t)  # a patient who breathes on a loose electrode
+    assert warnings(signal) == "too noisy to read: II (noise), V2 (drift or steps)"
+
+
+def test_a_short_disturbance_is_let_pass():
+    signal = heart()
+    signal[:, :500] += np.random.default_rng(2).normal(0, 0.5, (12, 500))
+    signal[5, 1000:1500] += 3
+    signal[6, :1000] = 0
+    assert warnings(signal) == ""
+
+
+def test_noise_in_the_band_of_the_qrs_does_not_pass_for_beats():
+    noise = np.random.default_rng(3).normal(0, 1, (12, 5000))
+    noise = sosfilt(butter(2, (2, 12), "band", fs=500, output="sos"), noise)
+    assert "no QRS complex that repeats" in warnings(noise)
+
+
+def test_beats_of_two_forms_repeat():
+    """Every other beat wide and upside down, as in bigeminy."""
+    signal, t = heart(), np.arange(5000) / 500
+    for r in np.arange(0.5, 10, 1.6):
+        near = np.abs(t - r) < 0.1
+        signal[:, near] = 0
+        signal += np.outer(-1.5 * np.sign(signal[:, 700]), np.exp(-(((t - r) / 0.04) ** 2) / 2))
+    assert quality.has_beats(signal)
+
+
+def test_swapped_arm_electrodes_are_suspected():
+    assert "right and left arm" in warnings(swap_arms(heart()))
+    right_axis = heart()
+    right_axis[0] = heart()[0] * np.where(heart(seed=5)[0] > 0.3, -1, 1)  # QRS down, P and T up
+    assert "arm" not in warnings(right_axis)
+
+
+def read_challenge_2011(path):
+    """Read a text file of set-a: sample number, twelve leads, 200 units per mV: (12, n) mV."""
+    return np.loadtxt(path, delimiter=",")[:, 1:13].T / 200
+
+
+def unreadable(signal):
+    return any(word in warnings(signal) for word in ("flat", "noisy"))
+
+
+@NEEDS_SHARED
+def test_unacceptable_recordings_are_told_from_acceptable_ones():
+    folder = SHARED / "cinc2011_quality"
+    found = {"acceptable": [], "unacceptable": []}
+    with open(folder / "quality.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            signal = read_challenge_2011(folder / f"{row['record']}.txt")
+            found[row["quality"]].append(unreadable(signal))
+    assert [len(votes) for votes in found.values()] == [20, 20]
+    assert sum(found["unacceptable"]) >= 16
+    assert sum(found["acceptable"]) <= 2
+
+
+@NEEDS_SHARED
+@pytest.mark.parametrize("folder", ["cpsc2018_feb2020", "ludb"])
+def test_clinical_recordings_are_rarely_warned_of_and_their_arms_are_right(folder):
+    noisy, arms, swapped = [], [], []
+    for path in records.find_sources(SHARED / folder)[::2]:
+        signal = records.read_record(path)[1]
+        noisy.append(unreadable(signal))
+        arms.append(quality.arms_reversed(signal))
+        swapped.append(quality.arms_reversed(swap_arms(signal)))
+    assert len(noisy) == 50
+    assert sum(noisy) <= 2 and sum(arms) <= 1
+    # the rule wants P, QRS and T: it misses AF, axes near 90 degrees and flat P waves
+    assert sum(swapped) >= 15
+
+
+@NEEDS_SHARED
+def test_leads_that_are_missing_in_chapman_are_named():
+    signal = records.read_record(SHARED / "chapman" / "JS11438.hea")[1]
+    assert "flat or missing: " + " ".join(LEADS[6:]) in warnings(signal)
