@@ -1,4 +1,6 @@
-# make demo       all five steps on the built-in synthetic data set, in minutes
+# make demo       all five steps on the built-in synthetic data set, in minutes, and a report
+# make reproduce  all that the paper reports, and a report: DATA=data/CPSC, and to cut it down
+#                 ROUNDS=1 LEADS="all I aVR V5" EPOCHS=5; JOBS=2; FLAGS="--use-gpu --dry-run"
 # make test       linter, formatter and tests
 # make clean      forget the demo's data, model and results (not the environment)
 
@@ -8,9 +10,9 @@ BIN := .venv/bin
 DEMO := --data-dir data/synthetic
 # bfloat16 halves the time of training where the processor has it
 AMP := $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo --amp)
-EPOCHS ?= 8
+DATA ?= data/CPSC
 
-.PHONY: demo test lint clean
+.PHONY: demo reproduce test lint clean
 
 .venv/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -23,7 +25,7 @@ demo: .venv/.installed
 	$(BIN)/python synthetic.py $(DEMO) --records 400 --seed 0
 	$(BIN)/python preprocess.py $(DEMO)
 	$(BIN)/python baselines.py $(DEMO) --classifier all
-	$(BIN)/python main.py $(DEMO) --seconds 10 --epochs $(EPOCHS) --batch-size 4 --lr 5e-4 $(AMP)
+	$(BIN)/python main.py $(DEMO) --seconds 10 --epochs $(or $(EPOCHS),8) --batch-size 4 --lr 5e-4 $(AMP)
 	$(BIN)/python predict.py $(DEMO)
 	$(BIN)/python shap_values.py $(DEMO) --background 50 --records 18 --samples 50
 	@echo
@@ -33,13 +35,23 @@ demo: .venv/.installed
 	@echo 'figures:'
 	@ls results/resnet34_synthetic_all_42/*.png shap/resnet34_synthetic_all_42/*.png
 	@ls shap/resnet34_synthetic_all_42/patient/*.png | head -n 3
+	@mkdir -p results/dataset_synthetic
+	@cp data/synthetic/dataset_table.csv results/dataset_synthetic
+	@echo
+	@$(BIN)/python report.py $(DEMO)
+
+reproduce: .venv/.installed
+	$(BIN)/python reproduce.py --data-dir $(DATA) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(LEADS),--lead-sets "$(LEADS)") $(if $(EPOCHS),--epochs $(EPOCHS)) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(FLAGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
 test: lint
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 clean:
-	rm -rf data/synthetic models/resnet34_synthetic_* results/*_synthetic_* shap/*_synthetic_*
+	rm -rf data/synthetic models/resnet34_synthetic_* results/*_synthetic_* shap/*_synthetic_* \
+	  results/dataset_synthetic results/.reproduce/*synthetic* results/report.html results/report.md

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from dataset import SAMPLE_RATE, to_mv
+from formats import read_record
 from metrics import apply_thresholds
 from quality import record_warnings
-from records import find_records, pack_signal, read_record, reason
+from records import find_records, pack_signal, reason
 from utils import RESEARCH_USE, replacing
 
 

@@ -27,14 +27,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from dataset import CLASSES, LEADS, N_FOLDS, SAMPLE_RATE, add_data_args
-from records import (
-    classes_of,
-    find_sources,
-    pack_signal,
-    read_record,
-    read_reference,
-    reason,
-)
+from formats import read_record
+from records import classes_of, find_sources, pack_signal, read_reference, reason
 from utils import fail, make_parser, positive, replacing, write_csv
 
 FORMAT_VERSION = 1  # of signals.json and what it names; a change repacks

@@ -43,6 +43,33 @@ def noise(seed, n):
     return np.random.default_rng(seed).integers(-900, 900, (12, n)).astype(np.int16)
 
 
+def write_wfdb(folder, name="A0001", n=700, line=None):
+    """Write a valid record, its header changed by (old, new) replacements; return its path."""
+    write_record(folder, name, noise(1, n), "59118001,164889003")
+    path = folder / f"{name}.hea"
+    text = path.read_text()
+    for old, new in (line or {}).items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text)
+    return path
+
+
+def write_struct(path, data, age=63, sex="Female", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, {"ECG": {"sex": sex, "age": age, "data": data}}, **options)
+
+
+def write_table(path, leads=LEADS, samples=None, separator=",", **cells):
+    """Write a .csv in mV (None: 600 samples of noise); `cells` are (row, column) texts."""
+    samples = noise(4, 600) / 1000 if samples is None else samples
+    lines = [list(leads), *([f"{value:.3f}" for value in row] for row in samples.T)]
+    for text, (row, column) in cells.items():
+        lines[row][column] = text
+    path.write_text("\n".join(separator.join(line) for line in lines) + "\n")
+    return path
+
+
 @pytest.fixture
 def records(tmp_path):
     """Make 40 records of 2-4 s in group folders: every class, pairs, and two with no label."""

@@ -9,6 +9,7 @@ from conftest import noise, write_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import formats
 import preprocess
 import records
 
@@ -47,7 +48,7 @@ def opened(monkeypatch):
         seen.append(str(path))
         return original(path, *args, **kwargs)
 
-    monkeypatch.setattr(records, "open", watched, raising=False)
+    monkeypatch.setattr(formats, "open", watched, raising=False)
     return seen
 
 

@@ -1,0 +1,315 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import wfdb
+from conftest import (
+    NEEDS_SHARED,
+    SHARED,
+    noise,
+    write_record,
+    write_struct,
+    write_table,
+    write_wfdb,
+)
+
+import formats
+import records
+from dataset import LEADS
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "value"),
+    [
+        ({"#Age: 61": "#Age: NaN"}, "age", None),
+        ({"#Age: 61": "#Age: -1"}, "age", -1),
+        ({"#Age: 61": "#<age>: 51"}, "age", 51),
+        ({"#Age: 61\n": ""}, "age", None),
+        ({"#Sex: Male": "#<sex>: F"}, "sex", "Female"),
+        ({"#Sex: Male": "#Sex: Unknown"}, "sex", ""),
+        ({"#Dx: ": "# Dx: "}, "dx", ("59118001", "164889003")),
+        ({"#Dx: 59118001,164889003": "#Dx:"}, "dx", ()),
+        ({"#Dx: 59118001,164889003": "#Dx: RBBB, AF"}, "dx", ("RBBB", "AF")),
+        ({"A0001 12 500": "A0001.mat 12 500"}, "signal_len", 700),
+        ({"A0001 12 500 700": "A0001 12 500/250(0) 700 05-Feb-2020 11:39:16"}, "sample_rate", 500),
+    ],
+)
+def test_read_header_takes_every_generation(change, field, value, tmp_path):
+    record = formats.read_header(write_wfdb(tmp_path, line=change))
+    found = getattr(record, field)
+    assert np.isnan(found) if value is None else found == value
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "factor", "zero"),
+    [
+        ("16+24 1000/mV", "16x1+24 1000.0(0)/mV", 1, 0),
+        ("16+24 1000/mV", "16+24 1000/mv", 1, 0),
+        ("16+24 1000/mV", "16+24 250(40)/mV", 4, 40),
+        ("16+24 1000/mV", "16+24 1/uV", 1, 0),
+        ("16+24 1000/mV", "16+24 1e6/V", 1, 0),
+        ("16+24 1000/mV", "16+24 0", 5, 0),  # WFDB's default of 200 per mV
+        ("16+24 1000/mV 16 0", "16+24 1000/mV 16 100", 1, 100),  # the ADC zero is the baseline
+    ],
+)
+def test_gain_baseline_and_unit_bring_the_signal_to_mv(old, new, factor, zero, tmp_path):
+    path = write_wfdb(tmp_path, line={old: new})
+    _, signal, _ = formats.read_record(path)
+    np.testing.assert_allclose(signal, (noise(1, 700) - float(zero)) * factor / 1000, atol=1e-9)
+
+
+def test_leads_are_found_by_name_whatever_order_and_case(tmp_path):
+    order = np.random.default_rng(0).permutation(12)
+    names = [LEADS[i].upper() if i % 2 else LEADS[i].lower() for i in order]
+    samples = noise(2, 600)
+    write_record(tmp_path, "B1", samples[order], "164889003", leads=names)
+    _, signal, _ = formats.read_record(tmp_path / "B1.hea")
+    np.testing.assert_allclose(signal, samples / 1000, atol=1e-9)
+
+
+def test_extra_leads_are_dropped_also_from_a_second_file(tmp_path):
+    samples = np.vstack([noise(2, 1200), noise(3, 1200)[:1]])
+    write_record(tmp_path, "B1", samples, "164889003", leads=[*LEADS, "vx"])
+    np.testing.assert_allclose(
+        formats.read_record(tmp_path / "B1.hea")[1], samples[:12] / 1000, atol=1e-9
+    )
+    names = [lead.lower() for lead in LEADS]
+    wfdb.wrsamp("C1", 1000, ["mV"] * 12, names, samples[:12].T / 1000, fmt=["16"] * 12,
+                write_dir=str(tmp_path))  # fmt: skip
+    samples[:1].T.tofile(tmp_path / "C1.xyz")
+    text = (tmp_path / "C1.hea").read_text().replace("C1 12 ", "C1 13 ")
+    (tmp_path / "C1.hea").write_text(text.rstrip("\n") + "\nC1.xyz 16 1000/mV 16 0 0 0 0 vx\n")
+    record, signal, notes = formats.read_record(tmp_path / "C1.hea")
+    np.testing.assert_allclose(signal, samples[:12] / 1000, atol=1e-3)
+    assert record.sample_rate == 1000 and not notes
+
+
+def test_missing_samples_are_nan_and_a_wrong_checksum_is_noted(tmp_path):
+    samples = noise(4, 600)
+    samples[3, 10:15] = -32768
+    write_record(tmp_path, "B1", samples, "164889003")
+    _, signal, notes = formats.read_record(tmp_path / "B1.hea")
+    assert np.isnan(signal).sum() == np.isnan(signal[3, 10:15]).sum() == 5 and not notes
+    data = bytearray((tmp_path / "B1.mat").read_bytes())
+    data[24] ^= 1  # the first sample of lead I
+    (tmp_path / "B1.mat").write_bytes(data)
+    assert formats.read_record(tmp_path / "B1.hea")[2] == ["checksum differs: I"]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"0 aVF": "0 X"}, "lead aVF is missing"),
+        ({"16+24": "212+24"}, "format '212[+]24' is not supported"),
+        ({"16+24": "16x4+24"}, "format"),
+        ({"1000/mV": "x/mV"}, "gain 'x/mV'"),
+        ({"1000/mV": "1000/furlong"}, "gain"),
+        ({"1000/mV": "nan/mV"}, "gain"),
+        ({"A0001 12 500 700": "A0001 12 500 701"}, "holds 12 x 700|truncated: 700 of 701"),
+        ({"A0001 12 500 700": "A0001 12 500 99999999999999999999"}, "truncated"),
+        ({"A0001 12 500 700": "A0001 12 500 seven"}, "'seven' is not a whole number"),
+        ({"A0001 12 500 700": "A0001 12 fast 700"}, "sample rate 'fast'"),
+        ({"A0001 12 500 700": "A0001 12 1e9 700"}, "outside 50-10000 Hz"),
+        ({"A0001 12 500 700": "A0001 13 500 700"}, "12 of 13 signal lines"),
+        ({"A0001 12 500 700": "A0001/2 12 500 700"}, "multi-segment"),
+        ({"A0001 12 500 700": "A0001 12 1000 700"}, "shorter than 1 s"),
+        ({"A0001.mat": "../A0001.mat"}, "not a plain file name"),
+        ({"A0001.mat": "/etc/passwd"}, "not a plain file name"),
+        ({"A0001.mat": "..\\A0001.mat"}, "not a plain file name"),
+        ({"A0001.mat": "B.mat"}, "B.mat is missing"),
+    ],
+)
+def test_read_record_refuses_with_the_reason(change, reason, tmp_path):
+    path = write_wfdb(tmp_path, line=change)
+    with pytest.raises(ValueError, match=reason):
+        formats.read_record(path)
+
+
+def test_read_record_refuses_a_truncated_or_big_endian_matrix(tmp_path):
+    path = write_wfdb(tmp_path)
+    data = path.with_suffix(".mat").read_bytes()
+    path.with_suffix(".mat").write_bytes(data[:-2])
+    with pytest.raises(ValueError, match="truncated: 699 of 700"):
+        formats.read_record(path)
+    big_endian = np.frombuffer(data[:20], "<i4").astype(">i4").tobytes() + data[20:]
+    path.with_suffix(".mat").write_bytes(big_endian)
+    with pytest.raises(ValueError, match="little-endian"):
+        formats.read_record(path)
+
+
+@pytest.mark.parametrize("do_compression", [True, False])
+def test_struct_is_read_with_labels_by_name(do_compression, tmp_path):
+    data = np.random.default_rng(0).normal(0, 1, (12, 900))
+    path = tmp_path / "TrainingSet1" / "A0007.mat"
+    write_struct(path, data, do_compression=do_compression)
+    record, signal, notes = formats.read_record(path, ["AF", "RBBB"])
+    assert (signal == data).all() and not notes
+    assert (record.sample_rate, record.signal_len, record.age) == (500, 900, 63)
+    assert (record.sex, record.dx) == ("Female", ("AF", "RBBB"))
+    assert formats.read_record(path, None)[2] == ["not listed in REFERENCE.csv"]
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (np.zeros((11, 900)), "not 12 x n"),
+        (np.zeros((12, 900), complex), "not 12 x n"),
+        (np.zeros((12, 400)), "shorter than 1 s"),
+    ],
+)
+def test_struct_refused(data, reason, tmp_path):
+    write_struct(tmp_path / "A1.mat", data)
+    with pytest.raises(ValueError, match=reason):
+        formats.read_record(tmp_path / "A1.mat", [])
+
+
+def test_struct_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "MAX_STRUCT", 1 << 20)
+    write_struct(tmp_path / "A1.mat", np.zeros((12, 20_000)), do_compression=True)
+    assert (tmp_path / "A1.mat").stat().st_size < 20_000
+    with pytest.raises(ValueError, match="inflates"):
+        formats.read_record(tmp_path / "A1.mat", [])
+
+
+@pytest.mark.parametrize(("at", "value"), [(191, 188), (255, 127), (139, 64)])
+def test_struct_that_declares_more_than_it_holds_is_refused(at, value, tmp_path):
+    # the highest byte of the length of an element: gigabytes, for which scipy would ask
+    write_struct(tmp_path / "A1.mat", np.zeros((12, 520)), do_compression=False)
+    data = bytearray((tmp_path / "A1.mat").read_bytes())
+    data[at] = value
+    (tmp_path / "A1.mat").write_bytes(data)
+    with pytest.raises(ValueError, match="declares"):
+        formats.read_record(tmp_path / "A1.mat", [])
+
+
+def test_orphan_mat_is_named(tmp_path):
+    write_record(tmp_path, "A1", noise(0, 600), "164889003")
+    (tmp_path / "A1.hea").unlink()
+    with pytest.raises(ValueError, match="no .hea header beside it"):
+        formats.read_record(tmp_path / "A1.mat", None)
+
+
+@NEEDS_SHARED
+@pytest.mark.parametrize(
+    "folder", "cpsc2018 cpsc2018_feb2020 ptbxl georgia chapman cpsc_extra ptb_1000hz ludb".split()
+)
+def test_signals_equal_wfdb(folder, tmp_path):
+    sources = records.find_sources(SHARED / folder)
+    assert sources
+    for path in sources[:: max(1, len(sources) // 8)]:
+        text = path.read_text()
+        header = tmp_path / path.name
+        header.write_text(re.sub(r"^(\w+)\.mat ", r"\1 ", text))  # which wfdb cannot read
+        for file in path.parent.glob(f"{path.stem}.*t"):  # .mat, .dat
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        expected, fields = wfdb.rdsamp(str(header.with_suffix("")))
+        order = [[name.upper() for name in fields["sig_name"]].index(x.upper()) for x in LEADS]
+        record, signal, notes = formats.read_record(path)
+        np.testing.assert_allclose(signal, expected.T[order], atol=1e-9)
+        assert record.sample_rate == fields["fs"]
+        assert not notes  # the checksums agree
+
+
+@NEEDS_SHARED
+def test_structs_of_the_challenge_equal_scipy():
+    for path in records.find_sources(SHARED / "cpsc2018_original"):
+        expected = scipy.io.loadmat(path)["ECG"][0, 0]
+        record, signal, _ = formats.read_record(path, [])
+        assert (signal == expected["data"]).all()
+        assert record.age == expected["age"].item() and record.sex == expected["sex"].item()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_csv_columns_are_found_by_name(separator, tmp_path):
+    samples = np.vstack([noise(4, 600) / 1000, np.arange(600) / 500])
+    order = np.random.default_rng(1).permutation(13)
+    names = [[*(lead.lower() for lead in LEADS), "time"][i] for i in order]
+    path = write_table(tmp_path / "a.csv", names, samples[order], separator)
+    record, signal, notes = formats.read_record(path, sample_rate=250)
+    np.testing.assert_allclose(signal, samples[:12], atol=1e-9)
+    assert (record.sample_rate, record.signal_len) == (250, 600)
+    assert notes == ["column left out: time"]
+
+
+def test_csv_with_byte_order_mark_and_missing_cells(tmp_path):
+    path = write_table(tmp_path / "a.csv", nan=(5, 0))
+    text = path.read_text().replace("nan", "")
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    _, signal, notes = formats.read_record(path, sample_rate=500)
+    assert np.flatnonzero(np.isnan(signal)).tolist() == [4] and not notes
+    np.testing.assert_allclose(signal[1:], noise(4, 600)[1:] / 1000, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("leads", "samples", "change", "message"),
+    [
+        (LEADS[:11], noise(4, 600)[:11] / 1000, None, "lead V6 is missing"),
+        ((*LEADS[:11], "i"), None, None, "lead V6 is missing"),
+        ((*LEADS, "I"), noise(4, 600)[[*range(12), 0]] / 1000, None, "lead I is there twice"),
+        (LEADS, noise(4, 600) * 1.0, None, "divide them by 1000"),
+        (LEADS, None, lambda text: text.split("\n", 1)[1], "does not name the leads"),
+        (LEADS, None, lambda text: "", "empty"),
+        (LEADS, None, lambda text: text.split("\n")[0], "no samples"),
+        (LEADS, None, lambda text: text.replace("\n", "\n1,").replace("1,I", "I"), "13 cells"),
+        (LEADS, None, lambda text: text + ",".join(["inf"] * 12), "infinite"),
+        (LEADS, None, lambda text: text + ",".join(["x"] * 12), "'x'"),
+        (LEADS, noise(4, 400) / 1000, None, "shorter than 1 s"),
+    ],
+)
+def test_csv_that_cannot_be_used_says_why(leads, samples, change, message, tmp_path):
+    path = write_table(tmp_path / "a.csv", leads, samples)
+    if change:
+        path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=message):
+        formats.read_record(path, sample_rate=500)
+
+
+def test_a_table_needs_a_plausible_sample_rate(tmp_path):
+    path = write_table(tmp_path / "a.csv")
+    for rate in (None, 0, -500, 1e6, float("nan")):
+        with pytest.raises(ValueError, match="sample.rate"):
+            formats.read_record(path, sample_rate=rate)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int16])
+def test_npy_is_read_as_mv(dtype, tmp_path):
+    samples = (noise(4, 600) // 100).astype(dtype)
+    np.save(tmp_path / "a.npy", samples)
+    record, signal, notes = formats.read_record(tmp_path / "a.npy", sample_rate=360)
+    np.testing.assert_array_equal(signal, samples)
+    assert (record.sample_rate, signal.dtype, notes) == (360, np.float64, [])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (noise(4, 600).T / 1000, "transpose"),
+        (noise(4, 600)[:11] / 1000, "12 x n"),
+        (np.zeros(7), "12 x n"),
+        (np.full((12, 600), "0"), "12 x n"),
+        (noise(4, 600) * 1.0, "divide them by 1000"),
+    ],
+)
+def test_npy_that_cannot_be_used_says_why(array, message, tmp_path):
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=message):
+        formats.read_record(tmp_path / "a.npy", sample_rate=500)
+
+
+def test_npy_is_never_unpickled_nor_believed(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "sprung",))
+
+    path = tmp_path / "a.npy"
+    np.save(path, np.array([Trap()]), allow_pickle=True)
+    with pytest.raises(ValueError):
+        formats.read_record(path, sample_rate=500)
+    assert not (tmp_path / "sprung").exists()
+    claim = {"descr": "<f8", "fortran_order": False, "shape": (12, 10**12)}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, claim)
+    with pytest.raises(ValueError):
+        formats.read_record(path, sample_rate=500)
