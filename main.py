@@ -270,6 +270,8 @@ def main(args):
         print_header(run, args, device, train_set, validation_set)
 
     for epoch in range(len(history) + 1, args.epochs + 1):
+        if args.patience and history and len(history) - best_epoch(history) >= args.patience:
+            break
         started = time.perf_counter()
         row = {"epoch": epoch}
         row["train_loss"] = train_epoch(network, train_set, optimizer, args, epoch, device)
@@ -279,9 +281,6 @@ def main(args):
             save_epoch(run, model, optimizer, settings, history)
             write_run(results_dir(run), args, device, settings, history)
             print_epoch(args, history)
-        since = epoch - best_epoch(history)
-        if args.patience and since >= args.patience:
-            break
     distributed.stop()
     if not quiet():
         print(f"the best epoch is {best_epoch(history)}, kept in {checkpoint_path(run)}; next: "

@@ -126,6 +126,8 @@ def test_patience_stops_early(workdir):
     history = pd.read_csv(f"results/{RUN}/history.csv")
     best = 1 + history["val_f1"].argmax()
     assert len(history) == best + 2 < 30
+    train("--epochs", "30", "--patience", "2", "--lr", "1e-9", "--resume")  # nothing is left to do
+    assert len(pd.read_csv(f"results/{RUN}/history.csv")) == len(history)
 
 
 def test_two_processes_take_the_gradients_and_scores_of_one(workdir):

@@ -19,7 +19,7 @@ def test_readme_shows_the_five_steps():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_readme_command_parses(command):
-    _, script, *argv = shlex.split(command, comments=True)
+    _, script, *argv = shlex.split(command.split(" > ")[0], comments=True)
     parsed = importlib.import_module(script.removesuffix(".py")).parse_args(argv)
     assert parsed.data_dir
 

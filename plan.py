@@ -1,0 +1,255 @@
+"""The plan of a reproduction: which commands there are, what they hang on, how long they take."""
+
+import json
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+from dataset import LEADS, SAMPLE_RATE, SECONDS, parse_leads, round_folds
+from resnet import ResNet1d
+from runs import named_run
+from steps import Step, is_finished
+
+RESULT_FILES = ("predictions.csv", "thresholds.json", "scores.csv")
+DATA_FILES = ("labels.csv", "signals.json", "dataset_table.csv")
+CLASSIFIERS = ("LR", "RF", "LGB", "MLP")
+EPOCHS, BATCH_SIZE, RECORDS, SAMPLES = 40, 32, 200, 200  # defaults of main.py and shap_values.py
+VALIDATION_COST = 1 / 3  # of a record scored, in training records: forward alone
+GRADIENT_COST = 0.6  # of an explaining gradient: forward and backward without the weights'
+MEASURED_RECORDS = 4  # enough for a CPU; a GPU is given a whole batch
+MODEL_GB = 0.4  # a resnet34 with Adam's state, best and last epoch
+
+
+def read_lead_sets(text):
+    """Turn 'all I aVR I,II,V5' into a tuple of tuples of lead names, each once, in that order."""
+    return tuple(dict.fromkeys(parse_leads(part) for part in text.split()))
+
+
+def given(args, *names):
+    """Return the flags that were given, as argument list; the others keep the step's default."""
+    words = []
+    for name in names:
+        value, flag = getattr(args, name), "--" + name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value not in (None, False):
+            words += [flag, str(value)]
+    return words
+
+
+def with_arch(args, arch):
+    """Return the flags with another --arch, such as a classifier, for the names of its runs."""
+    return Namespace(**{**vars(args), "arch": arch})
+
+
+def lead_words(leads):
+    """Return the --leads flag of a choice of leads."""
+    return ["--leads", "all" if leads == LEADS else ",".join(leads)]
+
+
+def baseline_runs(args, number):
+    """Name the runs of the chosen classifiers in a round."""
+    chosen = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
+    return {name: named_run(with_arch(args, name), None, number)
+            for name in chosen}  # fmt: skip
+
+
+def model_step(args, leads, number, data, first):
+    """Return the step that trains and scores one model: one command line on a cluster."""
+    run = named_run(args, leads, number)
+    flags = [*given(args, "data_dir", "seed", "limit"), "--round", str(number)]
+    flags += [*lead_words(leads), "--arch", args.arch]
+    flags += given(args, "batch_size", "num_workers", "use_gpu", "amp")
+    train = ["main.py", *flags, *given(args, "seconds", "epochs", "lr", "patience", "pad")]
+    return Step(
+        run,
+        (train, ["predict.py", *flags]),
+        inputs=data,
+        outputs=(f"models/{run}.pth", *(f"results/{run}/{file}" for file in RESULT_FILES)),
+        needs=(first,),
+        checkpoint=f"models/{run}.last.pth",
+    )
+
+
+def baseline_steps(args, data, first, jobs):
+    """Return a step for each round of the baselines; the first one leaves the features cached."""
+    steps = []
+    for number in range(args.rounds):
+        name = named_run(with_arch(args, "baselines"), None, number)
+        command = ["baselines.py", *given(args, "data_dir", "seed", "limit", "classifier")]
+        command += ["--round", str(number), "--jobs", str(jobs)]
+        needs = (steps[0].name,) if steps else (first,)
+        outputs = tuple(f"results/{run}/scores.csv" for run in baseline_runs(args, number).values())
+        steps.append(Step(name, (command,), data, outputs, needs))
+    return steps
+
+
+def compare_steps(args, lead_sets, baselines, data):
+    """Return the steps that look across runs: rounds, leads, network against each baseline.
+
+    They go on without the runs that have failed, and name them.
+    """
+    main_run = named_run(args, lead_sets[0], 0)
+    common = given(args, "data_dir", "seed", "limit")
+    models = [named_run(args, leads, i) for leads in lead_sets for i in range(args.rounds)]
+    files = [f"results/{run}/{name}" for run in models for name in RESULT_FILES]
+    head = ["compare.py", "--rounds", *common]
+    rounds = Step(
+        f"compare_rounds_{main_run}",
+        ([*head, "--arch", args.arch, *lead_words(lead_sets[0])],),
+        inputs=(*data, *(path for path in files if f"/{main_run}" in path)),
+        outputs=(f"results/compare_rounds_{main_run}/rounds.csv",),
+        after=tuple(models[: args.rounds]),
+    )
+    steps = [rounds]
+    if any(len(leads) == 1 for leads in lead_sets):
+        command = ["compare.py", "--leads", *common, "--arch", args.arch]
+        name = f"compare_leads_{named_run(args, LEADS, 0)}"
+        outputs = (f"results/{name}/single_lead.csv",)
+        steps.append(Step(name, (command,), (*data, *files), outputs, after=tuple(models)))
+    for classifier, run in baseline_runs(args, 0).items():
+        pair = [f"compare_rounds_{name}" for name in (main_run, run)]
+        name = "_vs_".join([pair[0], pair[1].removeprefix("compare_")])
+        steps.append(
+            Step(
+                name,
+                ([*head, "--arch", classifier], ["compare.py", *pair, *common]),
+                (*data, f"results/{pair[0]}/pooled.csv", f"results/{run}*/predictions.csv"),
+                (f"results/{name}/differences.csv",),
+                needs=(rounds.name,),
+                after=tuple(step.name for step in baselines),
+            )
+        )
+    return steps
+
+
+def explain_steps(args, leads, data):
+    """Return the steps that explain the first round's model, and check the explanations."""
+    run = named_run(args, leads, 0)
+    flags = [*given(args, "data_dir", "seed", "limit"), "--arch", args.arch, *lead_words(leads)]
+    flags += given(args, "batch_size", "num_workers", "use_gpu", "background", "records", "samples")
+    inputs = (*data, f"models/{run}.pth")
+    explain = Step(
+        f"shap_values_{run}",
+        (["shap_values.py", *flags],),
+        inputs,
+        (f"shap/{run}/values.csv", f"shap/{run}/index.html"),
+        needs=(run,),
+        anew=("--force",),
+    )
+    check = Step(
+        f"faithfulness_{run}",
+        (["faithfulness.py", *flags],),
+        (*inputs, f"{args.data_dir}/evidence.csv"),
+        (f"shap/{run}/faithfulness.csv",),
+        needs=(run,),
+        after=(explain.name,),
+        anew=("--force",),
+    )
+    return [explain, check]
+
+
+def make_plan(args, jobs):
+    """Return the steps in the order in which they are started, and the names of the models."""
+    name = Path(args.data_dir).resolve().name
+    folder = args.data_dir
+    data = (f"{folder}/labels.csv", f"{folder}/signals-*.i16")
+    first = Step(
+        f"preprocess_{name}",
+        (["preprocess.py", *given(args, "data_dir", "limit"), "--jobs", str(jobs)],),
+        inputs=(f"{folder}/**/*.hea", f"{folder}/**/REFERENCE*.csv"),
+        outputs=tuple(
+            f"{folder}/{file}" for file in ("labels.csv", "signals.json", "dataset_table.csv")
+        ),
+        adopt=True,
+    )
+    lead_sets = args.lead_sets
+    models = [
+        model_step(args, leads, number, data, first.name)
+        for leads in lead_sets
+        for number in range(args.rounds)
+    ]
+    baselines = baseline_steps(args, data, first.name, jobs)
+    others = compare_steps(args, lead_sets, baselines, data)
+    others += explain_steps(args, lead_sets[0], data)
+    before = tuple(step.name for step in [*baselines, *models, *others])
+    command = ["report.py", "--data-dir", folder, "--seed", str(args.seed), "--arch", args.arch]
+    command += lead_words(lead_sets[0])
+    report = Step(f"report_{name}", (command,), after=(first.name, *before), always=True)
+    return [first, *baselines, *models, *others, report], [step.name for step in models]
+
+
+def count_records(args):
+    """Return how many records a round trains on and validates on: from labels.csv, or headers."""
+    path = Path(args.data_dir) / "labels.csv"
+    if path.is_file():
+        folds = [int(line.rsplit(",", 1)[1]) for line in path.read_text().splitlines()[1:]]
+        train, validation, _ = round_folds(0)
+        return sum(fold in train for fold in folds), folds.count(validation)
+    n = sum(1 for _ in Path(args.data_dir).rglob("*.mat")) or 1
+    return round(0.8 * n), round(0.1 * n)
+
+
+def recorded_epoch(args, models):
+    """Return (seconds per epoch, run) of a run of this plan made under the same settings."""
+    for run in models:
+        try:
+            content = json.loads(Path("results", run, "run.json").read_text())
+            seconds, then = content["seconds_per_epoch"], content["args"]
+        except (OSError, ValueError, KeyError):
+            continue
+        wanted = {"amp": args.amp, "arch": args.arch, "use_gpu": args.use_gpu, "limit": args.limit}
+        wanted |= {"seconds": args.seconds or SECONDS, "batch_size": args.batch_size or BATCH_SIZE}
+        if seconds and all(then.get(name) == value for name, value in wanted.items()):
+            return sum(seconds) / len(seconds), run
+    return None
+
+
+def measure_record(args):
+    """Train an untrained network on zeros for two small steps; return seconds per record."""
+    device = torch.device("cuda:0" if args.use_gpu else "cpu")
+    n = (args.batch_size or BATCH_SIZE) if args.use_gpu else MEASURED_RECORDS
+    x = torch.zeros(n, len(LEADS), (args.seconds or SECONDS) * SAMPLE_RATE, device=device)
+    model = ResNet1d(args.arch, len(LEADS), 9).to(device)
+    for _ in range(2):  # the first one warms up
+        started = time.perf_counter()
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.amp):
+            loss = model(x).float().mean()
+        loss.backward()
+        if args.use_gpu:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - started
+    return seconds / n
+
+
+def estimate(args, steps, models, lanes):
+    """Return what is left and how long it takes, as a dictionary of numbers and the source.
+
+    `lanes` models are trained at a time at full speed: one on a CPU, whose cores they share, and
+    one a GPU.
+    """
+    train, validation = count_records(args)
+    todo = {step.name for step in steps if args.force or not is_finished(step)}
+    left = sum(name in todo for name in models)
+    explaining = any(name.startswith("shap_values") for name in todo)
+    per_record = train + VALIDATION_COST * validation
+    measured = recorded_epoch(args, models) if left or explaining else (0, "nothing")
+    if measured is None:
+        measured = (measure_record(args) * per_record, f"{MEASURED_RECORDS} records, measured now")
+    epoch, source = measured
+    # the same fold is explained as is validated, in size
+    gradients = min(args.records or RECORDS, validation) * (args.samples or SAMPLES)
+    explain = explaining * gradients * GRADIENT_COST * epoch / max(per_record, 1)
+    training = left * (args.epochs or EPOCHS) * epoch
+    return {
+        "models": len(models),
+        "models_left": left,
+        "records": [train, validation],
+        "seconds_per_epoch": round(epoch, 2),
+        "source": source,
+        "training_seconds": round(training / max(1, min(lanes, left))),
+        "explaining_seconds": round(explain),
+        "gigabytes": round(len(models) * MODEL_GB, 1),
+    }

@@ -1,0 +1,238 @@
+"""One step of a plan: how it is known to be finished, run, resumed, and kept from running twice.
+
+A step is one or a few commands. Its stamp, results/.reproduce/<step>.json, keeps the commands, a
+digest of the files they read, and how many of them have ended well. A step is finished if the
+stamp says so for the same commands and the same contents of those files, and its outputs are there.
+The code's own revision is not part of it: a new version of a script redoes nothing by itself.
+"""
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from utils import replacing
+
+STAMPS = Path("results/.reproduce")
+# flags that do not change a result, so that a step done without them is the same step
+FREE_FLAGS = {"--use-gpu": 0, "--num-workers": 1, "--jobs": 1}  # and how many values they take
+GRACE = 20  # seconds that an interrupted command has to clean up
+
+
+class Step(NamedTuple):
+    """Commands and what they hang on; all paths are relative to the working folder."""
+
+    name: str
+    commands: tuple  # of argument lists: script, flags
+    inputs: tuple = ()  # glob patterns of the files whose contents decide the results
+    outputs: tuple = ()  # the last files it writes
+    needs: tuple = ()  # names of steps that must have ended well
+    after: tuple = ()  # names of steps that must have ended, well or not
+    checkpoint: str = ""  # if this file is there, the first command goes on with --resume
+    anew: tuple = ()  # flags with which the first command replaces results of other inputs
+    adopt: bool = False  # taken as finished if the outputs are there without a stamp
+    always: bool = False  # run every time
+
+
+def command_text(command):
+    """Return a command as one types it."""
+    return "python " + shlex.join(command)
+
+
+def essence(commands):
+    """Return the commands as text, without the flags that do not change a result."""
+    texts = []
+    for command in commands:
+        kept, skip = [], 0
+        for word in command:
+            if not skip and word not in FREE_FLAGS:
+                kept.append(word)
+            skip = skip - 1 if skip else FREE_FLAGS.get(word, 0)
+        texts.append(command_text(kept))
+    return texts
+
+
+@cache
+def file_digest(path, size, changed):
+    """Return the SHA-256 of a file; its size and time of change make the cache's key."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def inputs_digest(step):
+    """Return a digest of the names and contents of a step's inputs; those not there count too."""
+    digest = hashlib.sha256()
+    for pattern in step.inputs:
+        digest.update(f"{Path(pattern).name}\n".encode())
+        for path in sorted(glob.glob(pattern, recursive=True)):
+            info = os.stat(path)
+            content = file_digest(path, info.st_size, info.st_mtime_ns)
+            digest.update(f"{Path(path).name} {content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def read_stamp(step):
+    """Return a step's stamp, or None if it has none that can be read."""
+    try:
+        stamp = json.loads((STAMPS / f"{step.name}.json").read_text())
+        return stamp if {"essence", "inputs", "done"} <= set(stamp) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_stamp(step, inputs, done, seconds, data):
+    """Keep what has been done of a step: `done` of its commands, in `seconds` so far."""
+    content = {
+        "step": step.name,
+        "data": data,
+        "commands": [command_text(command) for command in step.commands],
+        "essence": essence(step.commands),
+        "inputs": inputs,
+        "done": done,
+        "seconds": round(seconds, 1),
+        "written": time.strftime("%Y-%m-%d %H:%M:%S"),
+    }
+    with replacing(STAMPS / f"{step.name}.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def add_invocation(data, content):
+    """Add a start of the driver, with its estimate and the time it took, to the list of them."""
+    path = STAMPS / f"invocations_{data}.json"
+    try:
+        before = json.loads(path.read_text())
+    except (OSError, ValueError):
+        before = []
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps([*before, content], indent=2) + "\n")
+
+
+def is_finished(step):
+    """Tell whether a step has ended well with these commands, on these inputs."""
+    if step.always or not all(Path(path).exists() for path in step.outputs):
+        return False
+    stamp = read_stamp(step)
+    if stamp is None:
+        return step.adopt
+    whole = stamp["done"] == len(step.commands) and stamp["essence"] == essence(step.commands)
+    return whole and stamp["inputs"] == inputs_digest(step)
+
+
+@contextlib.contextmanager
+def locked(step):
+    """Hold a step's lock; yield its file descriptor, or None if another process holds it.
+
+    The commands inherit it, so that a step outliving a killed driver still counts as running.
+    """
+    STAMPS.mkdir(parents=True, exist_ok=True)
+    with open(STAMPS / f"{step.name}.lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield file.fileno()
+
+
+class Runner:
+    """Runs steps, from several threads, until it is told to stop."""
+
+    def __init__(self, data, force=False):
+        self.data = data
+        self.force = force
+        self.processes = set()
+        self.stopping = threading.Event()
+
+    def run(self, step, environment):
+        """Run what is left of a step; return '' if it ended well, else why it did not."""
+        with locked(step) as lock:
+            if lock is None:
+                return "another process is at it"
+            if is_finished(step) and not self.force:  # by another process, a moment ago
+                return ""
+            inputs, old = inputs_digest(step), read_stamp(step)
+            known = old is not None and not self.force
+            same = known and old["inputs"] == inputs
+            fresh = self.force or (old is not None and not same)
+            going_on = same and old["essence"] == essence(step.commands)
+            done = old["done"] % len(step.commands) if going_on else 0
+            seconds = old.get("seconds", 0) if going_on and done else 0
+            write_stamp(step, inputs, done, seconds, self.data)
+            for i in range(done, len(step.commands)):
+                started = time.monotonic()
+                command = list(step.commands[i])
+                if i == 0:
+                    command += first_flags(step, fresh)
+                reason = self.call(step, command, environment, lock)
+                if reason:
+                    return reason
+                seconds += time.monotonic() - started
+                # preprocess.py changes nothing it reads; others read what their first command wrote
+                write_stamp(step, inputs, i + 1, seconds, self.data)
+        missing = [path for path in step.outputs if not Path(path).exists()]
+        return f"it has left no {missing[0]}" if missing else ""
+
+    def call(self, step, command, environment, lock):
+        """Run one command with its output in the step's log; return '' or why it failed."""
+        path = STAMPS / f"{step.name}.log"
+        with open(path, "ab") as log:
+            start = log.tell()
+            log.write(f"$ {command_text(command)}\n".encode())
+            log.flush()
+            if self.stopping.is_set():
+                return "interrupted"
+            script = Path(__file__).parent / command[0]
+            # a session of its own: Ctrl-C reaches the driver alone, which passes it on once
+            process = subprocess.Popen(
+                [sys.executable, str(script), *command[1:]], stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+                pass_fds=(lock,),
+            )  # fmt: skip
+            self.processes.add(process)
+            status = process.wait()
+            self.processes.discard(process)
+        if self.stopping.is_set():
+            return "interrupted"
+        return last_words(path, start, status) if status else ""
+
+    def stop(self):
+        """Interrupt all commands, wait for them, and kill what is left of them."""
+        self.stopping.set()
+        limit = time.monotonic() + GRACE
+        for process in list(self.processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGINT)
+        for process in list(self.processes):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.1, limit - time.monotonic()))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def first_flags(step, fresh):
+    """Return the flags with which a step's first command starts: anew, or where it was."""
+    if fresh:
+        return list(step.anew)
+    return ["--resume"] if step.checkpoint and Path(step.checkpoint).is_file() else []
+
+
+def last_words(path, start, status):
+    """Return why a command failed: its last line of error, or its last line at all."""
+    with open(path, "rb") as log:
+        log.seek(start)
+        lines = log.read().decode(errors="replace").replace("\r", "\n").splitlines()[1:]
+    lines = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in lines if line.startswith("error: ")]
+    words = (errors or lines or ["no output"])[-1].removeprefix("error: ")
+    return f"exit status {status}: {words[:300]} (log: {path})"

@@ -1,0 +1,224 @@
+"""The report, on results made by hand whose tables are known."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from browser import NEEDS_CHROMIUM, look_at
+from conftest import NEEDS_SHARED, SHARED
+from matplotlib.image import imsave
+
+import report
+import scores_report
+from dataset import CLASSES, LEADS
+from document import Code, Figure, Table, Text, render_html, render_markdown
+from scores_report import is_cpsc2018, over_rounds, read_paper
+
+SCORES = ("precision", "recall", "f1", "auc", "accuracy")
+COLUMNS = ["class", "records", "percent", "male_percent", "age_mean", "age_sd", "seconds_mean",
+           "seconds_sd"]  # fmt: skip
+
+
+def scores(f1, **more):
+    """Return a scores.csv with an F1 for each class, and one value for the other scores."""
+    table = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": 10})
+    for name in SCORES:
+        table[name] = more.get(name, 0.5)
+    table["f1"] = [*f1, np.nanmean(f1)]
+    return table
+
+
+def write_run(name, table):
+    """Write what a scored run leaves, as far as the report reads it."""
+    folder = report.Path("results", name)
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "scores.csv", index=False)
+    for file in ("predictions.csv", "thresholds.json"):
+        (folder / file).touch()
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(*argv):
+    report.main(report.parse_args([*argv]))
+    return [report.Path(f"results/report.{kind}").read_text() for kind in ("html", "md")]
+
+
+def paper_dataset():
+    """Return dataset_table.csv as it is for CPSC2018, from paper.csv."""
+    paper = read_paper()
+    part = paper[(paper["table"] == "dataset") & (paper["row"] != "all")]
+    table = part.pivot(index="row", columns="column", values="value").astype(float)
+    return table.loc[list(CLASSES)].rename_axis("class").reset_index()[COLUMNS]
+
+
+def write_dataset(name, table):
+    folder = report.Path("results", f"dataset_{name}")
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "dataset_table.csv", index=False)
+
+
+def test_the_papers_values_agree_with_each_other():
+    paper = read_paper()
+    assert set(paper["evidence"]) == {"A", "B", "C"}
+    assert not paper.duplicated(["table", "row", "column"]).any()
+    part = paper[paper["table"] == "scores"]
+    table = part.pivot(index="row", columns="column", values="value").astype(float)
+    for name in table:  # the averages are the classes', up to rounding
+        assert table.loc[list(CLASSES), name].mean() == pytest.approx(
+            table.loc["AVG", name], abs=1e-3
+        )
+    sums = paper_dataset()
+    np.testing.assert_allclose(sums["records"] / 68.77, sums["percent"], atol=0.0051)
+
+
+def test_an_empty_folder_makes_a_report_that_says_so(workdir):
+    html, markdown = write("--data-dir", "data/CPSC")
+    assert markdown.count("Not run") >= 6 and "Nothing has been run" in markdown
+    for text in (html, markdown):
+        assert "Research use only" in text and "0.813" not in text
+    assert "table of records is missing" in markdown.splitlines()[0]
+
+
+def test_other_data_than_cpsc2018_are_named_and_show_no_paper(workdir):
+    table = paper_dataset()
+    table.loc[0, "records"] += 1  # one record more than CPSC2018 has
+    write_dataset("CPSC", table)
+    write_run("resnet34_CPSC_all_42", scores([0.5] * 9))
+    html, markdown = write("--data-dir", "data/CPSC")
+    assert (
+        "not CPSC2018" in markdown.splitlines()[0] and "not CPSC2018" in html.split("</title>")[0]
+    )
+    assert "paper inside" not in markdown and "0.813" not in html
+    assert "| class | n | ours |" in markdown
+
+
+def test_cpsc2018_stands_beside_the_paper(workdir):
+    write_dataset("CPSC", paper_dataset())
+    write_run("resnet34_CPSC_all_42", scores([0.79] * 8 + [0.2]))
+    write_run("resnet34_CPSC_all_42_r1", scores([0.83] * 8 + [0.21]))
+    _, markdown = write("--data-dir", "data/CPSC")
+    assert markdown.startswith("# CPSC2018: the paper beside")
+    f1 = markdown.split("**F1, test folds**")[1].split("**AUC")[0]
+    rows = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")
+            for row in f1.splitlines() if row.startswith("| ")}  # fmt: skip
+    # by hand: mean .81, sd .0283, half width 12.706 x sd x sqrt(1/2 + 1/8) = .2841
+    assert rows["SNR"][:4] == ["SNR", "20", "0.805", "B"]
+    assert rows["SNR"][4:] == ["0.810", "0.028", "0.526 to 1.000", "+0.005", "yes"]
+    # STE: mean .205, sd .00707, half width .071: the paper's .535 is outside
+    assert rows["STE"][4:] == ["0.205", "0.007", "0.134 to 0.276", "-0.330", "no"]
+    assert rows["AVG"][2:4] == ["0.813", "A"]
+    assert "accuracy: paper" not in markdown  # which is not known
+
+
+def test_a_class_that_is_never_tested_has_empty_cells(workdir):
+    write_dataset("CPSC", paper_dataset())
+    write_run("resnet34_CPSC_all_42", scores([0.8] * 8 + [np.nan], auc=0.9))
+    _, markdown = write("--data-dir", "data/CPSC")
+    f1 = markdown.split("**F1, test folds**")[1].split("**AUC")[0]
+    assert "| STE | 10 | 0.535 | B |  |  |  |  |  |" in f1
+    assert "nan" not in markdown.lower().replace("nadeau", "")
+
+
+@NEEDS_SHARED
+def test_cpsc2018_is_recognised_by_its_own_counts():
+    metadata = pd.read_csv(SHARED / "cpsc2018_metadata.csv")
+    labels = metadata["labels"].str.split(r"[^A-Z]+")
+    counts = [labels.apply(lambda names, name=name: name in names).sum() for name in CLASSES]
+    table = pd.DataFrame({"class": CLASSES, "records": counts})
+    table["percent"] = (100 * table["records"] / len(metadata)).round(2)
+    assert len(metadata) == 6877 and is_cpsc2018(table, read_paper())
+    for i in range(9):
+        other = table.copy()
+        other.loc[i, "records"] -= 1
+        assert not is_cpsc2018(other, read_paper())
+
+
+def test_one_round_has_the_bootstraps_interval():
+    table = scores([0.5] * 9).set_index("class").assign(f1_low=0.3, f1_high=0.7)
+    result = over_rounds({4: table}, "f1")
+    assert result["sd"].isna().all()
+    assert (result["low"] == 0.3).all() and (result["high"] == 0.7).all()
+
+
+def test_ten_rounds_give_mean_sd_and_the_corrected_interval():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0.6, 0.7, (10, 9))
+    tables = {i: scores(row).set_index("class") for i, row in enumerate(values)}
+    result = over_rounds(tables, "f1").loc["AF"]
+    drawn = values[:, 1]
+    half = 2.262 * drawn.std(ddof=1) * np.sqrt(0.1 + 0.125)  # t with 9 degrees of freedom
+    assert result["n"] == 100 and result["mean"] == pytest.approx(drawn.mean())
+    assert result["high"] - result["mean"] == pytest.approx(half, rel=1e-3)
+
+
+def test_baselines_stand_beside_the_network(workdir):
+    write_run("resnet34_X_all_42", scores([0.9] * 9))
+    write_run("LR_X_42", scores([0.4] * 9))
+    write_run("LR_X_42_r1", scores([0.6] * 9))
+    _, markdown = write("--data-dir", "data/X")
+    assert re.search(r"\| LR \| 2 \| (0\.500 \| ){9}0\.500 \|", markdown)
+    assert re.search(r"\| resnet34 \| 1 \| (0\.900 \| ){9}0\.900 \|", markdown)
+
+
+def test_examples_are_the_first_right_ones_by_name(workdir):
+    folder = report.Path("shap/resnet34_X_all_42")
+    (folder / "patient").mkdir(parents=True)
+    rows = [("B", "AF", "AF"), ("A", "SNR", "AF"), ("C", "AF;PVC", "AF"), ("D", "PVC", "STD")]
+    table = pd.DataFrame(rows, columns=["patient_id", "labels", "class"]).assign(predicted=1)
+    table.to_csv(folder / "values.csv", index=False)
+    for name, _, _ in rows:
+        imsave(folder / "patient" / f"{name}.png", np.zeros((4, 4, 3)))
+    _, markdown = write("--data-dir", "data/X")
+    assert re.findall(r"patient/(\w)\.png", markdown) == ["B"]
+    assert "No such record: SNR, IAVB" in markdown
+
+
+HOSTILE = "<script>alert('x')</script> & \"q\" | `c` [l](u)"
+
+
+def test_no_text_can_be_markup():
+    blocks = [Text(HOSTILE), Table(HOSTILE, [HOSTILE], [[HOSTILE]]), Code([HOSTILE])]
+    html = render_html(HOSTILE, [(HOSTILE, blocks)])
+    assert "<script" not in html and html.count("&lt;script&gt;") == 8
+    markdown = render_markdown(HOSTILE, [("", blocks[:2])], ".")
+    assert "<script" not in markdown.replace(r"\<script", "")
+    assert r"\| \`c\` \[l\](u)" in markdown
+
+
+def test_figures_are_in_the_page_and_linked_from_the_markdown(tmp_path):
+    path = tmp_path / "shap/a run/x.png"
+    path.parent.mkdir(parents=True)
+    imsave(path, np.zeros((4, 4, 3)))
+    sections = [("Figures", [Figure(path, "An example")])]
+    html = render_html("t", sections)
+    assert "data:image/png;base64,iVBOR" in html and str(tmp_path) not in html
+    assert "http" not in html.replace("http-equiv", "")
+    assert "](<../shap/a run/x.png>)" in render_markdown("t", sections, tmp_path / "results")
+
+
+@NEEDS_CHROMIUM
+def test_a_full_report_fits_any_screen(workdir, monkeypatch):
+    monkeypatch.setattr(scores_report, "CLASSIFIERS", ("LR", "A" * 90))
+    write_dataset("CPSC", paper_dataset())
+    name = "resnet34_CPSC_all_42"
+    write_run(name, scores([0.8] * 9))
+    write_run("LR_CPSC_42", scores([0.4] * 9))
+    for figure in report.CURVES:
+        imsave(f"results/{name}/{figure}.png", np.zeros((900, 1600, 3)))
+    leads = pd.DataFrame({"rank": range(1, 13), "leads": LEADS, "n": 700})
+    for score in ("f1", "auc"):
+        for end in ("", "_low", "_high"):
+            leads[score + end] = 0.5
+    folder = report.Path(f"results/compare_leads_{name}")
+    folder.mkdir()
+    leads.assign(**{f"f1_{k}": 0.5 for k in CLASSES}).to_csv(
+        folder / "single_lead.csv", index=False
+    )
+    write("--data-dir", "data/CPSC")
+    look_at(workdir / "results/report.html", workdir / "browser", images=len(report.CURVES))

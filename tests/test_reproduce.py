@@ -1,0 +1,331 @@
+"""The driver: the whole of it on 40 records, stopped half-way; and its rules on tiny steps."""
+
+import fcntl
+import importlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, look_at
+
+import plan
+import reproduce
+import steps
+import synthetic
+from dataset import CLASSES, LEADS
+from steps import Runner, Step, is_finished
+
+ROOT = Path(__file__).parents[1]
+# Python runs this before any script: a network that trains in a second, and none of the figures
+# that are slow to draw and tested elsewhere
+SITE = """
+import plots
+import resnet
+resnet.WIDTHS = (8, 8, 16, 16)
+plots.plot_scores = lambda *args: None
+"""
+FLAGS = ["--data-dir", "data/tiny", "--arch", "resnet18", "--rounds", "2", "--lead-sets", "all I",
+         "--epochs", "1", "--seconds", "2", "--classifier", "LR", "--background", "2", "--records",
+         "2", "--samples", "2"]  # fmt: skip
+MODELS = [f"resnet18_tiny_{leads}_42{r}" for leads in ("all", "I") for r in ("", "_r1")]
+
+
+def start(folder, *more):
+    """Start the driver in a folder; return the process."""
+    environment = {**os.environ, "PYTHONPATH": f"{folder / 'site'}{os.pathsep}{ROOT}"}
+    command = [sys.executable, str(ROOT / "reproduce.py"), *FLAGS, *more]
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+
+
+def finished_models(folder):
+    """Return the models whose stamps say that training and scoring have ended."""
+    found = []
+    for name in MODELS:
+        path = folder / f"results/.reproduce/{name}.json"
+        if path.is_file() and json.loads(path.read_text())["done"] == 2:
+            found.append(name)
+    return found
+
+
+def times(folder, names):
+    return {name: (folder / f"models/{name}.pth").stat().st_mtime_ns for name in names}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Make 40 synthetic records in data/tiny, and the site that makes the scripts fast."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(SITE)
+    argv = ["--data-dir", str(tmp_path / "data/tiny"), "--records", "40", "--seed", "0"]
+    synthetic.main(synthetic.parse_args(argv))
+    return tmp_path
+
+
+def test_the_whole_interrupted_half_way_and_started_again(folder, tmp_path, monkeypatch, capsys):
+    first = start(folder, "--jobs", "2")
+    while first.poll() is None and not finished_models(folder):
+        time.sleep(0.1)
+    first.send_signal(signal.SIGINT)
+    out = first.communicate(timeout=60)[0]
+    assert first.returncode == 130 and "same command goes on" in out, out
+    assert "Traceback" not in out
+    before = finished_models(folder)
+    assert 1 <= len(before) < len(MODELS)
+    for path in (folder / "results/.reproduce").glob("*.lock"):
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises if a command lives on
+    stood = times(folder, before)
+
+    second = start(folder, "--jobs", "2")
+    out = second.communicate(timeout=300)[0]
+    assert second.returncode == 0, out
+    assert finished_models(folder) == MODELS and times(folder, before) == stood
+    assert all(f"{name}: finished before" in out for name in before)
+    shap = "shap/resnet18_tiny_all_42"
+    for path in ("results/report.html", "results/report.md", f"{shap}/index.html",
+                 f"{shap}/faithfulness.csv", "results/LR_tiny_42_r1/scores.csv",
+                 "results/compare_rounds_resnet18_tiny_all_42/rounds.csv",
+                 "results/compare_leads_resnet18_tiny_all_42/single_lead.csv"):  # fmt: skip
+        assert (folder / path).is_file(), path
+    assert list(folder.glob("results/compare_rounds_*_vs_*/differences.csv"))
+    text = (folder / "results/report.md").read_text()
+    assert "Not run" not in text
+
+    monkeypatch.chdir(folder)
+    out, names = to_do(capsys, "--num-workers", "1", "--jobs", "1")
+    assert names == ["report_tiny"] and "4 models, 0 to train" in out
+    out, names = to_do(capsys, "--epochs", "3")
+    assert names == [*MODELS, "report_tiny"]
+    assert "from resnet18_tiny_all_42" in out  # an epoch has been measured by now
+    header = next(Path("data/tiny").glob("*.hea"))
+    header.write_text(header.read_text() + "# changed\n")
+    assert to_do(capsys)[1] == ["preprocess_tiny", "report_tiny"]
+    if CHROMIUM:
+        look_at(folder / "results/report.html", tmp_path / "browser", images=6)
+
+
+def to_do(capsys, *more):
+    """Return what a dry run prints, and the steps that it says are to do."""
+    capsys.readouterr()
+    reproduce.main(reproduce.parse_args([*FLAGS, "--dry-run", *more]))
+    out = capsys.readouterr().out
+    return out, [line.split()[2] for line in out.splitlines() if line.startswith("to do")]
+
+
+# the rules, on steps that take no time
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """Work in an empty folder, whose scripts are those of the steps."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(steps, "__file__", str(tmp_path / "steps.py"))
+    Path("touch.py").write_text(
+        "import sys, pathlib\n"
+        "print('made', *sys.argv[1:])\n"
+        "pathlib.Path('log').open('a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+        "sys.argv[1] != 'bad' or sys.exit('error: broken as asked')\n"
+        "pathlib.Path(sys.argv[1]).write_text('made')\n"
+    )
+    return tmp_path
+
+
+def step(name, **more):
+    return Step(name, (["touch.py", name],), outputs=(name,), **more)
+
+
+def run(chosen, force=False):
+    return reproduce.run_steps(chosen, Runner("tiny", force), [dict(os.environ)] * 2)
+
+
+def calls():
+    return Path("log").read_text().splitlines()
+
+
+def test_a_failed_step_stops_only_what_needs_it(workdir, capsys):
+    chosen = [step("a"), step("bad"), step("c", needs=("bad",)), step("d", needs=("c",)),
+              step("e", after=("bad",), needs=("a",))]  # fmt: skip
+    ended = run(chosen)
+    assert {name for name, reason in ended.items() if not reason} == {"a", "e"}
+    assert "broken as asked" in ended["bad"] and "bad.log" in ended["bad"]
+    assert ended["c"] == "not done, as it needs bad" and ended["d"] == "not done, as it needs c"
+    assert sorted(calls()) == ["a", "bad", "e"]
+    assert reproduce.print_failures(ended) == 3
+    out = capsys.readouterr().out
+    assert "3 of 5 steps have not ended well" in out and "  c: not done" in out
+
+
+def test_a_step_is_done_again_if_its_command_input_or_output_changes(workdir):
+    Path("in.csv").write_text("1")
+    once = step("a", inputs=("in.csv",))
+    assert run([once]) == run([once]) == {"a": ""} and calls() == ["a"]
+    os.utime("in.csv", (1, 1))  # the same content
+    faster = once._replace(commands=([*once.commands[0], "--jobs", "7", "--use-gpu"],))
+    assert is_finished(once) and is_finished(faster)
+    other = once._replace(commands=([*once.commands[0], "--lr", "7"],))
+    assert not is_finished(other)
+    Path("in.csv").write_text("2")
+    assert not is_finished(once)
+    run([once])
+    assert is_finished(once) and calls() == ["a", "a"]
+    Path("a").unlink()
+    assert not is_finished(once)
+    run([once])
+    run([once], force=True)
+    assert len(calls()) == 4
+
+
+def test_a_checkpoint_is_gone_on_with_unless_the_data_have_changed(workdir):
+    Path("in.csv").write_text("1")
+    Path("last.pth").touch()
+    train = step("a", inputs=("in.csv",), checkpoint="last.pth", anew=("--force",))
+    run([train])
+    assert calls() == ["a --resume"]  # made by hand: main.py itself refuses what does not fit
+    Path("in.csv").write_text("2")
+    run([train])
+    assert calls()[1:] == ["a --force"]
+
+
+def test_a_broken_step_goes_on_after_its_last_good_command(workdir):
+    both = Step("two", (["touch.py", "a"], ["touch.py", "bad"]), outputs=("a",))
+    assert run([both])["two"] and run([both])["two"]
+    assert calls() == ["a", "bad", "bad"]
+
+
+def test_a_missing_output_is_a_failure(workdir):
+    assert "left no b" in run([step("a")._replace(outputs=("a", "b"))])["a"]
+
+
+def test_no_step_runs_twice_at_a_time(workdir):
+    with steps.locked(step("a")) as held:
+        assert held is not None
+        assert run([step("a")]) == {"a": "another process is at it"}
+    assert run([step("a")]) == {"a": ""}
+
+
+def test_a_command_that_outlives_its_driver_still_holds_the_step(workdir):
+    text = "import os, pathlib, time\npathlib.Path('.pid').write_text(str(os.getpid()))\n"
+    text += "os.rename('.pid', 'pid')\ntime.sleep(60)\n"
+    Path("hold.py").write_text(text)
+    code = "import os, steps; steps.__file__ = os.path.abspath('steps.py'); "
+    code += "steps.Runner('x').run(steps.Step('a', (['hold.py'],)), dict(os.environ))"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    driver = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    while not Path("pid").exists():
+        assert driver.poll() is None
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    assert run([step("a")]) == {"a": "another process is at it"}
+    os.kill(int(Path("pid").read_text()), signal.SIGKILL)
+    limit = time.monotonic() + 30
+    while (ended := run([step("a")]))["a"]:
+        assert time.monotonic() < limit
+    assert ended == {"a": ""}
+
+
+def test_steps_run_side_by_side(workdir):
+    text = (
+        "import pathlib, sys, time\npathlib.Path(sys.argv[1]).touch()\nlimit = time.time() + 30\n"
+    )
+    text += "while not pathlib.Path(sys.argv[2]).exists() and time.time() < limit:\n    pass\n"
+    text += "sys.exit(not pathlib.Path(sys.argv[2]).exists())\n"
+    Path("meet.py").write_text(text)
+    chosen = [Step(a, (["meet.py", a, b],)) for a, b in (("x", "y"), ("y", "x"))]
+    assert run(chosen) == {"x": "", "y": ""}
+
+
+# the plan
+
+
+def parse(*argv):
+    return reproduce.parse_args(["--data-dir", "data/CPSC", *argv])
+
+
+def test_the_paper_is_130_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    all_steps, models = plan.make_plan(parse(), 1)
+    assert len(models) == len(set(models)) == 130
+    assert {f"resnet34_CPSC_{lead}_42_r9" for lead in LEADS} < set(models)
+    assert [s.name for s in all_steps if s.always] == [all_steps[-1].name] == ["report_CPSC"]
+    names = [s.name for s in all_steps]
+    for i, one in enumerate(all_steps):  # what a step hangs on comes before it
+        assert {*one.needs, *one.after} <= set(names[:i])
+
+
+def test_every_command_of_the_plan_parses():
+    flags = ["--use-gpu", "--amp", "--lr", "0.001", "--pad", "batch", "--limit", "50", "--patience",
+             "3", "--num-workers", "2", "--batch-size", "4", "--records", "5"]  # fmt: skip
+    for argv in ([], [*flags, "--lead-sets", "I,V5 all I"]):
+        for one in plan.make_plan(parse(*argv), 2)[0]:
+            for script, *words in one.commands:
+                module = importlib.import_module(script.removesuffix(".py"))
+                assert module.parse_args([*words, *one.anew])
+
+
+def test_list_prints_commands_that_name_one_model_each(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("data/CPSC").mkdir(parents=True)
+    reproduce.main(parse("--rounds", "2", "--lead-sets", "all I,V5", "--use-gpu", "--list"))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    for line, run_name in zip(lines, ("all_42", "all_42_r1", "I-V5_42", "I-V5_42_r1"), strict=True):
+        python, script, *words = shlex.split(line)
+        args = reproduce.parse_args(words)
+        assert (python, script) == ("python", "reproduce.py") and args.use_gpu
+        chosen = reproduce.choose(plan.make_plan(args, 1)[0], args.only)
+        assert [one.name for one in chosen] == [f"resnet34_CPSC_{run_name}"]
+
+
+def test_each_gpu_has_a_slot(monkeypatch):
+    monkeypatch.setattr(reproduce, "get_device", lambda use_gpu: None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    for argv, gpus in (([], ["2", "5"]), (["--jobs", "3"], ["2", "5", "2"])):
+        slots = reproduce.find_slots(parse("--use-gpu", *argv))
+        assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == gpus
+
+
+def test_the_estimate_counts_models_epochs_and_gpus(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = parse("--rounds", "2", "--lead-sets", "all I", "--epochs", "5")
+    all_steps, models = plan.make_plan(args, 1)
+    Path("data/CPSC").mkdir(parents=True)
+    rows = [f"A{i},{','.join('1' * len(CLASSES))},{i % 10 + 1}" for i in range(100)]
+    Path("data/CPSC/labels.csv").write_text("\n".join(["patient_id,...,fold", *rows]) + "\n")
+    folder = Path("results", models[0])
+    folder.mkdir(parents=True)
+    then = {"amp": False, "arch": "resnet34", "use_gpu": False, "limit": None, "seconds": 30}
+    content = {"seconds_per_epoch": [90, 110], "args": {**then, "batch_size": 32}}
+    (folder / "run.json").write_text(json.dumps(content))
+    one = plan.estimate(args, all_steps, models, 1)
+    assert one["records"] == [80, 10] and one["models_left"] == 4
+    assert one["training_seconds"] == 4 * 5 * 100
+    assert plan.estimate(args, all_steps, models, 2)["training_seconds"] == 2 * 5 * 100
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["--only", "nothing"], "no step nothing"),
+        (["--data-dir", "data/none"], "no folder data/none"),
+        (["--lead-sets", "all V9"], "unknown lead 'V9'"),
+        (["--lead-sets", " "], "--lead-sets is empty"),
+        (["--rounds", "11"], "invalid choice: 11"),
+    ],
+)
+def test_bad_input_is_one_line(argv, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("data/CPSC").mkdir(parents=True)
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(parse(*argv))
+    assert stop.value.code == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 1 and text in err[0]
+    assert not Path("results").exists()
