@@ -30,7 +30,7 @@ demo: .venv/.installed
 	$(BIN)/python shap_values.py $(DEMO) --background 50 --records 18 --samples 50
 	@echo
 	@echo 'scores on the synthetic test fold (research use only; not a diagnosis):'
-	@column -s, -t results/resnet34_synthetic_all_42/scores.csv || cat results/resnet34_synthetic_all_42/scores.csv
+	@$(BIN)/python -c "import pandas, metrics; print(metrics.format_table(pandas.read_csv('results/resnet34_synthetic_all_42/scores.csv')))"
 	@echo
 	@echo 'figures:'
 	@ls results/resnet34_synthetic_all_42/*.png shap/resnet34_synthetic_all_42/*.png

@@ -1,65 +1,20 @@
 """Explanations: right on functions with known answers, reproducible, resumable, fairly drawn."""
 
-import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from small_run import N_SAMPLES, QUICK, padded, write_data, write_model
 
 import shap_values
-from dataset import CLASSES, LEADS, SAMPLE_RATE, folds_digest, load_labels
-from resnet import ResNet1d
-from utils import run_name, save_checkpoint
-
-SECONDS = 1
-N_SAMPLES = SECONDS * SAMPLE_RATE
-QUICK = ["--arch", "resnet18", "--samples", "4", "--background", "3", "--batch-size", "16"]
-
-
-def write_data(folder, n=24, first=1):
-    """Write labels.csv and packed signals: 0.5, 1 and 1.5 s and folds 1-10 in turn."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(first)
-    names = [f"R{i:03d}" for i in range(first, first + n)]
-    lengths = [SAMPLE_RATE // 2 * (1 + i % 3) for i in range(n)]
-    parts = [rng.normal(0, 300, (12, t)).astype("<i2") for t in lengths]
-    np.concatenate([part.ravel() for part in parts]).tofile(folder / "signals-x.i16")
-    starts = np.cumsum([0] + [part.size for part in parts]).tolist()
-    rows = [[name, s, t, ""] for name, s, t in zip(names, starts, lengths, strict=False)]
-    index = {"fingerprint": f"test {first}", "file": "signals-x.i16", "records": rows}
-    (folder / "signals.json").write_text(json.dumps(index))
-    labels = pd.DataFrame(np.eye(9, dtype=int)[np.arange(n) % 9], columns=list(CLASSES))
-    labels.insert(0, "patient_id", names)
-    labels["fold"] = np.arange(n) % 10 + 1
-    labels.to_csv(folder / "labels.csv", index=False)
-    return dict(zip(names, parts, strict=True)), labels
-
-
-def write_model(folder, leads=LEADS):
-    """Write a checkpoint with random weights, as main.py would after training on data/own."""
-    torch.manual_seed(0)
-    model = ResNet1d("resnet18", len(leads), len(CLASSES))
-    nn.init.normal_(model.fc.weight, 0, 0.1)
-    with torch.no_grad():  # as if trained: normalised by the statistics of such signals
-        for _ in range(20):
-            model(0.3 * torch.randn(8, len(leads), N_SAMPLES))
-    model.eval()
-    args = shap_values.parse_args(["--data-dir", "data/own", "--arch", "resnet18"])
-    save_checkpoint(
-        folder / "models" / f"{run_name('resnet18', args, 'all' if leads == LEADS else 'II')}.pth",
-        state_dict=model.state_dict(), optimizer={}, epoch=1, leads=list(leads),
-        classes=list(CLASSES), folds=folds_digest(load_labels(folder / "data/own")), versions={},
-        args={"arch": "resnet18", "seconds": SECONDS, "data_dir": "data/own", "round": 0,
-              "limit": None, "seed": 42},
-    )  # fmt: skip
-    return model
+from dataset import CLASSES, LEADS
 
 
 @pytest.fixture(scope="module")
@@ -90,83 +45,6 @@ def run(work, tmp_path, monkeypatch):
     return script
 
 
-def padded(signal, leads=slice(None)):
-    """Return the last second in mV with zeros in front, as the network sees it: (1, L, T)."""
-    x = np.zeros((1, 12, N_SAMPLES), np.float32)
-    kept = signal[:, -N_SAMPLES:]
-    x[0, :, N_SAMPLES - kept.shape[1] :] = kept / 1000
-    return torch.from_numpy(x[:, leads])
-
-
-class Sum(nn.Module):
-    """Logits (N, 1) that are a known function of the samples."""
-
-    def __init__(self, weights, power):
-        super().__init__()
-        self.weights, self.power = nn.Parameter(weights), power
-        self.k = 0
-
-    def forward(self, x):
-        return (self.weights * x**self.power).sum((1, 2))[:, None]
-
-
-def test_shap_of_a_linear_model_is_weight_times_difference():
-    rng = torch.Generator().manual_seed(0)
-    w, x = torch.randn(2, 5, generator=rng), torch.randn(2, 5, generator=rng)
-    one, many = torch.randn(1, 2, 5, generator=rng), torch.randn(50, 2, 5, generator=rng)
-    model = shap_values.OneLogit(Sum(w, 1))
-    model.k = 0
-    exact = shap_values.sampled_gradients(model, x, one, 3, 7, 2)
-    assert exact == pytest.approx((w * (x - one[0])).detach().numpy(), abs=1e-6)
-    near = shap_values.sampled_gradients(model, x, many, 2000, 7, 500)
-    error = 5 * (w.abs() * many.std(0)).detach().numpy() / np.sqrt(2000)
-    assert (np.abs(near - (w * (x - many.mean(0))).detach().numpy()) < error).all()
-
-
-def test_shap_of_a_square_is_the_difference_of_squares():
-    w, x, base = torch.ones(1, 4), torch.tensor([[0.0, 1, 2, -3]]), torch.full((1, 1, 4), 0.5)
-    model = shap_values.OneLogit(Sum(w, 2))
-    model.k = 0
-    # (x - b) 2 (b + t (x - b)) has mean x^2 - b^2 and, over t, sd (x - b)^2 / sqrt(3)
-    phi = shap_values.sampled_gradients(model, x, base, 4000, 1, 1000)
-    error = 5 * (x - 0.5) ** 2 / np.sqrt(3 * 4000)
-    assert (np.abs(phi - (x**2 - 0.25).numpy()) <= error.numpy()).all()
-
-
-@pytest.mark.parametrize("steps", [1, 5])
-def test_integrated_gradients_of_a_square_are_exact(steps):
-    x = torch.tensor([[0.0, 1, 2, -3]])
-    phi = shap_values.integrated_gradients(Sum(torch.ones(1, 4), 2), x, steps, 2)
-    assert phi == pytest.approx((x**2).numpy())
-
-
-def test_integrated_gradients_of_the_network_add_up_and_are_zero_in_padding(work):
-    _, signals, _, model = work
-    x = padded(signals["R001"])  # 0.5 s of signal behind 0.5 s of padding
-    network = shap_values.OneLogit(model.requires_grad_(False))
-    network.k = 3
-    with torch.no_grad():
-        change = (network(x) - network(torch.zeros_like(x))).item()
-    phi = shap_values.integrated_gradients(network, x[0], 200, 50)
-    assert abs(change) > 0.1
-    assert phi.sum() == pytest.approx(change, rel=0.05)
-    assert not phi[:, : N_SAMPLES // 2].any() and phi[:, N_SAMPLES // 2 :].any()
-
-
-def test_shap_of_the_network_adds_up_within_its_sampling_error(work):
-    _, signals, _, model = work
-    network = shap_values.OneLogit(model.requires_grad_(False))
-    network.k = 3
-    x, base = padded(signals["R002"]), padded(signals["R005"])
-    with torch.no_grad():
-        change = (network(x) - network(base)).item()
-    sums = [
-        shap_values.sampled_gradients(network, x[0], base, 20, s, 20).sum() for s in range(1, 7)
-    ]
-    assert np.mean(sums) == pytest.approx(change, abs=5 * np.std(sums) / np.sqrt(5) + 1e-6)
-    assert np.std(sums) > 0  # another seed, other samples
-
-
 def test_files_of_a_run(work, run):
     _, signals, labels, model = work
     folder = run(figures=True)
@@ -178,7 +56,7 @@ def test_files_of_a_run(work, run):
     for row in table.itertuples():
         with torch.no_grad():
             logits = model(padded(signals[row.patient_id]))[0]
-        assert row._2 == CLASSES[logits.argmax()]  # the column 'class' is a keyword
+        assert row._3 == CLASSES[logits.argmax()]  # the column 'class' is a keyword
         assert row.logit == pytest.approx(logits.max().item(), abs=1e-5)
         assert row.probability == pytest.approx(torch.sigmoid(logits.max()).item(), abs=1e-5)
         with np.load(folder / "values" / f"{row.patient_id}.npz", allow_pickle=False) as stored:
@@ -251,24 +129,6 @@ def test_only_test_records_are_explained(run, capsys, name, message):
     assert not Path("shap").exists()
 
 
-def test_background_and_explained_records_come_from_different_folds(work):
-    labels = work[2]
-    fold = labels.set_index("patient_id")["fold"]
-    draws = []
-    for seed in "12":
-        args = shap_values.parse_args(["--seed", seed, "--round", "3", "--background", "20"])
-        names = shap_values.choose_records(args, labels, trained_here=True)
-        background = shap_values.draw_background(args, labels)
-        assert set(fold[names]) == {3}  # round 3 tests on fold 3 and validates on fold 2
-        assert len(set(background)) == 21 and not set(fold[background]) & {2, 3}
-        draws.append(background)
-    assert draws[0] != draws[1]
-    args = shap_values.parse_args(["--records", "2"])
-    few = shap_values.choose_records(args, labels, trained_here=False)
-    shuffled = labels.sample(frac=1, random_state=0)
-    assert len(few) == 2 and few == shap_values.choose_records(args, shuffled, trained_here=False)
-
-
 def test_another_data_set_is_explained_against_a_background_without_the_record(work, run, capsys):
     folder, _, _, model = work
     if not (folder / "data/other").exists():
@@ -310,7 +170,8 @@ def store(folder, name, k, phi, n):
     logits[k] = 0
     (folder / "values").mkdir(exist_ok=True)
     arrays = {"phi": phi[None].astype(np.float32), "classes": np.array([k]), "logits": logits}
-    np.savez(folder / "values" / f"{name}.npz", **arrays, base=logits * 0 - 2, n=np.array(n))
+    arrays |= {"base": logits * 0 - 2, "n": np.array(n), "peaks": np.array([], int)}
+    np.savez(folder / "values" / f"{name}.npz", **arrays)
 
 
 def test_population_by_hand(tmp_path):
@@ -324,7 +185,16 @@ def test_population_by_hand(tmp_path):
     phi = np.zeros((2, 100))
     phi[:, 50] = 5, -5.1
     store(tmp_path, "c", 4, phi, 300)
-    table = shap_values.write_tables(tmp_path, "run", ["I", "II"])
+    labels = pd.DataFrame(np.eye(9, dtype=int)[[1, 1, 4]], columns=list(CLASSES))
+    labels.insert(0, "patient_id", ["a", "b", "c"])
+    labels.loc[1, "PVC"] = 1
+    signals = {
+        name: np.zeros((12, n), np.int16) for name, n in zip("abc", (40, 100, 300), strict=True)
+    }
+    data = SimpleNamespace(signals=signals)
+    run = SimpleNamespace(name="run", labels=labels, data=data, checkpoint={"leads": ["I", "II"]})
+    table = shap_values.write_tables(tmp_path, run)
+    assert table["labels"].tolist() == ["AF", "AF;PVC", "RBBB"]
     assert table["padding_share"].tolist() == pytest.approx([0.96, 0, 0])
     assert table["residual"].tolist() == pytest.approx([98 - 2, 4 - 2, -0.1 - 2])
     assert table["probability"].tolist() == [0.5] * 3

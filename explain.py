@@ -1,0 +1,331 @@
+"""Attributions: which samples of a record move a logit, and the folder that keeps them.
+
+A record's values phi (k, L, T) say, for k classes, how much each sample moved the logit away from
+its mean over the background. They depend on the record's name, the seed and the other options in
+the folder's run.json alone (to the last bit on one machine with one --batch-size).
+
+Expected gradients (Erion et al., Nature Machine Intelligence 2021; what shap.GradientExplainer
+computes): the mean over background records b and alpha uniform in [0, 1] of
+(x - b) * gradient at b + alpha (x - b).
+"""
+
+import copy
+import hashlib
+import json
+import zipfile
+import zlib
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from dataset import (
+    ECGDataset,
+    PackedSignals,
+    folds_digest,
+    is_training_data,
+    leads_text,
+    load_labels,
+    round_folds,
+)
+from resnet import ResNet1d, load_model
+from utils import RESEARCH_USE, fail, positive, replacing
+
+STORED = {"phi", "classes", "logits", "base", "n"}  # arrays of values/<patient_id>.npz
+GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
+METHODS = {
+    "shap": "shap.GradientExplainer",
+    "stratified": "the same expectation with evenly spread draws",
+    "ig": "integrated gradients from a zero baseline",
+}
+
+
+def add_explain_args(parser, records, samples):
+    """Add the flags of the scripts that compute attributions, with that script's defaults."""
+    group = parser.add_argument_group("explanation")
+    group.add_argument("--background", type=positive, default=100, help="background records")
+    group.add_argument("--records", type=positive, default=records, help="explain at most so many")
+    group.add_argument("--record", nargs="+", metavar="ID", help="explain these (None: a draw)")
+    group.add_argument(
+        "--samples", type=positive, default=samples, help="gradients (ig: steps) a record and class"
+    )
+    text = "; ".join(f"{name}: {what}" for name, what in METHODS.items())
+    group.add_argument("--method", choices=METHODS, default="shap", help=text)
+    group.add_argument("--force", action="store_true", help="delete what the folder holds first")
+
+
+class OneLogit(nn.Module):
+    """The network seen through the logit of class `k`: (N, L, T) to (N, 1)."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.k = None
+
+    def forward(self, x):
+        """Return the logits of class k (N, 1), or zeros while no class is chosen."""
+        if self.k is None:  # shap's constructor runs the whole background to count the outputs
+            return x.new_zeros(len(x), 1)
+        return self.model(x)[:, self.k : self.k + 1].float()
+
+
+def fold_norms(model):
+    """Return a copy of a ResNet1d in eval mode, its batch norms folded into the convolutions.
+
+    The same function up to rounding, with fewer passes over the activations: about a tenth faster.
+    """
+    folded = copy.deepcopy(model)
+    pairs = [(folded.stem, "0", "1")]
+    for block in folded.stages:
+        pairs += [(block, "conv1", "bn1"), (block, "conv2", "bn2")]
+        pairs += [(block.shortcut, "0", "1")] * isinstance(block.shortcut, nn.Sequential)
+    for parent, conv, norm in pairs:
+        setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
+        setattr(parent, norm, nn.Identity())
+    return folded.requires_grad_(False)
+
+
+def sampled_gradients(model, x, background, samples, seed, batch_size):
+    """Return shap.GradientExplainer's values (L, T) of x for the chosen logit."""
+    import shap  # takes seconds to import
+
+    k, model.k = model.k, None
+    explainer = shap.GradientExplainer(model, background, batch_size=batch_size)
+    model.k = k
+    values = explainer.shap_values(x[None], nsamples=samples, rseed=seed)  # (1, L, T, 1)
+    return values[0, ..., 0]
+
+
+def spread_draws(samples, n_background, rng):
+    """Draw the backgrounds' rows and the steps alpha of `samples` gradients, both (samples,).
+
+    Every background serves equally often, once in each of as many equal stretches of [0, 1], and
+    within a stretch each has a part of its own. Every second stretch is the mirror image (alpha,
+    1 - alpha) of another, background by background. A remainder spreads over the whole of [0, 1].
+    """
+    rounds, rest = divmod(samples, n_background)
+    rows, steps = [], []
+
+    def add(size, first, stretches):
+        rows.append(rng.permutation(n_background)[:size])
+        steps.append((first + (rng.permutation(size) + rng.random(size)) / size) / stretches)
+
+    for number in range(rounds):
+        if number % 2 == 0:
+            add(n_background, number // 2, rounds)
+        else:
+            rows.append(rows[-1])
+            steps.append(1 - steps[-1])
+    if rest:
+        add(rest, 0, 1)
+    return np.concatenate(rows), np.concatenate(steps)
+
+
+def stratified_gradients(model, x, background, samples, seed, batch_size):
+    """Return the same expectation (L, T) for the chosen logit, from evenly spread draws."""
+    rows, steps = spread_draws(samples, len(background), np.random.default_rng(seed))
+    rows = torch.from_numpy(rows).to(x.device)
+    steps = torch.from_numpy(steps).to(x)[:, None, None]
+    total = torch.zeros_like(x)
+    for part, alpha in zip(rows.split(batch_size), steps.split(batch_size), strict=True):
+        way = x - background[part]  # (n, L, T)
+        points = (background[part] + alpha * way).requires_grad_()
+        total += (torch.autograd.grad(model(points).sum(), points)[0] * way).sum(0)
+    return (total / samples).cpu().numpy()
+
+
+def integrated_gradients(model, x, steps, batch_size):
+    """Return integrated gradients (L, T) of x from zero, by the midpoint rule.
+
+    Sundararajan et al. (2017), equation 3; they sum to f(x) - f(0) as the steps grow.
+    """
+    total = torch.zeros_like(x)
+    for part in ((torch.arange(steps, device=x.device) + 0.5) / steps).split(batch_size):
+        points = (part[:, None, None] * x).requires_grad_()  # (steps, L, T)
+        total += torch.autograd.grad(model(points).sum(), points)[0].sum(0)
+    return (x * total / steps).cpu().numpy()
+
+
+def explain(model, x, classes, background, args, seed, amp=False):
+    """Return the values (k, L, T) of one record x (L, T) for the logits of some classes."""
+    phi = []
+    n = max(1, args.batch_size // GRADIENT_MEMORY)
+    sampled = stratified_gradients if args.method == "stratified" else sampled_gradients
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+        for model.k in classes:
+            if args.method == "ig":
+                phi.append(integrated_gradients(model, x, args.samples, n))
+            else:
+                phi.append(sampled(model, x, background, args.samples, seed, n))
+    return np.stack(phi).astype(np.float32)
+
+
+def record_seed(patient_id, seed):
+    """Return the record's own seed, from its name and --seed."""
+    return zlib.crc32(f"{seed} {patient_id}".encode())
+
+
+class Run(NamedTuple):
+    """What the flags name: a data folder, a model in eval mode without gradients, their names."""
+
+    labels: pd.DataFrame
+    data: ECGDataset
+    model: ResNet1d
+    checkpoint: dict
+    name: str
+    trained_here: bool
+
+
+def load_run(args, device):
+    """Read the data folder and the model that the flags name; return a Run."""
+    # deterministic kernels, and no TF32, or the values would change from call to call
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    labels = load_labels(args.data_dir, args.limit)
+    signals = PackedSignals(args.data_dir)
+    model, checkpoint, name = load_model(args, leads_text(args.leads), device)
+    trained_here = is_training_data(checkpoint, labels, args)
+    data = ECGDataset(signals, labels, checkpoint["leads"], checkpoint["args"]["seconds"])
+    return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
+
+
+def load_record(run, name):
+    """Return a record as the network sees it: x (L, T) float32 mV and y (K,)."""
+    return run.data[run.data.patient_ids.index(name)]
+
+
+def choose_records(args, labels, trained_here):
+    """Return the patient_ids to explain: those asked for, or a seeded draw, sorted by name."""
+    _, _, test_fold = round_folds(args.round)
+    if trained_here:
+        allowed = labels[labels["fold"] == test_fold]
+    else:
+        allowed = labels
+    allowed = sorted(allowed["patient_id"])
+    for name in args.record or []:
+        if name not in set(labels["patient_id"]):
+            fail(f"no record {name} in {args.data_dir}/labels.csv; name one that is listed there")
+        if name not in allowed:
+            fold = labels.loc[labels["patient_id"] == name, "fold"].item()
+            fail(f"record {name} is in fold {fold}, which the model was trained or chosen on; "
+                 f"name records of the test fold {test_fold}")  # fmt: skip
+    if args.record:
+        return sorted(set(args.record))
+    if not allowed:
+        fail(f"the test fold {test_fold} holds no record; use more records (a larger --limit)")
+    drawn = np.random.default_rng([args.seed, 0]).permutation(allowed)[: args.records]
+    return sorted(drawn.tolist())
+
+
+def draw_background(args, labels):
+    """Return the training folds' patient_ids in a seeded order, one more than --background.
+
+    The one more is for a record that is among the others itself (another data set's).
+    """
+    train_folds, _, _ = round_folds(args.round)
+    names = sorted(labels.loc[labels["fold"].isin(train_folds), "patient_id"])
+    order = np.random.default_rng([args.seed, 1]).permutation(names)[: args.background + 1]
+    if len(order) < 2:
+        fail(f"the training folds hold {len(order)} records, too few for a background; "
+             "use more records (a larger --limit, or none)")  # fmt: skip
+    if len(order) < args.background:
+        print(f"note: {len(order)} background records, as the training folds hold no more")
+    return order.tolist()
+
+
+def load_background(args, run):
+    """Return the background: its names, signals (B + 1, L, T) and logits (B + 1, K)."""
+    names = draw_background(args, run.labels)
+    device = next(run.model.parameters()).device
+    signals = torch.stack([torch.from_numpy(load_record(run, name)[0]) for name in names])
+    signals = signals.to(device)
+    return names, signals, score(run.model, signals, args.batch_size)
+
+
+def run_options(args, run, **others):
+    """Return what decides the values of a record, as a flat dictionary for run.json."""
+    digest = hashlib.sha256()
+    for name, tensor in run.checkpoint["state_dict"].items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    names = ("method", "samples", "background", "seed", "round", "amp")
+    return {
+        "weights": digest.hexdigest(),
+        "signals": run.data.signals.fingerprint,
+        "folds": folds_digest(run.labels),
+        **{name: getattr(args, name) for name in names},
+        "leads": run.checkpoint["leads"],
+        "seconds": run.checkpoint["args"]["seconds"],
+        **others,
+    }
+
+
+def open_folder(folder, options, force):
+    """Prepare a folder of values; stop if it holds values of other options, unless `force`d."""
+    path = folder / "run.json"
+    made = [*folder.glob("values/*.npz"), *folder.glob("rows/*.json")]
+    if force:
+        for old in [*made, *folder.glob("patient/*.png"), path]:
+            old.unlink(missing_ok=True)
+    elif made:
+        try:
+            before = json.loads(path.read_text())
+        except (OSError, ValueError):  # nobody knows how the values were made
+            before = {}
+        changed = [key for key in options if before.get(key) != options[key]]
+        if changed:
+            fail(f"{folder} holds values made with another {', '.join(changed)}; repeat that run's "
+                 "options, or start anew with --force")  # fmt: skip
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps({**options, "use": RESEARCH_USE}, indent=2) + "\n")
+
+
+def read_values(path):
+    """Return a stored record's arrays as a dictionary, or None if it has to be made (again)."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
+        return None
+    return arrays if set(arrays) >= STORED else None
+
+
+def write_values(path, stored):
+    """Keep a record's arrays in values/<patient_id>.npz."""
+    with replacing(path) as temporary:
+        np.savez(temporary, **stored)
+
+
+def score(model, x, batch_size):
+    """Return the logits (N, K) of signals x (N, L, T)."""
+    with torch.no_grad():
+        return np.concatenate([model(part).cpu().numpy() for part in x.split(batch_size)])
+
+
+def make_values(args, name, x, model, pool, classes=None):
+    """Return arrays of one record x (L, T): phi (k, L, T), classes (k,), logits (K,), base (K,).
+
+    `classes` are the class numbers to explain, the highest logit's if None. `base` are the logits
+    that phi starts from: the mean over the background, or ig's zeros. `pool` is the background of
+    `load_background`.
+    """
+    names, signals, pool_logits = pool
+    logits = score(model, x[None], 1)[0]
+    classes = [int(logits.argmax())] if classes is None else list(classes)
+    others = [i for i, other in enumerate(names) if other != name][: args.background]
+    if args.method == "ig":
+        base = score(model, torch.zeros_like(x)[None], 1)[0]
+    else:
+        base = pool_logits[others].mean(0)
+    seed = record_seed(name, args.seed)
+    network = OneLogit(fold_norms(model))
+    phi = explain(network, x, classes, signals[others], args, seed, args.amp)
+    return {"phi": phi, "classes": np.array(classes), "logits": logits, "base": base}
+
+
+def predicted_values(stored):
+    """Return the predicted (highest) class's index and its values (L, t) without the padding."""
+    k = int(stored["logits"].argmax())
+    phi = stored["phi"][list(stored["classes"]).index(k)]
+    return k, phi[:, max(0, phi.shape[1] - int(stored["n"])) :]

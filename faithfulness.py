@@ -1,0 +1,293 @@
+"""Check explanations: against known truth, by removing samples, with random layers, other seeds.
+
+Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of the data folder, its
+        evidence.csv if synthetic.py made it, and LUDB (physionet.org/content/ludb) if named.
+Writes  shap/<run>/faithfulness.csv and .png, samples.png, and what they are made of in
+        shap/<run>/faithfulness/, so that a killed run goes on where it was.
+
+    python faithfulness.py --data-dir data/synthetic
+    python faithfulness.py --data-dir data/ptbxl --ludb-dir data/ludb --ludb-sd 0.2
+
+The classes explained are those a record is labelled with (the predicted one if none; on LUDB the
+predicted one). faithfulness.csv has a row per check, class and measure: n records, the mean, and
+its 95 % interval over resampled records.
+
+evidence   positive phi inside the criterion in time, in leads and in both, beside the part a
+           uniform map would have there; pointing game: is the highest value (20 ms) inside?
+curves     how far the logit falls as the 1-20 % of samples with the highest, random or lowest
+           values become a background record's (deletion), or rises from there (insertion)
+layers     rank correlation with the values of a network re-initialised from the output on
+seeds      rank correlation with the values of another --seed; training: of another model
+samples    what the values miss of the change of the logit, over --samples
+beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+import ludb
+import map_checks
+from dataset import (
+    CLASSES,
+    LEADS,
+    SAMPLE_RATE,
+    add_data_args,
+    add_round_arg,
+    add_signal_args,
+    pad_signal,
+    to_mv,
+)
+from explain import (
+    add_explain_args,
+    choose_records,
+    load_background,
+    load_record,
+    load_run,
+    make_values,
+    open_folder,
+    read_values,
+    run_options,
+    write_values,
+)
+from resnet import add_model_args, add_model_path_arg
+from shap_plots import plot_faithfulness, plot_samples
+from utils import RESEARCH_USE, fail, get_device, make_parser, positive, replacing, write_csv
+
+PER_RECORD = ("evidence", "curves", "layers", "seeds", "training", "samples")  # first two: all
+CHECKS = (*PER_RECORD, "beats", "marks")
+SAMPLES_STEPS = (25, 50, 100, 200)
+NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
+
+
+def parse_args(argv=None):
+    parser = make_parser(__doc__)
+    add_data_args(parser)
+    add_round_arg(parser)
+    add_signal_args(parser)
+    add_model_args(parser)
+    add_model_path_arg(parser)
+    add_explain_args(parser, records=40, samples=100)
+    group = parser.add_argument_group("checks")
+    group.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="which to run")
+    group.add_argument(
+        "--few", type=positive, default=4, help="records of layers, seeds, training and samples"
+    )
+    group.add_argument("--other-model", help="checkpoint of another training seed (None: no check)")
+    group.add_argument("--ludb-dir", help="LUDB's folder of .hea, .dat and marks (None: no check)")
+    group.add_argument(
+        "--ludb-sd",
+        type=float,
+        help="scale LUDB's leads to this sd in mV, for a model trained on such (None: as they are)",
+    )
+    return parser.parse_args(argv)
+
+
+def kept_rows(folder, check, name, make):
+    """Return a record's rows of one check, made now or by a run before: (class, measure, ...)."""
+    path = folder / "rows" / f"{check}-{name}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):  # not there yet, or damaged
+        with replacing(path) as temporary:
+            map_checks.write_rows(temporary, make())
+    return json.loads(path.read_text())
+
+
+def kept_values(folder, name, make):
+    """Return a record's values, made now or by a run before."""
+    path = folder / "values" / f"{name}.npz"
+    if read_values(path) is None:
+        write_values(path, make())
+    return read_values(path)
+
+
+def on_device(run, x):
+    return torch.from_numpy(x).to(next(run.model.parameters()).device)
+
+
+def record_values(args, folder, run, pool, name):
+    """Return (x (L, T), stored values for the record's labelled classes)."""
+    x, y = load_record(run, name)
+
+    def make():
+        classes = np.flatnonzero(y) if y.any() else None
+        stored = make_values(args, name, on_device(run, x), run.model, pool, classes)
+        return {**stored, "n": np.array(run.data.signals[name].shape[1])}
+
+    return x, kept_values(folder, name, make)
+
+
+def each_class(stored):
+    """Yield the class, its number and its values (L, t) without the padding."""
+    for k, phi in zip(stored["classes"], stored["phi"], strict=True):
+        yield CLASSES[k], k, phi[:, max(0, phi.shape[1] - int(stored["n"])) :]
+
+
+def evidence_rows(run, name, stored, evidence):
+    rows, evidence = [], evidence[evidence["patient_id"] == name]
+    for label, _, phi in each_class(stored):
+        own = evidence[evidence["class"] == label]
+        n = phi.shape[1]
+        mask = map_checks.evidence_mask(own, run.checkpoint["leads"], n, int(stored["n"]) - n)
+        if mask.any():
+            rows += [(label, *row) for row in map_checks.check_evidence(phi, mask)]
+    return rows
+
+
+def curve_rows(args, run, pool, name, x, stored):
+    rows, others = [], [i for i, other in enumerate(pool[0]) if other != name]
+    others = pool[1][others[: map_checks.REPLACEMENTS]]
+    for label, k, phi in each_class(stored):
+        padding = x.shape[1] - phi.shape[1]
+
+        def logit_of(part, k=k, padding=padding):
+            with torch.no_grad():
+                return run.model(functional.pad(part, (padding, 0)))[:, k].cpu().numpy()
+
+        seen = on_device(run, x)[:, padding:]
+        rng = np.random.default_rng([args.seed, 2])
+        found = map_checks.check_curves(logit_of, seen, others[:, :, padding:], phi, rng)
+        rows += [(label, *row) for row in found]
+    return rows
+
+
+def values_again(args, run, pool, name, x, stored, model=None, **flags):
+    """Return the values of the record's first class again, of another model or with other flags."""
+    args = argparse.Namespace(**{**vars(args), **flags})
+    again = make_values(
+        args, name, on_device(run, x), model or run.model, pool, stored["classes"][:1]
+    )
+    return {**again, "n": stored["n"]}
+
+
+def correlation_row(what, stored, again):
+    (label, _, a), (_, _, b) = next(each_class(stored)), next(each_class(again))
+    return label, f"rank correlation, {what}", map_checks.rank_correlation(a, b), 1
+
+
+def layer_rows(args, run, *given):
+    signals = given[0][1][:NORM_RECORDS]
+    for layer, network in map_checks.random_layers(run.model, signals, args.batch_size, args.seed):
+        again = values_again(args, run, *given, model=network)
+        yield correlation_row(f"random from output to {layer}", given[-1], again)
+
+
+def seed_rows(args, run, *given):
+    again = values_again(args, run, *given, seed=args.seed + 1)
+    yield correlation_row("another seed", given[-1], again)
+
+
+def training_rows(args, run, *given, other):
+    again = values_again(args, run, *given, model=other.model)
+    yield correlation_row("another training", given[-1], again)
+
+
+def sample_rows(args, run, *given):
+    for samples in SAMPLES_STEPS:
+        again = values_again(args, run, *given, samples=samples)
+        k = again["classes"][0]
+        change = again["logits"][k] - again["base"][k]
+        miss = abs(again["phi"].sum(dtype=float) - change)
+        yield CLASSES[k], f"|residual| of {samples} samples", miss, 1
+        yield CLASSES[k], f"|residual| / |change| of {samples} samples", miss / abs(change), 1
+
+
+def check_records(args, folder, run, pool, names):
+    """Return rows (check, record, class, measure, value, weight) of the data folder's checks."""
+    evidence = None
+    if "evidence" in args.checks and (Path(args.data_dir) / "evidence.csv").is_file():
+        evidence = map_checks.read_evidence(Path(args.data_dir) / "evidence.csv")
+    other = None
+    if "training" in args.checks and args.other_model:
+        other = load_run(
+            argparse.Namespace(**{**vars(args), "model_path": args.other_model}),
+            next(run.model.parameters()).device,
+        )
+    has = {"evidence": evidence is not None, "training": other is not None}
+    found = []
+    for place, name in enumerate(tqdm(names, desc="checking", unit="record")):
+        asked = PER_RECORD if place < args.few else PER_RECORD[:2]
+        asked = [check for check in asked if check in args.checks and has.get(check, True)]
+        if not asked:
+            continue
+        x, stored = record_values(args, folder, run, pool, name)
+        given = args, run, pool, name, x, stored
+        jobs = {
+            "evidence": lambda s=stored, name=name: evidence_rows(run, name, s, evidence),
+            "curves": lambda given=given: curve_rows(*given),
+            "layers": lambda given=given: layer_rows(*given),
+            "seeds": lambda given=given: seed_rows(*given),
+            "samples": lambda given=given: sample_rows(*given),
+            "training": lambda given=given: training_rows(*given, other=other),
+        }
+        for check in asked:
+            file = f"{Path(args.other_model).stem}-{name}" if check == "training" else name
+            found += [(check, name, *r) for r in kept_rows(folder, check, file, jobs[check])]
+    return found
+
+
+def check_ludb(args, folder, run, pool):
+    """Return the rows of the checks against LUDB's marks."""
+    paths = sorted(Path(args.ludb_dir).glob("*.hea"), key=lambda path: (len(path.stem), path.stem))
+    if not paths:
+        fail(f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir")
+    leads, seconds = run.checkpoint["leads"], run.checkpoint["args"]["seconds"]
+    found = []
+    for place, path in enumerate(tqdm(paths, desc="LUDB", unit="record")):
+        name, packed = f"ludb-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
+        marks = ludb.read_marks(path.with_suffix(""))
+
+        def beat_rows(packed=packed, marks=marks):
+            return [("all", *row) for row in ludb.check_beats(packed, marks)]
+
+        def mark_rows(name=name, packed=packed, marks=marks):
+            x = pad_signal(
+                to_mv(packed, [LEADS.index(lead) for lead in leads]), seconds * SAMPLE_RATE
+            )
+
+            def make():
+                stored = make_values(args, name, on_device(run, x), run.model, pool)
+                return {**stored, "n": np.array(packed.shape[1])}
+
+            label, _, phi = next(each_class(kept_values(folder, name, make)))
+            regions = ludb.marked_regions(marks, packed.shape[1])[-phi.shape[1] :]
+            if (regions < 0).all():  # no wave in what the network saw
+                return []
+            return [(label, *row) for row in ludb.check_marks(phi, regions)]
+
+        if "beats" in args.checks:
+            found += [("beats", name, *r) for r in kept_rows(folder, "beats", name, beat_rows)]
+        if "marks" in args.checks and place < args.records:
+            found += [("marks", name, *r) for r in kept_rows(folder, "marks", name, mark_rows)]
+    return found
+
+
+def main(args):
+    run = load_run(args, get_device(args.use_gpu))
+    names = choose_records(args, run.labels, run.trained_here)
+    folder = Path("shap") / run.name / "faithfulness"
+    open_folder(folder, run_options(args, run, ludb_sd=args.ludb_sd), args.force)
+    pool = load_background(args, run)
+    rows = check_records(args, folder, run, pool, names)
+    if args.ludb_dir:
+        rows += check_ludb(args, folder, run, pool)
+    table = map_checks.summarise(rows)
+    write_csv(table, folder.with_suffix(".csv"))
+    plot_faithfulness(table, folder.with_suffix(".png"), f"{run.name}: do the maps hold?")
+    if (table["check"] == "samples").any():
+        plot_samples(table, args.method, folder.with_name("samples.png"))
+    shown = table[table["class"] == "all"].drop(columns="class")
+    print(shown.to_string(index=False, float_format="{:.3f}".format))
+    print(
+        f"{folder.with_suffix('.csv')}: every class; {folder.with_suffix('.png')}\n{RESEARCH_USE}"
+    )
+
+
+if __name__ == "__main__":
+    main(parse_args())

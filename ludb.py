@@ -1,0 +1,134 @@
+"""LUDB's records and the cardiologists' marks in them, and what is found compared with the marks.
+
+Lobachevsky University database (Kalyakulina et al., IEEE Access 2020; physionet.org/content/ludb):
+in each lead the onset, peak and end of P, QRS and T. It leaves the first and last beats unmarked.
+"""
+
+import numpy as np
+
+from beats import REGIONS, find_borders, find_peaks, region_of
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from formats import read_record
+from records import pack_signal
+
+TOLERANCE = 0.075  # s, within which a found R peak is the annotated one
+WAVES = {"p": "p", "N": "qrs", "t": "t"}
+
+
+def read_ludb(path, sd=None):
+    """Read a record's .hea and .dat as packed signals are: (12, n) int16 microvolts at 500 Hz.
+
+    With `sd`, every lead is brought to that standard deviation in mV.
+    """
+    record, signal, _ = read_record(path)
+    if sd:
+        signal = signal - signal.mean(1, keepdims=True)
+        signal *= sd / np.maximum(signal.std(1, keepdims=True), 1e-6)
+    return pack_signal(signal, record.sample_rate)[0]
+
+
+def read_marks(path):
+    """Read LUDB's annotations: lead -> wave ('p', 'qrs', 't') -> (B, 3) onset, peak, end.
+
+    Samples; -1 where a border is not marked.
+    """
+    import wfdb  # takes a second to import
+
+    marks = {}
+    for lead in LEADS:
+        annotation = wfdb.rdann(str(path), lead.lower())
+        places, symbols = annotation.sample.tolist(), annotation.symbol
+        waves = {name: [] for name in WAVES.values()}
+        for i, symbol in enumerate(symbols):
+            if symbol in WAVES:
+                first = places[i - 1] if i and symbols[i - 1] == "(" else -1
+                after = i + 1 < len(symbols) and symbols[i + 1] == ")"
+                waves[WAVES[symbol]].append((first, places[i], places[i + 1] if after else -1))
+        marks[lead] = {name: np.array(w, int).reshape(-1, 3) for name, w in waves.items()}
+    return marks
+
+
+def joint_waves(marks, wave):
+    """Return the waves that more than half of the leads mark: (B, 3), medians over the leads.
+
+    Peaks closer than the R peaks' tolerance to the next belong together. -1: no lead marks it.
+    """
+    rows = np.concatenate([marks[lead][wave] for lead in LEADS])
+    rows = rows[np.argsort(rows[:, 1], kind="stable")]
+    cuts = np.flatnonzero(np.diff(rows[:, 1]) > TOLERANCE * SAMPLE_RATE) + 1
+    groups = [group for group in np.split(rows, cuts) if 2 * len(group) > len(LEADS)]
+    medians = [[np.median(c[c >= 0]) if (c >= 0).any() else -1 for c in g.T] for g in groups]
+    return np.array(medians).reshape(-1, 3)
+
+
+def check_beats(packed, marks):
+    """Compare the found R peaks and borders of a record (12, n) with the cardiologists' marks.
+
+    LUDB leaves the first and last beats unmarked: peaks beyond the outermost marks do not count.
+    """
+    reach, true = TOLERANCE * SAMPLE_RATE, joint_waves(marks, "qrs")
+    every = find_peaks(packed)
+    outer = np.concatenate([marks[lead]["qrs"][:, 1] for lead in LEADS])
+    inside = (every >= outer.min() - reach) & (every <= outer.max() + reach)
+    peaks, borders = every[inside], find_borders(packed / UNITS_PER_MV, every)[inside]
+    distance = np.abs(true[:, 1:2] - peaks)
+    hits = (distance <= reach).any(1)
+    rows = [("R peak sensitivity", hits.mean(), len(hits))]
+    if len(peaks):
+        rows.append(("R peak ppv", (distance <= reach).any(0).mean(), len(peaks)))
+    if not hits.any():
+        return rows
+    nearest = borders[distance.argmin(1)][hits]
+    waves = {"p": joint_waves(marks, "p"), "t": joint_waves(marks, "t")}
+    ends = {"QRS onset": (nearest[:, 1], true[hits, 0]), "QRS end": (nearest[:, 2], true[hits, 2])}
+    before = match(waves["p"], true[hits, 0], -0.45, 0)
+    ends["P onset"] = (nearest[:, 0], before[:, 0])
+    ends["T end"] = (nearest[:, 3], match(waves["t"], true[hits, 1], 0, 0.6)[:, 2])
+    for name, (found, marked) in ends.items():
+        known = marked >= 0
+        error = (found[known] - marked[known]) / SAMPLE_RATE * 1000
+        if known.any():
+            rows.append((f"{name} error, ms", error.mean(), len(error)))
+            rows.append((f"{name} absolute error, ms", np.abs(error).mean(), len(error)))
+    return rows
+
+
+def match(waves, places, low, high):
+    """Return for each place the wave (3,) that peaks low to high s after it, -1 without one."""
+    found = np.full((len(places), 3), -1.0)
+    for row, place in zip(found, places, strict=True):
+        offset = waves[:, 1] - place
+        near = waves[(offset > low * SAMPLE_RATE) & (offset < high * SAMPLE_RATE)]
+        if len(near):
+            row[:] = near[-1] if low < 0 else near[0]
+    return found
+
+
+def marked_regions(marks, n):
+    """Return the number in REGIONS of each of n samples, by the annotated borders; -1: unmarked.
+
+    Only from the first to the last marked wave, as LUDB leaves the ends of a record unmarked.
+    """
+    qrs, p, t = (joint_waves(marks, wave) for wave in ("qrs", "p", "t"))
+    regions = np.full(n, -1)
+    edges = np.concatenate([qrs, p, t])
+    if not len(edges) or (qrs[:, [0, 2]] < 0).any():
+        return regions
+    regions[int(edges[:, 0].min()) : int(edges[:, 2].max())] = REGIONS.index("elsewhere")
+    borders = np.column_stack([qrs[:, 0], qrs[:, 0], qrs[:, 2], qrs[:, 2]])
+    before, after = match(p, qrs[:, 0], -0.45, 0), match(t, qrs[:, 1], 0, 0.6)
+    borders[before[:, 0] >= 0, 0] = before[before[:, 0] >= 0, 0]
+    borders[after[:, 2] >= 0, 3] = after[after[:, 2] >= 0, 2]
+    inside = region_of(borders.astype(int), n)
+    return np.where(regions >= 0, inside, regions)
+
+
+def check_marks(phi, regions):
+    """Return the shares of |phi| (L, t) and of the time in the annotated regions (t,)."""
+    size = np.abs(phi.astype(float)).sum(0) * (regions >= 0)
+    rows = []
+    for number, name in enumerate(REGIONS):
+        rows.append((f"share {name}", size[regions == number].sum() / max(size.sum(), 1e-30), 1))
+        time = (regions == number).sum() / max((regions >= 0).sum(), 1)
+        rows.append((f"time {name}", time, 1))
+    return rows

@@ -1,0 +1,184 @@
+"""Checks of attribution maps phi (L, t): known truth, removal of samples, random layers.
+
+Every check returns rows (measure, value, weight) of one record and class; `summarise` turns the
+rows of many records into weighted means with bootstrap intervals.
+"""
+
+import copy
+import json
+
+import numpy as np
+import pandas as pd
+import torch
+
+from dataset import LEADS, SAMPLE_RATE
+from metrics import resample_weights
+from plots import VALUE_BIN
+from utils import fail
+
+FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
+ORDERS = ("top", "random", "lowest")  # highest phi first, any, lowest (most negative) first
+REPLACEMENTS = 4  # background records whose samples take the place of those removed
+
+
+def binned(phi):
+    """Return the values (L, t) summed over 20 ms, as the figures show them: (L, bins)."""
+    step = round(VALUE_BIN * SAMPLE_RATE)
+    return np.add.reduceat(phi, np.arange(0, phi.shape[1], step), axis=1)
+
+
+def rank_correlation(a, b):
+    """Return Spearman's correlation of two maps, each summed over 20 ms."""
+    ranks = [np.argsort(np.argsort(binned(phi), axis=None)) for phi in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def read_evidence(path):
+    """Read synthetic.py's evidence.csv; start and stop in samples of the whole record."""
+    table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
+    if list(table.columns) != ["patient_id", "class", "start", "stop", "leads"]:
+        fail(f"{path} is not a table of synthetic.py; make it again: python synthetic.py")
+    return table
+
+
+def evidence_mask(rows, leads, n, hidden):
+    """Return where the evidence is, (L, n) bool, from the rows of one record and class.
+
+    `hidden` samples of the record lie in front of the n that count.
+    """
+    mask = np.zeros((len(leads), n), bool)
+    for row in rows.itertuples():
+        names = LEADS if row.leads == "all" else row.leads.split(";")
+        inside = [i for i, lead in enumerate(leads) if lead in names]
+        mask[inside, max(0, row.start - hidden) : max(0, row.stop - hidden)] = True
+    return mask
+
+
+def check_evidence(phi, mask):
+    """Compare positive phi (L, t) with the place of the criterion (L, t)."""
+    positive = np.maximum(phi.astype(float), 0)
+    total = max(positive.sum(), 1e-30)
+    in_time, in_lead = mask.any(0), mask.any(1)
+    shares = {
+        "time": (positive[:, in_time].sum() / total, in_time.mean()),
+        "leads": (positive[in_lead].sum() / total, in_lead.mean()),
+        "both": (positive[mask].sum() / total, mask.mean()),
+    }
+    rows = []
+    for name, (share, uniform) in shares.items():
+        rows += [(f"share in {name}", share, 1), (f"uniform in {name}", uniform, 1)]
+        rows.append((f"times uniform in {name}", share / uniform, 1))
+    best = np.unravel_index(binned(phi).argmax(), binned(phi).shape)
+    step = round(VALUE_BIN * SAMPLE_RATE)
+    hit = mask[best[0], best[1] * step : (best[1] + 1) * step].any()
+    rows.append(("pointing game", float(hit), 1))
+    if not in_lead.all():
+        by_lead = positive.sum(1)
+        above = by_lead[in_lead][:, None] > by_lead[~in_lead]
+        rows.append(("evidence lead above another", above.mean(), 1))
+    return rows
+
+
+def check_curves(logit_of, x, others, phi, rng):
+    """Remove or put in the samples of x (L, t) in three orders; return the logit's course.
+
+    `logit_of` maps (N, L, t) to (N,), `others` (M, L, t) are background records. 'deletion' is how
+    far the logit falls below that of x, 'insertion' how far it rises above the mean of the others.
+    Areas are means over the part, from 0 to 20 %.
+    """
+    flat, n = phi.ravel(), phi.size
+    noise = rng.random(n)
+    orders = {"top": np.argsort(-flat), "random": np.argsort(noise), "lowest": np.argsort(flat)}
+    full, empty = logit_of(x[None])[0], logit_of(others).mean()
+    rows = []
+    for order in ORDERS:
+        values = {"deletion": [0.0], "insertion": [0.0]}
+        for fraction in FRACTIONS:
+            chosen = np.zeros(n, bool)
+            chosen[orders[order][: round(fraction * n)]] = True
+            chosen = torch.from_numpy(chosen.reshape(phi.shape)).to(x.device)
+            without = logit_of(torch.where(chosen, others, x)).mean()
+            only = logit_of(torch.where(chosen, x, others)).mean()
+            values["deletion"].append(full - without)
+            values["insertion"].append(only - empty)
+        for kind, course in values.items():
+            names = [f"{kind} {order} {fraction:.0%}" for fraction in FRACTIONS]
+            rows += [(name, value, 1) for name, value in zip(names, course[1:], strict=True)]
+            area = np.trapezoid(course, (0, *FRACTIONS)) / FRACTIONS[-1]
+            rows.append((f"{kind} {order} area", area, 1))
+    return rows + contrasts(rows)
+
+
+def contrasts(rows):
+    """Return the differences of the areas between the top order and the other two."""
+    areas = {name.removesuffix(" area"): value for name, value, _ in rows if "area" in name}
+    found = []
+    for kind in ("deletion", "insertion"):
+        for order in ORDERS[1:]:
+            gain = areas[f"{kind} top"] - areas[f"{kind} {order}"]
+            found.append((f"{kind} top minus {order} area", gain, 1))
+    return found
+
+
+def random_layers(model, signals, batch_size, seed):
+    """Yield (name, network) with more and more layers re-initialised, from the output on.
+
+    After Adebayo et al. (NeurIPS 2018). The batch norms of a network with new layers take their
+    statistics from `signals` (N, L, T), or its activations would be of no sensible size.
+    """
+    network = copy.deepcopy(model)
+    parts = [("output", network.fc)]
+    stages = list(network.stages)
+    widths = [block.conv1.out_channels for block in stages]
+    for number, width in enumerate(sorted(set(widths), reverse=True)):
+        blocks = [b for b, w in zip(stages, widths, strict=True) if w == width]
+        parts.append((f"stage {len(set(widths)) - number}", torch.nn.ModuleList(blocks)))
+    parts.append(("stem", network.stem))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, part in parts:
+            for module in part.modules():
+                if hasattr(module, "reset_parameters"):
+                    module.reset_parameters()
+            measure_statistics(network, signals, batch_size)
+            yield name, network
+
+
+def measure_statistics(network, signals, batch_size):
+    """Set the statistics of every batch norm to those of the signals (N, L, T)."""
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over batches
+        norm.train()
+    with torch.no_grad():
+        for part in signals.split(batch_size):
+            network(part)
+    network.eval()
+
+
+def write_rows(path, rows):
+    """Keep a record's rows (class, measure, value, weight) as json; the caller makes it atomic."""
+    path.write_text(json.dumps([[k, m, float(v), float(w)] for k, m, v, w in rows]) + "\n")
+
+
+def summarise(rows, seed=42):
+    """Return check, class, measure, n, mean, low, high (95 % bootstrap) from rows of records.
+
+    `rows` are (check, record, class, measure, value, weight). Class 'all' is over every class;
+    records, not rows, are resampled.
+    """
+    columns = ["check", "record", "class", "measure", "value", "weight"]
+    table = pd.DataFrame(rows, columns=columns)
+    typed = table[table["class"] != "all"]
+    table = pd.concat([table, typed.assign(**{"class": "all"})])
+    found = []
+    for key, group in table.groupby(["check", "class", "measure"], sort=False):
+        group = group.assign(product=group["value"] * group["weight"])
+        sums = group.groupby("record")[["product", "weight"]].sum().to_numpy()
+        times = resample_weights(len(sums), seed=seed) @ sums
+        with np.errstate(invalid="ignore"):
+            low, high = np.nanquantile(times[:, 0] / times[:, 1], [0.025, 0.975])
+        mean = sums[:, 0].sum() / sums[:, 1].sum()
+        found.append((*key, len(sums), mean, low, high))
+    return pd.DataFrame(found, columns=[*columns[:1], *columns[2:4], "n", "mean", "low", "high"])

@@ -1,0 +1,114 @@
+"""Beats: their parts against known waves and cardiologists' marks, averages by hand."""
+
+import numpy as np
+import pytest
+from conftest import NEEDS_SHARED, SHARED
+
+import beats
+import ludb
+import map_checks
+import synthetic
+from beats import REGIONS
+from dataset import CLASSES, LEADS
+
+
+def made_beats(classes, seed=3):
+    """Return a synthetic record's signal and the landmarks of its beats, in samples."""
+    kept = {}
+    original = synthetic.make_beats
+
+    def spy(*args):
+        kept["beats"] = original(*args)
+        return kept["beats"]
+
+    synthetic.make_beats = spy
+    try:
+        signal, _, _ = synthetic.make_record("x", classes, np.random.default_rng(seed), 10)
+    finally:
+        synthetic.make_beats = original
+    marks = [[500 * b[key] for key in ("onset", "j", "t_end")] for b in kept["beats"]]
+    return signal, np.array(marks)
+
+
+@pytest.mark.parametrize("classes", [["SNR"], ["LBBB"], ["RBBB"], ["PVC"]])
+def test_borders_of_known_waves(classes):
+    signal, marks = made_beats(classes)
+    peaks = beats.find_peaks(signal)
+    borders = beats.find_borders(signal / 1000, peaks)
+    inside = (marks[:, 0] > 150) & (marks[:, 2] < 4850)
+    for onset, j, t_end in marks[inside]:
+        row = borders[np.abs(borders[:, 1] - onset).argmin()]
+        assert abs(row[1] - onset) <= 15 and abs(row[2] - j) <= 20  # 30 and 40 ms
+        assert abs(row[3] - t_end) <= 60
+
+
+def test_regions_leave_no_sample_twice_and_stay_in_the_record():
+    signal, _ = made_beats(["AF"])
+    peaks = beats.find_peaks(signal)
+    borders = beats.find_borders(signal / 1000, peaks)
+    assert (np.diff(borders, axis=1) >= 0).all() and (borders[1:, 0] >= borders[:-1, 3]).all()
+    assert borders.min() >= 0 and borders.max() <= signal.shape[1]
+    regions = beats.region_of(borders, signal.shape[1])
+    lengths = np.diff(borders, axis=1).sum(0)
+    assert np.bincount(regions, minlength=4)[:3].tolist() == lengths.tolist()
+    assert set(regions[peaks]) == {REGIONS.index("qrs")}
+
+
+def test_a_flat_record_has_no_beats_and_no_borders():
+    flat = np.zeros((12, 5000), np.int16)
+    assert len(beats.find_peaks(flat)) == 0
+    assert beats.find_borders(flat / 1000, np.array([], int)).shape == (0, 4)
+    averages = beats.BeatAverages(LEADS)
+    averages.add(0, np.ones((12, 5000)), flat, np.array([], int))
+    assert averages.records.sum() == 0 and averages.table()["qrs"].isna().all()
+
+
+def test_early_beats():
+    assert beats.early_beats(np.array([0, 400, 800, 1130, 1700, 2100])).tolist() == [
+        False, False, False, True, False, False
+    ]  # fmt: skip
+    assert beats.early_beats(np.array([7])).tolist() == [False]
+
+
+def test_averages_by_hand(monkeypatch):
+    peaks = np.array([100, 500, 900, 1200, 1700])  # the fourth is early; the first has no room
+    packed = np.zeros((12, 2100), np.int16)
+    packed[:, peaks] = np.array([1, 2, 3, 4, 5]) * 1000
+    borders = peaks[:, None] + [-40, -20, 20, 60]
+    monkeypatch.setattr(beats, "find_borders", lambda signal, peaks: borders)
+    phi = np.zeros((2, 2000))  # the network saw the last 2000 samples
+    phi[0, peaks - 100] = 1  # lead II: all in QRS
+    phi[1, peaks[1:] - 100 - 30] = -3  # V1: before QRS
+    phi[1, 1990] = 4
+    averages = beats.BeatAverages(["II", "V1"])
+    for name in ("AF", "PVC"):
+        averages.add(CLASSES.index(name), phi, packed, peaks)
+    table = averages.table().set_index(["class", "lead"])
+    assert table.loc[("AF", "II"), list(REGIONS)].tolist() == [0, 1, 0, 0]
+    assert table.loc[("AF", "V1"), list(REGIONS)].tolist() == [0.75, 0, 0, 0.25]
+    assert table.loc[("AF", "all"), "qrs"] == pytest.approx(5 / 21)
+    # the first beat's part before QRS is cut to nothing by the end of what was seen
+    times = [20 * 4 / 2000, (40 * 4 + 20) / 2000, 40 * 5 / 2000]
+    assert table.loc[("AF", "II"), [f"time_{r}" for r in REGIONS[:3]]].tolist() == times
+    assert table.loc[("SNR", "all"), "n"] == 0
+    signal, mean, lines = averages.beat(1)
+    assert signal[:, 175].tolist() == [3.5, 3.5]  # the beats 2-5, in mV
+    assert mean[0, 175] == 1 and mean[1, 145] == -3 and mean.shape == (2, 450)
+    assert lines.tolist() == pytest.approx([-0.08, -0.04, 0.04, 0.12])
+    assert averages.beat(CLASSES.index("PVC"))[0][0, 175] == 4
+    assert averages.title(CLASSES.index("PVC")) == "PVC: average of 1 early beats (n = 1)"
+
+
+@NEEDS_SHARED
+def test_ludb_marks_agree():
+    rows = []
+    for name in (1, 31, 75, 103, 151, 199):
+        packed = ludb.read_ludb(SHARED / "ludb" / f"{name}.hea")
+        marks = ludb.read_marks(SHARED / "ludb" / str(name))
+        found = ludb.check_beats(packed, marks)
+        rows += [("beats", name, "all", *row) for row in found]
+    table = map_checks.summarise(rows).set_index("measure")["mean"]
+    assert table["R peak sensitivity"] >= 0.99 and table["R peak ppv"] >= 0.99
+    assert table["QRS onset absolute error, ms"] < 12
+    assert table["QRS end absolute error, ms"] < 12
+    assert table["T end absolute error, ms"] < 40

@@ -1,0 +1,117 @@
+"""The page of a run: complete on disk, safe, and working in a browser."""
+
+import re
+import shutil
+import time
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from browser import NEEDS_CHROMIUM, browser
+
+from beats import BeatAverages
+from dataset import CLASSES, LEADS
+from shap_page import write_page
+
+ODD = 'R&<b>"2"#3%'  # a record's name may be any file name
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Write what shap_values.py leaves: two records of AF, one of STE, none of the others."""
+    names = [("R1", "AF", "AF;PVC"), (ODD, "AF", ""), ("R3", "STE", "STE")]
+    columns = ["patient_id", "class", "labels"]
+    values = pd.DataFrame(names, columns=columns).assign(predicted=1, probability=0.75)
+    values = values.assign(residual=-0.25, padding_share=0.125)
+    values.loc[3] = ["R3", "AF", "STE", 0, 0.1, 0, 0]  # with --classes all
+    values.to_csv(tmp_path / "values.csv", index=False)
+    shares = np.full((10, 12), np.nan)
+    shares[[1, 8, 9]] = np.arange(1, 13) / 78
+    population = pd.DataFrame(shares, columns=list(LEADS))
+    population.insert(0, "class", [*CLASSES, "AVG"])
+    population.insert(1, "n", [0, 2, 0, 0, 0, 0, 0, 0, 1, 3])
+    population.to_csv(tmp_path / "population.csv", index=False)
+    averages = BeatAverages(LEADS)
+    averages.records[[1, 8]] = 2, 1
+    averages.shares[[1, 8]] = np.array([[0.25, 1, 0.5, 0.25], [0.2, 0.3, 0.4, 0.1]])[:, None]
+    averages.table().to_csv(tmp_path / "beats.csv", index=False)
+    for path in ("beats/AF", "patient/R1", f"patient/{ODD}", "patient/R3", "population"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        plt.imsave(tmp_path / f"{path}.png", np.zeros((40, 300)))
+    shutil.copy(tmp_path / "population.png", tmp_path / "population_signed.png")
+    write_page(tmp_path, "resnet34_CPSC_all_42", LEADS)
+    return tmp_path
+
+
+class Links(HTMLParser):
+    """Collects the targets of links and images, and the names of anchors."""
+
+    def __init__(self):
+        super().__init__()
+        self.targets, self.anchors = [], []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.targets += [found[name] for name in ("href", "src") if name in found]
+        self.anchors += [found["id"]] if "id" in found else []
+
+
+def test_every_link_leads_to_a_file_or_an_anchor_and_none_to_a_network(folder):
+    text = (folder / "index.html").read_text()
+    links = Links()
+    links.feed(text)
+    assert len(links.targets) > 20 and len(set(links.anchors)) == len(links.anchors)
+    for target in links.targets:
+        path = unquote(target)
+        if path.startswith("#"):
+            assert path[1:] in links.anchors
+        else:
+            assert (folder / path).is_file()
+    assert not re.search(r"https?:|//[a-z]", text)
+    assert "Research use only" in text and "&lt;b&gt;" in text and "<b>" not in text
+
+
+def test_numbers_of_the_page_are_those_of_the_tables(folder):
+    text = (folder / "index.html").read_text()
+    parts = dict(re.findall(r'<section id="(\w+)"(.*?)</section>', text, re.S))
+    assert list(parts) == list(CLASSES)
+    assert "No record predicted as this" in parts["SNR"] and "<img" not in parts["SNR"]
+    assert "15.4%" in parts["AF"]  # 12 / 78 in V6
+    assert "12.5%" in parts["AF"] and "50.0%" in parts["AF"]  # 0.25 / 2, 1 / 2
+    assert "AF + PVC" in parts["AF"] and "none of the nine" in parts["AF"]
+    assert parts["AF"].count("<article") == 2 and "R3" not in parts["AF"]
+    assert "No beat to average" in parts["STE"] and "40.0%" in parts["STE"]
+
+
+@NEEDS_CHROMIUM
+def test_page_in_a_browser(folder, tmp_path):
+    look = """(() => { const seen = s => [...document.querySelectorAll(s)].filter(
+        e => e.checkVisibility()), names = s => seen(s).map(e => e.id).join();
+        return [names("section"), names("article"), seen("nav [aria-current]").length,
+        seen("img").every(e => e.complete && e.naturalWidth == 300),
+        document.documentElement.scrollWidth <= innerWidth].join("|"); })()"""
+    steps = [  # the first class that has records, then by clicks: a class, a record, the next
+        (None, "AF||1|true|true"),
+        ('nav a[href="#STE"]', "STE||1|true|true"),
+        ('nav a[href="#AF"]', "AF||1|true|true"),
+        ('td a[href="#record-R1"]', "AF|record-R1|1|true|true"),
+        ("article:not([hidden]) p a", f"AF|record-{ODD}|1|true|true"),
+        ('nav a[href="#SNR"]', "SNR||1|true|true"),
+    ]
+    with browser(tmp_path / "profile") as page:
+        for width, dark in ((1280, False), (400, True)):
+            page.open(folder / "index.html", width, dark)
+            for link, expected in steps:
+                if link:
+                    page.evaluate(f"document.querySelector('{link}').click()")
+                limit = time.monotonic() + 20
+                while page.evaluate(look) != expected and time.monotonic() < limit:
+                    time.sleep(0.05)  # a picture is loaded when it comes into view
+                assert page.evaluate(look) == expected
+        page.evaluate("location.hash = '#%'")  # no such record
+        time.sleep(0.1)
+        assert page.evaluate(look).startswith("AF||1|")
+        assert page.complaints() == []
