@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset import SAMPLE_RATE, to_mv
-from formats import read_record
+from dataset import LEADS, SAMPLE_RATE, to_mv
+from formats import HIGH_MV, TABLES, read_record
 from metrics import apply_thresholds
 from quality import record_warnings
 from records import find_records, pack_signal, reason
@@ -29,22 +29,30 @@ def find_all(paths):
     return list(dict.fromkeys(sources)), bad
 
 
-def read_own(path, sample_rate, window):
+def read_own(path, sample_rate, window, shortest):
     """Read a record: the beginning of its answer, and its packed signal (12, n).
 
-    `sample_rate` in Hz is that of a table, `window` the seconds that the network sees.
+    `sample_rate` in Hz is that of a table, `window` the seconds that the network sees, `shortest`
+    those of the shortest record it was trained on. Raises ValueError if there is nothing to score.
     """
     record, signal, notes = read_record(path, (), sample_rate)
     packed, _ = pack_signal(signal, record.sample_rate)
     missing = np.isnan(signal).sum()
     if missing:
         notes.append(f"{missing} samples are missing and count as 0 mV")
-    notes += record_warnings(to_mv(packed), record.sample_rate, window)
+    high = [lead for lead, top in zip(LEADS, np.nanmax(np.abs(signal), axis=1), strict=True) if
+            top > HIGH_MV]  # fmt: skip
+    if high:
+        notes.append(f"beyond {HIGH_MV} mV in {' '.join(high)}: an artefact, which may decide the "
+                     "findings")  # fmt: skip
+    notes += record_warnings(to_mv(packed), record.sample_rate, window, shortest)
+    if sample_rate and path.suffix.lower() not in TABLES:
+        notes.append(f"--sample-rate does not apply: the record says {record.sample_rate:g} Hz")
     row = {"record": path.stem, "path": str(path), "sample_rate": record.sample_rate}
     return row | {"seconds": record.signal_len / record.sample_rate, "warnings": notes}, packed
 
 
-def read_batches(sources, batch_size, sample_rate, window, bad):
+def read_batches(sources, batch_size, sample_rate, window, shortest, bad):
     """Yield the records in batches (answers, {name: packed}); (path, reason) goes to `bad`.
 
     A name that was there before gets a number: names are those of the pages.
@@ -54,7 +62,7 @@ def read_batches(sources, batch_size, sample_rate, window, bad):
         rows, signals = [], {}
         for path in sources[start : start + batch_size]:
             try:
-                row, packed = read_own(path, sample_rate, window)
+                row, packed = read_own(path, sample_rate, window, shortest)
             except Exception as error:  # a damaged file makes the libraries raise almost anything
                 bad.append((str(path), reason(error)))
                 continue

@@ -13,8 +13,8 @@ Writes  data/CPSC/features.csv, and features_rhythm.csv for --features rhythm: c
     python baselines.py --data-dir data/CPSC --scale standard --features rhythm
 
 No option but --data-dir means the paper's run: 636 raw, unscaled features. Other options have runs
-of their own (LR-standard_CPSC_42, LR-rhythm-standard_CPSC_42), so neither overwrites the other.
-What the paper does not say (iterations, regularisation) is left at the library's default.
+of their own (LR-standard_CPSC_42, LR-rhythm-standard_CPSC_42), so neither overwrites the other; but
+--limit has none. What the paper does not say (iterations, regularisation) is the library's default.
 
 A .joblib file is a pickle: loading it runs whatever code it holds. Load only your own, under the
 package versions in run.json. No script here loads one.
@@ -127,7 +127,7 @@ def fit(model, x, y):
         if hasattr(estimator, "n_jobs"):
             estimator.n_jobs = 1  # threads would add up the trees' votes in no fixed order
     absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
-    notes = [f"no training record with {', '.join(absent)}: probability 0"] if absent else []
+    notes = [f"no training record with {', '.join(absent)}"] if absent else []
     stopped = unconverged(model[-1])
     notes += [stopped] if stopped else []
     texts = [f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught]

@@ -75,34 +75,47 @@ def load_labels(data_dir, limit=None):
     path = Path(data_dir) / "labels.csv"
     if not path.is_file():
         fail(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
-    labels = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
-    expected = ["patient_id", *CLASSES, "fold"]
-    if list(labels.columns) != expected or labels.empty:
-        fail(f"{path} is empty or its columns are not {','.join(expected)}; "
-             f"make it again: python preprocess.py --data-dir {data_dir}")  # fmt: skip
+    columns = ["patient_id", *CLASSES, "fold"]
+    try:
+        labels = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
+        if list(labels.columns) != columns or labels.empty:
+            raise ValueError(f"it is empty or its columns are not {','.join(columns)}")
+        labels = labels.astype(dict.fromkeys(columns[1:], "int64"))
+        if not labels[list(CLASSES)].isin([0, 1]).all(axis=None):
+            raise ValueError("a class is neither 0 nor 1")
+        if not labels["fold"].between(1, N_FOLDS).all():
+            raise ValueError(f"a fold is not 1-{N_FOLDS}")
+        if not labels["patient_id"].is_unique:
+            raise ValueError("a record is listed twice")
+    except (ValueError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
+        fail(f"{path} is damaged ({error}); make it again: python preprocess.py "
+             f"--data-dir {data_dir}")  # fmt: skip
     return labels.head(limit) if limit else labels
 
 
-def folds_digest(labels):
-    """Return a short hash of who is in which fold; a checkpoint keeps it."""
-    text = labels[["patient_id", "fold"]].to_csv(index=False, lineterminator="\n")
+def labels_digest(labels):
+    """Return a short hash of who is in which fold with which classes; a checkpoint keeps it."""
+    text = labels.to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def is_training_data(checkpoint, labels, args):
-    """Tell whether a model was trained on this data folder (by its name), or on another one.
+    """Tell whether a model was trained on these labels, or on another data set.
 
-    Stops if it was trained here but on other folds: its test fold would hold records it has seen.
+    The same labels in a folder of another name are the training data too. Stops if the folder's
+    name is the one of the training but its labels are not, or if the round is another: the test
+    fold would hold records the model has seen.
     """
     trained = checkpoint["args"]
-    if Path(trained["data_dir"]).name != Path(args.data_dir).resolve().name:
+    same = checkpoint["labels"] == labels_digest(labels)
+    if not same and Path(trained["data_dir"]).name != Path(args.data_dir).resolve().name:
         return False
+    if not same or trained["limit"] != args.limit:
+        fail(f"the model was trained on other labels, folds or --limit than {args.data_dir} has "
+             "now; run preprocess.py as it was then, or train again: python main.py")  # fmt: skip
     if trained["round"] != args.round:
         fail(f"the model was trained in round {trained['round']}, not {args.round}; add "
              f"--round {trained['round']}")  # fmt: skip
-    if (trained["limit"], checkpoint["folds"]) != (args.limit, folds_digest(labels)):
-        fail(f"the model was trained on other folds (or --limit) than {args.data_dir} has now; run "
-             "preprocess.py as it was run then, or train again: python main.py")  # fmt: skip
     return True
 
 

@@ -25,8 +25,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from dataset import (
     ECGDataset,
     PackedSignals,
-    folds_digest,
     is_training_data,
+    labels_digest,
     leads_text,
     load_labels,
     round_folds,
@@ -253,7 +253,7 @@ def run_options(args, run, **others):
     return {
         "weights": digest.hexdigest(),
         "signals": run.data.signals.fingerprint,
-        "folds": folds_digest(run.labels),
+        "labels": labels_digest(run.labels),
         **{name: getattr(args, name) for name in names},
         "leads": run.checkpoint["leads"],
         "seconds": run.checkpoint["args"]["seconds"],

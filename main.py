@@ -27,13 +27,14 @@ import distributed
 from dataset import (
     CLASSES,
     LEADS,
+    SAMPLE_RATE,
     SECONDS,
     ECGDataset,
     PackedSignals,
     add_data_args,
     add_round_arg,
     add_signal_args,
-    folds_digest,
+    labels_digest,
     leads_text,
     load_labels,
     make_batches,
@@ -166,9 +167,9 @@ def restore(path, model, optimizer, settings, device):
     then = {name: value for name, value in last["args"].items() if name not in FREE_ARGS}
     now = {name: value for name, value in settings["args"].items() if name not in FREE_ARGS}
     changed = [name for name in now if now[name] != then.get(name)]
-    if changed or last["folds"] != settings["folds"]:
-        fail(f"{path} was made with other {', '.join(changed) or 'folds'}; give the flags (and "
-             "labels.csv) it was started with, or leave out --resume to start anew")  # fmt: skip
+    if changed or last["labels"] != settings["labels"]:
+        fail(f"{path} was made with other {', '.join(changed) or 'labels'}; give the flags and "
+             "data it was started with, or leave out --resume to start anew")  # fmt: skip
     model.load_state_dict(last["state_dict"])
     optimizer.load_state_dict(last["optimizer"])
     return last["history"]
@@ -246,7 +247,8 @@ def set_up(args):
     settings = {
         "leads": list(leads),
         "classes": list(CLASSES),
-        "folds": folds_digest(labels),
+        "labels": labels_digest(labels),
+        "shortest": min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE,  # s
         "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
         "versions": software_versions(),
     }

@@ -534,7 +534,7 @@ def plot_ecg_pages(signal, sample_rate, path, title, notes=()):
 
     The pages are A4, true to scale when printed at 100 %. The last one shows the last 10 s, also
     where it repeats some of the one before; of a record longer than 5 min the last 5 min are drawn.
-    The PNGs are <name>.png, <name>_2.png ... Returns how many pages were drawn.
+    The PNGs are <name>.png, <name>.page2.png ... Returns how many pages were drawn.
     """
     length = round(PAGE_SECONDS * sample_rate)
     n = signal.shape[1]
@@ -548,7 +548,7 @@ def plot_ecg_pages(signal, sample_rate, path, title, notes=()):
             place = f"   page {i + 1} of {len(starts)}" if len(starts) > 1 else ""
             part = signal[:, begin : begin + length]
             figure = draw_ecg_page(part, sample_rate, title + place, text, begin / sample_rate)
-            end = f"_{i + 1}" if i else ""
+            end = f".page{i + 1}" if i else ""
             save_figure(figure, path.with_name(f"{path.stem}{end}.png"))
             pdf.savefig(figure)
     return len(starts)

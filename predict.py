@@ -60,6 +60,7 @@ from metrics import (
     write_scores,
     write_thresholds,
 )
+from quality import SHORTEST
 from resnet import add_model_args, add_model_path_arg, load_model
 from utils import (
     RESEARCH_USE,
@@ -168,6 +169,8 @@ def tell_skipped(bad):
 def answer_records(args):
     """Answer for the records that --record names, a batch at a time; the bad ones are named."""
     device = get_device(args.use_gpu)
+    if args.json and (Path(args.json).is_dir() or Path(args.json).parent.is_file()):
+        fail(f"--json {args.json} cannot be a file; name one, or - for stdout")
     sources, bad = find_all(args.record)
     several, told = len(sources) + len(bad) > 1, len(bad)
     if several:
@@ -176,12 +179,12 @@ def answer_records(args):
         fail("none of the records can be read" if several else ": ".join(bad[0]))
     model, checkpoint, run = load_model(args, leads_text(args.leads), device)
     run = run.removesuffix(f"_on_{Path(args.data_dir).resolve().name}")
-    window = checkpoint["args"]["seconds"]
+    window, shortest = checkpoint["args"]["seconds"], checkpoint.get("shortest", SHORTEST)
     thresholds, caveats = thresholds_or_half(run, checkpoint["classes"])
     drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
     folder, answered = Path("results") / f"{run}_records" if drawn else None, []
     progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
-    for batch in read_batches(sources, args.batch_size, args.sample_rate, window, bad):
+    for batch in read_batches(sources, args.batch_size, args.sample_rate, window, shortest, bad):
         tell_skipped(bad[told:] if several else ())
         told = len(bad)
         for row in batch[0]:

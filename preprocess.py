@@ -61,14 +61,19 @@ def fingerprint(sources, references, data_dir):
     )
     for path in [*files, *references]:
         info = path.stat()
-        name = path.relative_to(data_dir).as_posix()
-        digest.update(f"{name} {info.st_size} {info.st_mtime_ns}\n".encode())
+        name = os.fsencode(path.relative_to(data_dir))
+        digest.update(name + f" {info.st_size} {info.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def record_name(path):
+    """Return a record's patient_id: its file's name without the ending."""
+    return os.fsencode(path.stem).decode("utf-8", "replace")
 
 
 def read_source(path, labels):
     """Return (row of reference.csv, packed signal) of a record, or (row, None) if it is skipped."""
-    row = {"patient_id": path.stem}
+    row = {"patient_id": record_name(path)}
     try:
         record, signal, notes = read_record(path, labels)
         packed, more = pack_signal(signal, record.sample_rate)
@@ -97,15 +102,16 @@ def pack(data_dir, sources, labels, key, jobs):
 
     The index is renamed into place last: a run killed before leaves the old index and the old file.
     """
-    for leftover in data_dir.glob(".signals*.tmp.*"):  # of a killed run
-        leftover.unlink()
+    for leftover in data_dir.glob(".signals*.tmp.*"):
+        if not is_running(leftover.name.split(".")[-3]):  # left by a killed run
+            leftover.unlink(missing_ok=True)
     index = {"fingerprint": key, "file": f"signals-{key}.i16", "sample_rate": SAMPLE_RATE}
     rows, records, seen, start = [], [], {}, 0
     with replacing(data_dir / index["file"]) as temporary, open(temporary, "wb") as file:
         results = read_all(sources, labels, jobs)
         progress = tqdm(zip(sources, results, strict=True), "reading", len(sources), unit="record")
         for path, (row, packed) in progress:
-            name = path.stem
+            name = record_name(path)
             if packed is not None and name in seen:
                 row, packed = (
                     {"patient_id": name, "note": f"skipped: same name as {seen[name]}"},
@@ -117,6 +123,10 @@ def pack(data_dir, sources, labels, key, jobs):
                 file.write(packed.tobytes())
                 start += packed.size
             rows.append(row)
+        if make_labels(reference_frame(rows)).empty:
+            first = rows[0].get("note") or f"its diagnoses are {rows[0].get('dx') or 'none'}"
+            fail(f"none of the {len(rows)} records is readable and has one of the nine labels (the "
+                 f"first, {rows[0]['patient_id']}: {first}); nothing was written")  # fmt: skip
     index |= {"records": records, "reference": rows}
     with replacing(data_dir / "signals.json") as temporary:
         temporary.write_text(json.dumps(index))
@@ -124,6 +134,24 @@ def pack(data_dir, sources, labels, key, jobs):
         if old.name != index["file"]:
             old.unlink()
     return index
+
+
+def is_running(pid):
+    """Tell whether a process of this number, as text, runs."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:  # it runs, as another user
+        pass
+    return True
+
+
+def reference_frame(rows):
+    """Return reference.csv as a DataFrame, from rows that may lack cells."""
+    columns = ["patient_id", "sample_rate", "signal_len", "age", "sex", "dx", "note"]
+    frame = pd.DataFrame(rows, columns=columns).astype({"signal_len": "Int64"})
+    return frame.fillna({"sex": "", "dx": ""})
 
 
 def read_index(data_dir, key):
@@ -239,20 +267,17 @@ def main(args):
     if not references and all(path.suffix.lower() == ".mat" for path in sources):
         fail(f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
              "challenge's REFERENCE.csv into it")  # fmt: skip
+    if data_dir / "reference.csv" in references:
+        fail(f"{data_dir / 'reference.csv'} is the challenge's table of labels, and preprocess.py "
+             f"writes a file of that name; move it to {data_dir / 'TrainingSet1'}")  # fmt: skip
     key = fingerprint(sources, references, data_dir)
     index = read_index(data_dir, key)
     if index:
         print(f"the packed signals of {len(index['records'])} records are up to date")
     else:
         index = pack(data_dir, sources, labels_by_name, key, args.jobs)
-    columns = ["patient_id", "sample_rate", "signal_len", "age", "sex", "dx", "note"]
-    reference = pd.DataFrame(index["reference"], columns=columns)
-    reference = reference.astype({"signal_len": "Int64"}).fillna({"sex": "", "dx": ""})
+    reference = reference_frame(index["reference"])
     labels = make_labels(reference)
-    if labels.empty:
-        write_csv(reference, data_dir / "reference.csv")
-        fail(f"none of the {len(reference)} records is readable and has one of the nine labels; "
-             f"see the columns dx and note of {data_dir / 'reference.csv'}")  # fmt: skip
     labels = assign_folds(labels, args.folds, args.seed)
     table = dataset_table(reference, labels)
     write_csv(reference, data_dir / "reference.csv")

@@ -97,8 +97,13 @@ def load_model(args, leads, device):
     if asked is not None and list(asked) != has:
         fail(f"{path} was trained on leads {','.join(has)}, not {','.join(asked)}; leave --leads "
              "out, or train that choice: python main.py --leads " + ",".join(asked))  # fmt: skip
-    model = ResNet1d(checkpoint["args"]["arch"], len(has), len(checkpoint["classes"]))
-    model.load_state_dict(checkpoint["state_dict"])
+    trained = checkpoint["args"]["arch"]
+    model = ResNet1d(trained, len(has), len(checkpoint["classes"]))
+    try:
+        model.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError:
+        fail(f"{path} holds weights of another network than resnet.py's {trained}; train it again: "
+             "python main.py")  # fmt: skip
     folder = Path(args.data_dir).resolve().name
     here = folder == Path(checkpoint["args"]["data_dir"]).name
     return model.to(device).eval(), checkpoint, path.stem if here else f"{path.stem}_on_{folder}"

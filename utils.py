@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 RESEARCH_USE = "Research use only; not a diagnosis."
 CHECKPOINT_KEYS = {
-    "state_dict", "optimizer", "epoch", "leads", "classes", "folds", "args", "versions"
+    "state_dict", "optimizer", "epoch", "leads", "classes", "labels", "args", "versions"
 }  # fmt: skip
 
 
@@ -44,9 +44,9 @@ def positive(text):
 
 
 def natural(text):
-    """Parse a whole number of at least 0, for argparse."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    """Parse a whole number from 0 to 4,294,967,295, the largest seed, for argparse."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**32 - 1")
     return int(text)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import shap_values
-from dataset import CLASSES, LEADS, SAMPLE_RATE, folds_digest, load_labels
+from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
 from resnet import ResNet1d
 from utils import run_name, save_checkpoint
 
@@ -49,7 +49,7 @@ def write_model(folder, leads=LEADS, seconds=SECONDS):
     save_checkpoint(
         folder / "models" / f"{run_name('resnet18', args, 'all' if leads == LEADS else 'II')}.pth",
         state_dict=model.state_dict(), optimizer={}, epoch=1, leads=list(leads),
-        classes=list(CLASSES), folds=folds_digest(load_labels(folder / "data/own")), versions={},
+        classes=list(CLASSES), labels=labels_digest(load_labels(folder / "data/own")), versions={},
         args={"arch": "resnet18", "seconds": seconds, "data_dir": "data/own", "round": 0,
               "limit": None, "seed": 42},
     )  # fmt: skip

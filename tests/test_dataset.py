@@ -145,6 +145,31 @@ def test_load_labels_needs_preprocess(tmp_path, capsys):
     assert f"python preprocess.py --data-dir {tmp_path / 'nowhere'}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "damage", ["empty", "blank cell", "ragged", "twice", "class of 2", "fold 11", "other columns"]
+)
+def test_load_labels_refuses_damage(damage, tiny, capsys):
+    path = tiny / "labels.csv"
+    lines = path.read_text().splitlines()
+    row = lines[1].split(",")
+    if damage == "blank cell":
+        row[1] = ""
+    elif damage == "ragged":
+        row.append("7")
+    elif damage == "class of 2":
+        row[1] = "2"
+    elif damage == "fold 11":
+        row[-1] = "11"
+    lines[1] = ",".join(row)
+    lines += lines[2:3] if damage == "twice" else []
+    lines[0] += "x" if damage == "other columns" else ""
+    path.write_text("" if damage == "empty" else "\n".join(lines) + "\n")
+    with pytest.raises(SystemExit) as stop:
+        dataset.load_labels(tiny)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and "python preprocess.py" in err
+
+
 def test_dataset_names_records_that_are_not_packed(tiny, capsys):
     labels = dataset.load_labels(tiny)
     labels.loc[0, "patient_id"] = "missing"

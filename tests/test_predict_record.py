@@ -17,7 +17,7 @@ from conftest import noise, write_record
 import plots
 import predict
 import resnet
-from dataset import CLASSES, LEADS, SAMPLE_RATE, folds_digest, load_labels
+from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
 from utils import RESEARCH_USE, save_checkpoint
 
 MODEL = "models/resnet18_tiny_all_42.pth"
@@ -41,7 +41,7 @@ def workdir(tiny, monkeypatch):
         epoch=1,
         leads=list(LEADS),
         classes=list(CLASSES),
-        folds=folds_digest(load_labels("data/tiny")),
+        labels=labels_digest(load_labels("data/tiny")),
         args=settings,
         versions={},
     )
@@ -130,6 +130,28 @@ def test_table_shows_each_class_with_its_threshold(workdir, capsys):
         assert finding == ("yes" if row["probabilities"][name] >= thresholds[name] else "no")
     assert RESEARCH_USE in out and "thresholds.json" not in out
     assert not PAGES.exists()
+
+
+def test_a_spike_that_is_cut_is_told(workdir, capsys):
+    signal = noise(3, 1500) / 1000
+    signal[4, 700] = 1e30
+    np.save("spike.npy", signal)
+    ask("--no-pages", "--sample-rate", "500", "--json", "-", "--record", "spike.npy")
+    row = json.loads(capsys.readouterr().out)["records"][0]
+    assert any("beyond 20 mV in aVL" in text for text in row["warnings"])
+
+
+def test_a_record_without_signal_gets_no_findings(workdir, capsys):
+    np.save("flat.npy", np.zeros((12, 1500)))
+    with pytest.raises(SystemExit) as stop:
+        ask("--no-pages", "--sample-rate", "500", "--record", "flat.npy")
+    assert stop.value.code == 2 and "no lead holds an ECG" in capsys.readouterr().err
+
+
+def test_json_into_a_folder_is_refused_at_once(workdir, capsys):
+    with pytest.raises(SystemExit) as stop:
+        ask("--json", "data", "--record", "data/tiny/g1/T0000")
+    assert stop.value.code == 2 and "cannot be a file" in capsys.readouterr().err
 
 
 def test_without_stored_thresholds_one_half_is_used_and_told(workdir, capsys):
@@ -286,7 +308,7 @@ def test_long_records_get_pages_and_the_last_page_is_full(seconds, starts, tmp_p
     for box in boxes:
         assert np.array(box.split(), float)[2:] * 25.4 / 72 == pytest.approx([297, 210], abs=0.01)
     assert len(boxes) == len(starts)
-    images = {f"$a_1$_{i + 1}.png" if i else "$a_1$.png" for i in range(len(starts))}
+    images = {f"$a_1$.page{i + 1}.png" if i else "$a_1$.png" for i in range(len(starts))}
     assert {file.name for file in tmp_path.iterdir()} == images | {path.name}
 
 

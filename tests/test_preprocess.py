@@ -1,10 +1,11 @@
 import hashlib
 import json
+import os
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import DX, NEEDS_SHARED, SHARED, noise, write_record
+from conftest import DX, NEEDS_SHARED, SHARED, noise, write_record, write_struct
 
 import preprocess
 from dataset import CLASSES, PackedSignals
@@ -249,6 +250,51 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
         lines = [line for line in err.splitlines() if line.startswith("error: ")]
         assert stop.value.code == 2 and len(lines) == 1 and text in lines[0]
         assert not (tmp_path / name / "labels.csv").exists()
+
+
+def test_a_failed_run_leaves_the_data_of_an_earlier_one(records, capsys):
+    run(records)
+    before = {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()}
+    write_record(records / "g1", "T0000", noise(0, 1000), "164867002")
+    with pytest.raises(SystemExit) as stop:
+        run(records, "--limit", "1")
+    assert stop.value.code == 2
+    assert "the first, T0000: its diagnoses are 164867002" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()} == before
+
+
+def test_the_challenge_s_table_is_never_overwritten(tmp_path, capsys):
+    write_struct(tmp_path / "TrainingSet1" / "A0001.mat", np.ones((12, 600)))
+    (tmp_path / "reference.csv").write_text("Recording,First_label\nA0001,5\n")
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    assert "move it to" in capsys.readouterr().err
+    assert (tmp_path / "reference.csv").read_text() == "Recording,First_label\nA0001,5\n"
+
+
+def test_packs_again_when_a_time_or_the_label_table_changes(tmp_path):
+    for i in range(3):
+        write_struct(tmp_path / "TrainingSet1" / f"A000{i}.mat", np.ones((12, 600)))
+    table = tmp_path / "TrainingSet1" / "REFERENCE.csv"
+    table.write_text("Recording,First_label\nA0000,5\nA0001,1\nA0002,2\n")
+    run(tmp_path)
+    assert read(tmp_path, "labels.csv")["RBBB"].tolist() == [1, 0, 0]
+    table.write_text("Recording,First_label\nA0000,1\nA0001,5\nA0002,2\n")  # the same size
+    run(tmp_path)
+    assert read(tmp_path, "labels.csv")["RBBB"].tolist() == [0, 1, 0]
+    sources = sorted((tmp_path / "TrainingSet1").glob("*.mat"))
+    key = preprocess.fingerprint(sources, [table], tmp_path)
+    os.utime(sources[0], ns=(1, 1))
+    assert preprocess.fingerprint(sources, [table], tmp_path) != key
+
+
+def test_a_name_that_is_not_utf_8_is_read(records):
+    header = (records / "g1" / "T0000.hea").read_bytes()
+    odd = os.fsencode(records / "g1") + b"/Z\xff"
+    with open(odd + b".hea", "wb") as file:
+        file.write(header)
+    run(records)
+    assert read(records, "reference.csv")["patient_id"].tolist()[-1] == "Z\ufffd"
 
 
 @NEEDS_SHARED

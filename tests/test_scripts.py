@@ -177,8 +177,30 @@ def test_another_round_has_its_own_run_and_folds(workdir, capsys):
 def test_other_folds_than_in_training_are_refused(workdir, capsys):
     step(main, *TRAIN)
     step(preprocess, *TINY, "--seed", "5", "--jobs", "1")
-    assert "other folds" in refused(capsys, predict, *SMALL)
+    assert "other labels" in refused(capsys, predict, *SMALL)
     assert not (workdir / f"results/{RUN}/scores.csv").exists()
+
+
+def test_a_copy_of_the_training_data_is_no_other_data_set(workdir):
+    step(main, *TRAIN)
+    shutil.copytree("data/tiny", "data/copy")
+    step(predict, "--data-dir", "data/copy", "--model-path", f"models/{RUN}.pth")
+    predictions = pd.read_csv(f"results/{RUN}_on_copy/predictions.csv")
+    assert set(predictions["fold"]) == {9, 10}  # none that the model was trained on
+
+
+def test_resume_refuses_other_labels(workdir, capsys):
+    step(main, *TRAIN)
+    labels = pd.read_csv("data/tiny/labels.csv")
+    labels["AF"] = 1 - labels["AF"]
+    labels.to_csv("data/tiny/labels.csv", index=False)
+    assert "other labels" in refused(capsys, main, *TRAIN, "--resume")
+
+
+def test_weights_of_another_network_are_refused(workdir, capsys, monkeypatch):
+    step(main, *TRAIN)
+    monkeypatch.setattr(resnet, "WIDTHS", (4, 4, 4, 4))
+    assert "another network" in refused(capsys, predict, *SMALL)
 
 
 def test_another_data_set_is_scored_whole_with_the_stored_thresholds(workdir, capsys):

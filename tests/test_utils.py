@@ -37,7 +37,7 @@ def test_positive_rejects(text):
 
 def test_natural_takes_zero_and_rejects_the_rest():
     assert utils.natural("0") == 0
-    for text in ("-1", "1.5", "x"):
+    for text in ("-1", "1.5", "x", "4294967296"):
         with pytest.raises(argparse.ArgumentTypeError):
             utils.natural(text)
 
@@ -128,12 +128,13 @@ def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
 
 
 def test_predict_scores_gives_probabilities_in_order_and_restores_the_mode():
-    model = torch.nn.Linear(4, 2)
+    linear = torch.nn.Linear(4, 2)
+    model = torch.nn.Sequential(linear, torch.nn.Dropout(0.9))  # which scoring must switch off
     x = torch.randn(5, 4)
     batches = [(x[:3], torch.zeros(3, 2)), (x[3:], torch.ones(2, 2))]
     model.train()
     y_true, y_score = utils.predict_scores(model, batches, torch.device("cpu"))
-    expected = 1 / (1 + np.exp(-model(x).detach().numpy()))
+    expected = 1 / (1 + np.exp(-linear(x).detach().numpy()))
     np.testing.assert_allclose(y_score, expected, rtol=1e-5)
     assert y_true[:, 0].tolist() == [0, 0, 0, 1, 1]
     assert model.training
