@@ -28,9 +28,11 @@ SITE = """\
 import os
 
 try:
+    import plots
     import resnet
 
     resnet.WIDTHS = (8, 8, 16, 16)
+    plots.plot_scores = lambda *args: None
 except BaseException:  # Python would go on, with the wide network, if Ctrl-C came in the import
     os._exit(130)
 """
