@@ -14,7 +14,7 @@ Writes  results/<run>/thresholds.json   per class, from the validation fold
 On a data set the model was not trained on, every record is scored with the thresholds stored with
 the model's own results, and <run> becomes <model>_on_<folder>:
 
-    python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth
+    python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth --folds all
 
 With --record it answers for one's own records instead: WFDB, challenge structs, .csv, .npy, or a
 folder of them. A table and warnings for each record go to stdout, and the ECG on paper to
@@ -50,6 +50,7 @@ from dataset import (
     is_training_data,
     leads_text,
     load_labels,
+    round_folds,
     split_labels,
 )
 from metrics import (
@@ -80,6 +81,11 @@ def parse_args(argv=None):
     add_signal_args(parser)
     add_model_args(parser)
     add_model_path_arg(parser)
+    parser.add_argument(
+        "--folds",
+        choices=("test", "all"),
+        help="what to score (None: test; all on a data set the model was not trained on)",
+    )
     group = parser.add_argument_group("one's own records")
     group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
                        "for, instead of scoring --data-dir")  # fmt: skip
@@ -214,7 +220,17 @@ def main(args):
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
     model, checkpoint, run = load_model(args, leads_text(args.leads), device)
-    evaluate = score_folds if is_training_data(checkpoint, labels, args) else score_other_data
+    if is_training_data(checkpoint, labels, args):
+        if args.folds == "all":
+            fail(f"the model was trained on {args.data_dir}: --folds all would score what it has "
+                 "seen; leave it out, or name another data set")  # fmt: skip
+        evaluate = score_folds
+    else:
+        evaluate = score_other_data
+        if args.folds == "test":
+            labels = labels[labels["fold"] == round_folds(args.round)[2]].reset_index(drop=True)
+            if labels.empty:
+                fail(f"the test fold of {args.data_dir} holds no record; use --folds all")
     folder = Path("results") / run
     name, scored, y_score, table = evaluate(
         model, checkpoint, signals, labels, args, device, folder

@@ -211,7 +211,9 @@ def test_another_data_set_is_scored_whole_with_the_stored_thresholds(workdir, ca
     argv = ["--data-dir", "data/other", "--model-path", f"models/{RUN}.pth"]
     assert "thresholds" in refused(capsys, predict, *argv)
     step(predict, *SMALL)
-    step(predict, *argv)
+    assert "has seen" in refused(capsys, predict, *SMALL, "--folds", "all")
+    assert "use --folds all" in refused(capsys, predict, *argv, "--folds", "test")
+    step(predict, *argv, "--folds", "all")
     folder = workdir / f"results/{RUN}_on_other"
     scores = pd.read_csv(folder / "scores.csv").set_index("class")
     assert scores.loc["AF", "n"] == 4 and scores.loc["SNR"].drop("n").isna().all()
