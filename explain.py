@@ -29,6 +29,7 @@ from dataset import (
     labels_digest,
     leads_text,
     load_labels,
+    pad_signal,
     round_folds,
 )
 from resnet import ResNet1d, load_model
@@ -187,12 +188,16 @@ def load_run(args, device):
     signals = PackedSignals(args.data_dir)
     model, checkpoint, name = load_model(args, leads_text(args.leads), device)
     trained_here = is_training_data(checkpoint, labels, args)
-    data = ECGDataset(signals, labels, checkpoint["leads"], checkpoint["args"]["seconds"])
+    trained = checkpoint["args"]
+    data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"])
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
 
 
 def load_record(run, name):
-    """Return a record as the network sees it: x (L, T) float32 mV and y (K,)."""
+    """Return a record as the network sees it: x (L, T) float32 mV and y (K,).
+
+    T is the window, or the record's own length for a network trained with --pad batch.
+    """
     return run.data[run.data.patient_ids.index(name)]
 
 
@@ -236,11 +241,11 @@ def draw_background(args, labels):
 
 
 def load_background(args, run):
-    """Return the background: its names, signals (B + 1, L, T) and logits (B + 1, K)."""
+    """Return the background, padded: names, signals (B + 1, L, T) and logits (B + 1, K)."""
     names = draw_background(args, run.labels)
     device = next(run.model.parameters()).device
-    signals = torch.stack([torch.from_numpy(load_record(run, name)[0]) for name in names])
-    signals = signals.to(device)
+    signals = [pad_signal(load_record(run, name)[0], run.data.n_samples) for name in names]
+    signals = torch.from_numpy(np.stack(signals)).to(device)
     return names, signals, score(run.model, signals, args.batch_size)
 
 
@@ -304,23 +309,26 @@ def score(model, x, batch_size):
 
 
 def make_values(args, name, x, model, pool, classes=None):
-    """Return arrays of one record x (L, T): phi (k, L, T), classes (k,), logits (K,), base (K,).
+    """Return arrays of one record x (L, t): phi (k, L, t), classes (k,), logits (K,), base (K,).
 
     `classes` are the class numbers to explain, the highest logit's if None. `base` are the logits
     that phi starts from: the mean over the background, or ig's zeros. `pool` is the background of
-    `load_background`.
+    `load_background`, of which a record that is not padded is set against as long an end.
     """
     names, signals, pool_logits = pool
     logits = score(model, x[None], 1)[0]
     classes = [int(logits.argmax())] if classes is None else list(classes)
     others = [i for i, other in enumerate(names) if other != name][: args.background]
+    background = signals[others][..., -x.shape[1] :]
     if args.method == "ig":
         base = score(model, torch.zeros_like(x)[None], 1)[0]
-    else:
+    elif x.shape[1] == signals.shape[2]:
         base = pool_logits[others].mean(0)
+    else:
+        base = score(model, background, args.batch_size).mean(0)
     seed = record_seed(name, args.seed)
     network = OneLogit(fold_norms(model))
-    phi = explain(network, x, classes, signals[others], args, seed, args.amp)
+    phi = explain(network, x, classes, background, args, seed, args.amp)
     return {"phi": phi, "classes": np.array(classes), "logits": logits, "base": base}
 
 

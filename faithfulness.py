@@ -36,7 +36,6 @@ import map_checks
 from dataset import (
     CLASSES,
     LEADS,
-    SAMPLE_RATE,
     add_data_args,
     add_round_arg,
     add_signal_args,
@@ -152,7 +151,8 @@ def curve_rows(args, run, pool, name, x, stored):
 
         seen = on_device(run, x)[:, padding:]
         rng = np.random.default_rng([args.seed, 2])
-        found = map_checks.check_curves(logit_of, seen, others[:, :, padding:], phi, rng)
+        ends = others[:, :, -phi.shape[1] :]
+        found = map_checks.check_curves(logit_of, seen, ends, phi, rng)
         rows += [(label, *row) for row in found]
     return rows
 
@@ -237,7 +237,7 @@ def check_ludb(args, folder, run, pool):
     paths = sorted(Path(args.ludb_dir).glob("*.hea"), key=lambda path: (len(path.stem), path.stem))
     if not paths:
         fail(f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir")
-    leads, seconds = run.checkpoint["leads"], run.checkpoint["args"]["seconds"]
+    leads = run.checkpoint["leads"]
     found = []
     for place, path in enumerate(tqdm(paths, desc="LUDB", unit="record")):
         name, packed = f"ludb-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
@@ -247,9 +247,9 @@ def check_ludb(args, folder, run, pool):
             return [("all", *row) for row in ludb.check_beats(packed, marks)]
 
         def mark_rows(name=name, packed=packed, marks=marks):
-            x = pad_signal(
-                to_mv(packed, [LEADS.index(lead) for lead in leads]), seconds * SAMPLE_RATE
-            )
+            x = to_mv(packed, [LEADS.index(lead) for lead in leads], run.data.n_samples)
+            if run.data.pad == "window":
+                x = pad_signal(x, run.data.n_samples)
 
             def make():
                 stored = make_values(args, name, on_device(run, x), run.model, pool)

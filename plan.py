@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
+import faithfulness
 from dataset import LEADS, SAMPLE_RATE, SECONDS, parse_leads, round_folds
+from map_checks import FRACTIONS, ORDERS, REPLACEMENTS
 from resnet import ResNet1d
 from runs import named_run
 from steps import Step, is_finished
@@ -17,7 +19,9 @@ DATA_FILES = ("labels.csv", "signals.json", "dataset_table.csv")
 CLASSIFIERS = ("LR", "RF", "LGB", "MLP")
 EPOCHS, BATCH_SIZE, RECORDS, SAMPLES = 40, 32, 200, 200  # defaults of main.py and shap_values.py
 VALIDATION_COST = 1 / 3  # of a record scored, in training records: forward alone
-GRADIENT_COST = 0.6  # of an explaining gradient: forward and backward without the weights'
+RANDOM_NETWORKS = 6  # of a faithfulness check: with a new output layer, stages and stem
+CLASSES_A_RECORD = 1.1  # labelled, of CPSC2018
+FORWARD_COST = 1 / 2  # of a prediction, in gradients that explain
 MEASURED_RECORDS = 4  # enough for a CPU; a GPU is given a whole batch
 MODEL_GB = 0.4  # a resnet34 with Adam's state, best and last epoch
 
@@ -207,21 +211,40 @@ def recorded_epoch(args, models):
     return None
 
 
-def measure_record(args):
-    """Train an untrained network on zeros for two small steps; return seconds per record."""
+def measure_record(args, explaining=False):
+    """Train an untrained network on zeros for two small steps; return seconds per record.
+
+    With `explaining`, without the weights' gradients and in float32, as explanations are made.
+    """
     device = torch.device("cuda:0" if args.use_gpu else "cpu")
     n = (args.batch_size or BATCH_SIZE) if args.use_gpu else MEASURED_RECORDS
     x = torch.zeros(n, len(LEADS), (args.seconds or SECONDS) * SAMPLE_RATE, device=device)
-    model = ResNet1d(args.arch, len(LEADS), 9).to(device)
+    model = ResNet1d(args.arch, len(LEADS), 9).to(device).requires_grad_(not explaining)
+    x.requires_grad_(explaining)
     for _ in range(2):  # the first one warms up
         started = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=args.amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=args.amp and not explaining):
             loss = model(x).float().mean()
         loss.backward()
         if args.use_gpu:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - started
     return seconds / n
+
+
+def explaining_gradients(args, n):
+    """Return how many gradients shap_values.py takes for n records of the test fold."""
+    return min(args.records or RECORDS, n) * (args.samples or SAMPLES)
+
+
+def check_gradients(args, n):
+    """Return how many gradients the checks of faithfulness.py take, predictions counted in."""
+    flags = faithfulness.parse_args([])
+    n, samples = min(args.records or flags.records, n), args.samples or flags.samples
+    curve = len(ORDERS) * len(FRACTIONS) * 2 * REPLACEMENTS  # predictions: removed and put in
+    few = (RANDOM_NETWORKS + 1) * samples + sum(faithfulness.SAMPLES_STEPS)
+    classes = n * CLASSES_A_RECORD
+    return classes * (samples + curve * FORWARD_COST) + min(flags.few, n) * few
 
 
 def estimate(args, steps, models, lanes):
@@ -233,15 +256,18 @@ def estimate(args, steps, models, lanes):
     train, validation = count_records(args)
     todo = {step.name for step in steps if args.force or not is_finished(step)}
     left = sum(name in todo for name in models)
-    explaining = any(name.startswith("shap_values") for name in todo)
     per_record = train + VALIDATION_COST * validation
-    measured = recorded_epoch(args, models) if left or explaining else (0, "nothing")
+    measured = recorded_epoch(args, models) if left else (0, "nothing")
     if measured is None:
         measured = (measure_record(args) * per_record, f"{MEASURED_RECORDS} records, measured now")
     epoch, source = measured
-    # the same fold is explained as is validated, in size
-    gradients = min(args.records or RECORDS, validation) * (args.samples or SAMPLES)
-    explain = explaining * gradients * GRADIENT_COST * epoch / max(per_record, 1)
+    counts = {"shap_values": explaining_gradients, "faithfulness": check_gradients}
+    gradients = sum(  # the test fold, which is explained, is about as large as the validation fold
+        counts[name](args, validation)
+        for name in counts
+        if any(step.startswith(name) for step in todo)
+    )
+    explain = gradients * measure_record(args, explaining=True) if gradients else 0
     training = left * (args.epochs or EPOCHS) * epoch
     return {
         "models": len(models),

@@ -167,7 +167,7 @@ def timing_blocks(runs, data):
             "took, min"]  # fmt: skip
     if rows:
         blocks.append(Table("Starts of reproduce.py before this one ended", head, rows))
-        blocks.append(Text("The estimate is of training and explaining alone."))
+        blocks.append(Text("Baselines and tables are not in the estimate."))
     return blocks
 
 

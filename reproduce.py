@@ -116,8 +116,8 @@ def print_estimate(numbers, epochs):
           f"{validation} validation records; models/ takes {numbers['gigabytes']} GB")  # fmt: skip
     print(f"an epoch takes {text_of_time(numbers['seconds_per_epoch'])} (from "
           f"{numbers['source']}), at most {epochs or EPOCHS} a model: training about "
-          f"{text_of_time(numbers['training_seconds'])}, explanations about "
-          f"{text_of_time(numbers['explaining_seconds'])}; baselines, tables and checks not "
+          f"{text_of_time(numbers['training_seconds'])}, explanations and their checks about "
+          f"{text_of_time(numbers['explaining_seconds'])}; baselines and tables not "
           "counted")  # fmt: skip
 
 

