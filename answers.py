@@ -95,7 +95,7 @@ def answer_text(row, thresholds):
 
 def draw_answer(row, packed, folder):
     """Write the ECG pages of an answer, with the findings in the title; note the PDF's path."""
-    from plots import plot_ecg_pages  # matplotlib only where it is drawn with
+    from ecg_plots import plot_ecg_pages  # matplotlib only where it is drawn with
 
     found = ", ".join(f"{name} {row['probabilities'][name]:.2f}" for name in row["findings"])
     title = f"{row['record']}: {found or 'no finding reaches its threshold'}"

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from dataset import LEADS, SAMPLE_RATE
+from ecg_plots import VALUE_BIN
 from metrics import resample_weights
-from plots import VALUE_BIN
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in

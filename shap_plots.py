@@ -6,7 +6,8 @@ from matplotlib.collections import LineCollection
 
 from beats import REGIONS, WINDOW
 from dataset import CLASSES, LEADS, SAMPLE_RATE
-from plots import BLUE, ORANGE, VALUE_BIN, VALUE_MAP, save_figure, value_norm
+from ecg_plots import VALUE_BIN, VALUE_MAP, value_norm
+from plots import BLUE, ORANGE, save_figure
 
 GRAY = "0.45"
 COLOURS = (BLUE, "#56b4e9", ORANGE)

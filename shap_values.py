@@ -28,6 +28,7 @@ from tqdm import tqdm
 import distributed
 from beats import BeatAverages, find_peaks
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args
+from ecg_plots import plot_ecg
 from explain import (
     OneLogit,
     add_explain_args,
@@ -44,7 +45,7 @@ from explain import (
     run_options,
     write_values,
 )
-from plots import plot_ecg, plot_heat_map
+from plots import plot_heat_map
 from resnet import add_model_args, add_model_path_arg
 from shap_page import write_page
 from shap_plots import plot_average_beats

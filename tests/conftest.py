@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+import plots
 import preprocess
 from dataset import LEADS
 
@@ -90,3 +91,13 @@ def tiny(records, capsys):
     preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
     capsys.readouterr()
     return records
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Keep the figures that are saved, and close them afterwards."""
+    figures, close = [], plots.plt.close
+    monkeypatch.setattr(plots.plt, "close", figures.append)
+    yield figures
+    for figure in figures:
+        close(figure)
