@@ -5,9 +5,9 @@ import pytest
 from conftest import NEEDS_SHARED, SHARED
 
 import beats
+import heart
 import ludb
 import map_checks
-import synthetic
 from beats import REGIONS
 from dataset import CLASSES, LEADS
 
@@ -15,17 +15,17 @@ from dataset import CLASSES, LEADS
 def made_beats(classes, seed=3):
     """Return a synthetic record's signal and the landmarks of its beats, in samples."""
     kept = {}
-    original = synthetic.make_beats
+    original = heart.make_beats
 
     def spy(*args):
         kept["beats"] = original(*args)
         return kept["beats"]
 
-    synthetic.make_beats = spy
+    heart.make_beats = spy
     try:
-        signal, _, _ = synthetic.make_record("x", classes, np.random.default_rng(seed), 10)
+        signal, _, _ = heart.make_record("x", classes, np.random.default_rng(seed), 10)
     finally:
-        synthetic.make_beats = original
+        heart.make_beats = original
     marks = [[500 * b[key] for key in ("onset", "j", "t_end")] for b in kept["beats"]]
     return signal, np.array(marks)
 
