@@ -32,6 +32,14 @@ def save_figure(figure, path):
         plt.close(figure)
 
 
+def save_print(figure, path):
+    """Write the figure as PNG, for the screen, and as SVG beside it, for print."""
+    save_figure(figure, path.with_suffix(".png"))
+    # no date, no random names: the same figure is the same file
+    with replacing(path.with_suffix(".svg")) as temporary, plt.rc_context({"svg.hashsalt": "0"}):
+        figure.savefig(temporary, metadata={"Date": None})
+
+
 def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
     """Draw values (R, C) as coloured cells with their numbers.
 
@@ -73,7 +81,7 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
 
 
 def plot_confusions(y_true, y_pred, classes, path, title):
-    """Draw a 2 x 2 confusion matrix for each class, from 0/1 arrays (N, K), in one figure.
+    """Draw a 2 x 2 confusion matrix for each class, from 0/1 arrays (N, K), as PNG and SVG.
 
     A cell shows its count and its share of the row; a row without records has no shares.
     """
@@ -101,7 +109,7 @@ def plot_confusions(y_true, y_pred, classes, path, title):
         ax.tick_params(length=0, labelsize=8)
     figure.suptitle(f"{title}; counts and shares of the row", size=10)
     figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def plot_history(history, path):
@@ -135,13 +143,6 @@ def plot_history(history, path):
     axes[1].set_ylim(top=1)
     figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
     save_figure(figure, path)
-
-
-def save_print(figure, path):
-    """Write the figure as PNG, for the screen, and as SVG beside it, for print."""
-    save_figure(figure, path.with_suffix(".png"))
-    with replacing(path.with_suffix(".svg")) as temporary:
-        figure.savefig(temporary, metadata={"Date": None})  # the same figure is the same file
 
 
 def class_panels(classes, title, x_label, y_label):
@@ -291,9 +292,7 @@ def plot_scores(y_true, y_score, thresholds, table, folder, title):
     """
     y_true, y_score = np.asarray(y_true), np.asarray(y_score)
     y_pred = apply_thresholds(y_score, thresholds)
-    for suffix in (".png", ".svg"):
-        path = folder / f"confusion{suffix}"
-        plot_confusions(y_true, y_pred, list(table["class"][:-1]), path, title)
+    plot_confusions(y_true, y_pred, list(table["class"][:-1]), folder / "confusion", title)
     plot_roc(y_true, y_score, thresholds, table, folder / "roc", title)
     plot_precision_recall(y_true, y_score, thresholds, table, folder / "precision_recall", title)
     plot_reliability(y_true, y_score, table, folder / "reliability", title)

@@ -123,6 +123,15 @@ def test_flat_and_noisy_leads_do_not_spoil_the_vote():
     assert beats == pytest.approx(times, abs=0.02)
 
 
+def test_a_lead_has_one_vote_a_beat(monkeypatch):
+    """Five of twelve leads see each deflection twice, 60 ms apart: not more than half see it."""
+    detections = [[100, 115, 300, 315]] * 5 + [[200, 400]] * 7  # samples at 250 Hz
+    monkeypatch.setattr(expert_features, "detect_lead_beats", lambda row: np.array(next(found)))
+    found = iter(detections)
+    beats, leads = detect_beats(np.zeros((12, 1000)))
+    assert leads == 12 and beats == pytest.approx([0.8, 1.6])
+
+
 def rhythm(times, **options):
     return dict(zip(RHYTHM_COLUMNS, rhythm_features(beats_record(times, **options)), strict=True))
 
@@ -144,6 +153,13 @@ def test_rhythm_of_one_early_beat(pause, compensation):
     assert found["rhythm_max_ratio"] == pytest.approx(pause / 0.8, abs=0.03)
     assert found["rhythm_compensation"] == pytest.approx(compensation, abs=0.03)
     assert found["rhythm_mad_ratio"] < 0.03 < found["rhythm_rmssd_ratio"]
+
+
+def test_an_early_beat_without_a_pause_is_none_with_one():
+    rr = [0.8, 0.8, 0.8, 0.8, 0.5, 0.72, 0.8, 0.8, 0.8, 0.8]  # interpolated: the next is shorter
+    found = rhythm(np.cumsum([0.6, *rr]))
+    assert found["rhythm_premature"] == 1 / 10 and found["rhythm_premature_pause"] == 0
+    assert np.isnan(found["rhythm_compensation"])
 
 
 def test_rhythm_statistics_equal_their_definition():

@@ -275,6 +275,16 @@ def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), table)
 
 
+def test_the_seed_of_the_intervals_reaches_the_table(scored, tmp_path):
+    y_true, y_score = scored
+    low = [
+        metrics.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES, seed)["auc_low"]
+        for seed in (5, 6)
+    ]
+    expected = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES, 1000, seed=5)
+    assert np.array_equal(low[0], expected["auc_low"]) and not np.array_equal(*low)
+
+
 def test_the_printed_table_fits_100_columns_and_names_what_is_left_out():
     rng = np.random.default_rng(0)
     y_true, y_score = (rng.random((7000, 9)) < 0.3).astype(int), rng.random((7000, 9))

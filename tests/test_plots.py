@@ -48,6 +48,15 @@ def test_confusions_show_counts_shares_and_missing_classes(tmp_path, drawn):
     assert (first.get_title(), second.get_title()) == ("AF (3 positive)", "STE (no positives)")
 
 
+def test_the_same_figure_for_print_is_the_same_file(tmp_path):
+    y = np.array([[1, 0], [0, 1]])
+    for name in ("a", "b"):
+        plots.plot_confusions(y, y, ["AF", "STE"], tmp_path / name, "t")
+    for suffix in (".png", ".svg"):
+        files = [(tmp_path / f"{name}{suffix}").read_bytes() for name in ("a", "b")]
+        assert files[0] == files[1] and len(files[0]) > 1000
+
+
 def test_history_marks_the_first_epoch_with_the_best_f1(tmp_path, drawn):
     history = pd.DataFrame({"epoch": [1, 2, 3, 4], "train_loss": [0.5, 0.4, 0.3, 0.2]})
     history = history.assign(
