@@ -133,7 +133,8 @@ def explain_steps(args, leads, data):
     """Return the steps that explain the first round's model, and check the explanations."""
     run = named_run(args, leads, 0)
     flags = [*given(args, "data_dir", "seed", "limit"), "--arch", args.arch, *lead_words(leads)]
-    flags += given(args, "batch_size", "num_workers", "use_gpu", "background", "records", "samples")
+    # not --batch-size: a small one, for training, would slow the gradients down
+    flags += given(args, "num_workers", "use_gpu", "background", "records", "samples")
     inputs = (*data, f"models/{run}.pth")
     explain = Step(
         f"shap_values_{run}",
