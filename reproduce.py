@@ -114,11 +114,12 @@ def print_estimate(numbers, epochs):
     train, validation = numbers["records"]
     print(f"{numbers['models']} models, {numbers['models_left']} to train; {train} training and "
           f"{validation} validation records; models/ takes {numbers['gigabytes']} GB")  # fmt: skip
-    print(f"an epoch takes {text_of_time(numbers['seconds_per_epoch'])} (from "
-          f"{numbers['source']}), at most {epochs or EPOCHS} a model: training about "
-          f"{text_of_time(numbers['training_seconds'])}, explanations and their checks about "
-          f"{text_of_time(numbers['explaining_seconds'])}; baselines and tables not "
-          "counted")  # fmt: skip
+    if numbers["models_left"]:
+        print(f"an epoch takes {text_of_time(numbers['seconds_per_epoch'])} (from "
+              f"{numbers['source']}), at most {epochs or EPOCHS} a model: training about "
+              f"{text_of_time(numbers['training_seconds'])}")  # fmt: skip
+    print(f"explanations and their checks about {text_of_time(numbers['explaining_seconds'])}; "
+          "baselines and tables not counted")  # fmt: skip
 
 
 def print_plan(steps, force):
