@@ -26,15 +26,13 @@ import torch
 from tqdm import tqdm
 
 import distributed
+from attributions import OneLogit, explain, fold_norms
 from beats import BeatAverages, find_peaks
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args
 from ecg_plots import plot_ecg
 from explain import (
-    OneLogit,
     add_explain_args,
     choose_records,
-    explain,
-    fold_norms,
     load_background,
     load_record,
     load_run,

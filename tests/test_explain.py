@@ -6,6 +6,7 @@ import torch
 from small_run import N_SAMPLES, padded, write_data, write_model
 from torch import nn
 
+import attributions
 import explain
 import shap_values
 
@@ -33,21 +34,21 @@ def test_shap_of_a_linear_model_is_weight_times_difference():
     rng = torch.Generator().manual_seed(0)
     w, x = torch.randn(2, 5, generator=rng), torch.randn(2, 5, generator=rng)
     one, many = torch.randn(1, 2, 5, generator=rng), torch.randn(50, 2, 5, generator=rng)
-    model = explain.OneLogit(Sum(w, 1))
+    model = attributions.OneLogit(Sum(w, 1))
     model.k = 0
-    exact = explain.sampled_gradients(model, x, one, 3, 7, 2)
+    exact = attributions.sampled_gradients(model, x, one, 3, 7, 2)
     assert exact == pytest.approx((w * (x - one[0])).detach().numpy(), abs=1e-6)
-    near = explain.sampled_gradients(model, x, many, 2000, 7, 500)
+    near = attributions.sampled_gradients(model, x, many, 2000, 7, 500)
     error = 5 * (w.abs() * many.std(0)).detach().numpy() / np.sqrt(2000)
     assert (np.abs(near - (w * (x - many.mean(0))).detach().numpy()) < error).all()
 
 
 def test_shap_of_a_square_is_the_difference_of_squares():
     w, x, base = torch.ones(1, 4), torch.tensor([[0.0, 1, 2, -3]]), torch.full((1, 1, 4), 0.5)
-    model = explain.OneLogit(Sum(w, 2))
+    model = attributions.OneLogit(Sum(w, 2))
     model.k = 0
     # (x - b) 2 (b + t (x - b)) has mean x^2 - b^2 and, over t, sd (x - b)^2 / sqrt(3)
-    phi = explain.sampled_gradients(model, x, base, 4000, 1, 1000)
+    phi = attributions.sampled_gradients(model, x, base, 4000, 1, 1000)
     error = 5 * (x - 0.5) ** 2 / np.sqrt(3 * 4000)
     assert (np.abs(phi - (x**2 - 0.25).numpy()) <= error.numpy()).all()
 
@@ -55,18 +56,18 @@ def test_shap_of_a_square_is_the_difference_of_squares():
 @pytest.mark.parametrize("steps", [1, 5])
 def test_integrated_gradients_of_a_square_are_exact(steps):
     x = torch.tensor([[0.0, 1, 2, -3]])
-    phi = explain.integrated_gradients(Sum(torch.ones(1, 4), 2), x, steps, 2)
+    phi = attributions.integrated_gradients(Sum(torch.ones(1, 4), 2), x, steps, 2)
     assert phi == pytest.approx((x**2).numpy())
 
 
 def test_integrated_gradients_of_the_network_add_up_and_are_zero_in_padding(work):
     _, signals, _, model = work
     x = padded(signals["R001"])  # 0.5 s of signal behind 0.5 s of padding
-    network = explain.OneLogit(model.requires_grad_(False))
+    network = attributions.OneLogit(model.requires_grad_(False))
     network.k = 3
     with torch.no_grad():
         change = (network(x) - network(torch.zeros_like(x))).item()
-    phi = explain.integrated_gradients(network, x[0], 200, 50)
+    phi = attributions.integrated_gradients(network, x[0], 200, 50)
     assert abs(change) > 0.1
     assert phi.sum() == pytest.approx(change, rel=0.05)
     assert not phi[:, : N_SAMPLES // 2].any() and phi[:, N_SAMPLES // 2 :].any()
@@ -74,12 +75,14 @@ def test_integrated_gradients_of_the_network_add_up_and_are_zero_in_padding(work
 
 def test_shap_of_the_network_adds_up_within_its_sampling_error(work):
     _, signals, _, model = work
-    network = explain.OneLogit(model.requires_grad_(False))
+    network = attributions.OneLogit(model.requires_grad_(False))
     network.k = 3
     x, base = padded(signals["R002"]), padded(signals["R005"])
     with torch.no_grad():
         change = (network(x) - network(base)).item()
-    sums = [explain.sampled_gradients(network, x[0], base, 20, s, 20).sum() for s in range(1, 7)]
+    sums = [
+        attributions.sampled_gradients(network, x[0], base, 20, s, 20).sum() for s in range(1, 7)
+    ]
     assert np.mean(sums) == pytest.approx(change, abs=5 * np.std(sums) / np.sqrt(5) + 1e-6)
     assert np.std(sums) > 0  # another seed, other samples
 
@@ -106,7 +109,7 @@ def test_background_and_explained_records_come_from_different_folds(work):
     ("samples", "n_background"), [(200, 100), (12, 4), (9, 3), (7, 20), (11, 4)]
 )
 def test_spread_draws_use_every_background_equally_and_every_stretch(samples, n_background):
-    rows, steps = explain.spread_draws(samples, n_background, np.random.default_rng(0))
+    rows, steps = attributions.spread_draws(samples, n_background, np.random.default_rng(0))
     assert rows.shape == steps.shape == (samples,)
     rounds, rest = divmod(samples, n_background)
     counts = np.bincount(rows, minlength=n_background)
@@ -123,19 +126,19 @@ def test_spread_draws_use_every_background_equally_and_every_stretch(samples, n_
 def test_spread_draws_have_the_mean_of_independent_ones():
     rng, draws = np.random.default_rng(1), []
     for _ in range(3000):
-        rows, steps = explain.spread_draws(7, 3, rng)
+        rows, steps = attributions.spread_draws(7, 3, rng)
         draws.append((rows * steps**2).mean())
     assert np.mean(draws) == pytest.approx(1 / 3, abs=5 * np.std(draws) / np.sqrt(3000))
 
 
 def test_shap_and_stratified_agree_within_their_sampling_error(work):
     _, signals, _, model = work
-    network = explain.OneLogit(model.requires_grad_(False))
+    network = attributions.OneLogit(model.requires_grad_(False))
     network.k = 3
     x = padded(signals["R002"])[0]
     background = torch.cat([padded(signals[name]) for name in ("R005", "R008", "R011")])
     shares = []
-    for method in (explain.sampled_gradients, explain.stratified_gradients):
+    for method in (attributions.sampled_gradients, attributions.stratified_gradients):
         runs = np.stack([method(network, x, background, 12, seed, 12) for seed in range(1, 7)])
         shares.append(runs[:, :, N_SAMPLES // 2 :].reshape(6, 12, 10, -1).sum(-1))
     means, errors = np.mean(shares, 1), np.std(shares, axis=1, ddof=1) / np.sqrt(6)
@@ -146,12 +149,12 @@ def test_shap_and_stratified_agree_within_their_sampling_error(work):
 def test_stratified_values_of_a_square_add_up_better_than_independent_ones():
     x, w = torch.tensor([[0.5, 1, 2, -3]]), torch.ones(1, 4)
     background = torch.randn(10, 1, 4, generator=torch.Generator().manual_seed(0))
-    model = explain.OneLogit(Sum(w, 2))
+    model = attributions.OneLogit(Sum(w, 2))
     model.k = 0
     exact = (x**2 - background**2).sum((1, 2)).mean().item()
     for method, bound in (
-        (explain.stratified_gradients, 0.05),
-        (explain.sampled_gradients, 5),
+        (attributions.stratified_gradients, 0.05),
+        (attributions.sampled_gradients, 5),
     ):
         error = [method(model, x, background, 20, s, 20).sum() - exact for s in range(20)]
         assert np.sqrt(np.mean(np.square(error))) < bound
@@ -161,7 +164,7 @@ def test_stratified_values_of_a_square_add_up_better_than_independent_ones():
 def test_folded_norms_leave_the_logits_and_their_gradients(work):
     _, signals, _, model = work
     x = padded(signals["R002"])
-    folded = explain.fold_norms(model)
+    folded = attributions.fold_norms(model)
     assert not any(isinstance(module, nn.BatchNorm1d) for module in folded.modules())
     assert any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
     results = []
