@@ -240,7 +240,8 @@ def check_ludb(args, folder, run, pool):
     leads = run.checkpoint["leads"]
     found = []
     for place, path in enumerate(tqdm(paths, desc="LUDB", unit="record")):
-        name, packed = f"ludb-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
+        scaled = f"-sd{args.ludb_sd:g}" if args.ludb_sd else ""  # kept apart from unscaled ones
+        name, packed = f"ludb{scaled}-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
         marks = ludb.read_marks(path.with_suffix(""))
 
         def beat_rows(packed=packed, marks=marks):
@@ -272,7 +273,7 @@ def main(args):
     run = load_run(args, get_device(args.use_gpu))
     names = choose_records(args, run.labels, run.trained_here)
     folder = Path("shap") / run.name / "faithfulness"
-    open_folder(folder, run_options(args, run, ludb_sd=args.ludb_sd), args.force)
+    open_folder(folder, run_options(args, run), args.force)
     pool = load_background(args, run)
     rows = check_records(args, folder, run, pool, names)
     if args.ludb_dir:

@@ -209,13 +209,16 @@ def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypa
     assert (folder / "faithfulness.png").exists() and (folder / "samples.png").exists()
     kept = {path: path.stat().st_mtime_ns for path in folder.rglob("faithfulness/*/*")}
     text = (folder / "faithfulness.csv").read_bytes()
-    lost = [path for path in kept if "R010" in path.name or path.stem == "marks-ludb-1"]
+    lost = [path for path in kept if "R010" in path.name or path.stem == "marks-ludb-sd0.2-1"]
     for path in lost:
         path.write_bytes(path.read_bytes()[:20])
     run_script(*flags)
     assert (folder / "faithfulness.csv").read_bytes() == text
     for path in folder.rglob("faithfulness/*/*"):
         assert (path.stat().st_mtime_ns == kept[path]) == (path not in lost)
+    run_script("--ludb-dir", "ludb", "--checks", "marks")  # unscaled: other values, kept beside
+    for path in [folder / "faithfulness/values/ludb-1.npz", *kept]:
+        assert path.exists()
 
 
 def test_other_options_stop(work, capsys):
