@@ -41,7 +41,7 @@ demo: .venv/.installed
 	@$(BIN)/python report.py $(DEMO)
 
 reproduce: .venv/.installed
-	$(BIN)/python reproduce.py --data-dir $(DATA) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	$(BIN)/python reproduce.py --data-dir "$(DATA)" $(if $(ROUNDS),--rounds $(ROUNDS)) \
 	  $(if $(LEADS),--lead-sets "$(LEADS)") $(if $(EPOCHS),--epochs $(EPOCHS)) \
 	  $(if $(JOBS),--jobs $(JOBS)) $(FLAGS)
 

@@ -22,7 +22,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, load_labels, parse_leads
+from dataset import (
+    CLASSES,
+    LEADS,
+    N_FOLDS,
+    add_data_args,
+    leads_text,
+    load_labels,
+    parse_leads,
+)
 from metrics import (
     N_RESAMPLES,
     SCORE_COLUMNS,
@@ -36,7 +44,16 @@ from metrics import (
     write_scores,
 )
 from plots import plot_ranking
-from runs import finished_rounds, load_test, named_run, pool, truth
+from runs import (
+    differing_settings,
+    finished_rounds,
+    left_out,
+    load_test,
+    named_run,
+    other_lead_sets,
+    pool,
+    truth,
+)
 from utils import RESEARCH_USE, fail, make_parser, replacing, results_dir, write_csv
 
 EACH_LEAD = ()  # --leads without a value
@@ -122,6 +139,7 @@ def compare_rounds(args, labels):
     shown = [text[["class", *names]] for names in (SCORE_COLUMNS[:5], SCORE_COLUMNS[5:])]
     missing = ", ".join(str(i) for i in range(N_FOLDS) if i not in runs)
     notes = [f"missing rounds: {missing}"] if missing else []
+    notes += left_out(args, args.leads)
     title = f"{base}: mean ± sd over {len(runs)} of {N_FOLDS} rounds, test folds"
     report(folder / "rounds.md", title, shown, notes)
     print(f"\npooled test folds, n = {len(pooled)}, each with its round's thresholds\n"
@@ -197,6 +215,7 @@ def compare_pair(args, labels):
 def compare_leads(args, labels):
     """Write the single-lead table and figure, ranked by macro F1."""
     choices = {"12 leads": LEADS} | {lead: (lead,) for lead in LEADS}
+    choices |= {leads_text(leads): leads for leads in other_lead_sets(args)}
     found = {name: finished_rounds(args, leads) for name, leads in choices.items()}
     finished = {name: runs for name, runs in found.items() if runs}
     common = sorted(set.intersection(*map(set, finished.values()))) if finished else []
@@ -231,6 +250,11 @@ def compare_leads(args, labels):
     missing = [name for name in choices if name not in finished]
     notes = [f"rounds in common, pooled: {', '.join(map(str, common))}; classes: F1"]
     notes += [f"not scored: {', '.join(missing)}"] if missing else []
+    notes += [sentence for leads in choices.values() for sentence in left_out(args, leads)]
+    first, *others = (runs[min(runs)] for runs in finished.values())
+    for run in others:
+        if names := differing_settings(run, first):
+            notes.append(f"{run} was made with other {', '.join(names)} than {first}")
     report(folder / "single_lead.md", title, [shown], notes)
 
 

@@ -134,7 +134,7 @@ def draw_rows(signal, labels, sample_rate, title, start=0, values=None):
     ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + seconds + 1e-6)  # whole seconds
     ax.set_xticks(NAME_WIDTH + MM_PER_SECOND * (ticks - start), [f"{tick:.0f} s" for tick in ticks])
     ax.tick_params(labelsize=7, length=2)
-    ax.set_title(title, size=10, loc="left")
+    ax.set_title(title, size=10, loc="left", parse_math=False)  # a name may hold a dollar sign
     scale = f"{MM_PER_SECOND} mm/s   {MM_PER_MV} mm/mV   {sample_rate:g} Hz"
     x, y = np.array([LEFT, 1.5]) / INCH / figure.get_size_inches()
     figure.text(x, y, scale, size=7, va="bottom")

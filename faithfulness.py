@@ -17,7 +17,8 @@ evidence   positive phi inside the criterion in time, in leads and in both, besi
 curves     how far the logit falls as the 1-20 % of samples with the highest, random or lowest
            values become a background record's (deletion), or rises from there (insertion)
 layers     rank correlation with the values of a network re-initialised from the output on
-seeds      rank correlation with the values of another --seed; training: of another model
+seeds      rank correlation with the values of another --seed, which draws another background too
+training   rank correlation with the values of another model: --other-model
 samples    what the values miss of the change of the logit, over --samples
 beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
 """
@@ -84,18 +85,33 @@ def parse_args(argv=None):
         type=float,
         help="scale LUDB's leads to this sd in mV, for a model trained on such (None: as they are)",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
+    if not any(needs.get(check, True) for check in args.checks):
+        parser.error("--checks training needs --other-model, beats and marks need --ludb-dir")
+    return args
 
 
-def kept_rows(folder, check, name, make):
-    """Return a record's rows of one check, made now or by a run before: (class, measure, ...)."""
-    path = folder / "rows" / f"{check}-{name}.json"
+def kept_rows(folder, check, record, file, make):
+    """Keep a record's rows of one check as <check>-<file>.json, unless a run before has."""
+    path = folder / "rows" / f"{check}-{file}.json"
+    if read_rows(path) is None:
+        with replacing(path) as temporary:
+            map_checks.write_rows(temporary, check, record, make())
+
+
+def read_rows(path):
+    """Return the rows (check, record, class, measure, value, weight) of a file, None if damaged."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):  # not there yet, or damaged
-        with replacing(path) as temporary:
-            map_checks.write_rows(temporary, make())
-    return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def all_rows(folder):
+    """Return the rows of every check and record that the folder keeps, in the checks' order."""
+    found = [read_rows(path) or [] for path in sorted(folder.glob("rows/*.json"))]
+    return sorted((row for rows in found for row in rows), key=lambda row: CHECKS.index(row[0]))
 
 
 def kept_values(folder, name, make):
@@ -178,8 +194,8 @@ def layer_rows(args, run, *given):
         yield correlation_row(f"random from output to {layer}", given[-1], again)
 
 
-def seed_rows(args, run, *given):
-    again = values_again(args, run, *given, seed=args.seed + 1)
+def seed_rows(args, run, pool, *given, other_pool):
+    again = values_again(args, run, other_pool, *given, seed=args.seed + 1)
     yield correlation_row("another seed", given[-1], again)
 
 
@@ -198,19 +214,31 @@ def sample_rows(args, run, *given):
         yield CLASSES[k], f"|residual| / |change| of {samples} samples", miss / abs(change), 1
 
 
+def load_other(args, run):
+    """Load the model of another training; stop if it does not see the records as this one does."""
+    flags = argparse.Namespace(**{**vars(args), "model_path": args.other_model})
+    other = load_run(flags, next(run.model.parameters()).device)
+    for name in ("leads", "seconds", "pad"):
+        values = [one.checkpoint["args"].get(name) for one in (run, other)]
+        if values[0] != values[1]:
+            fail(f"{args.other_model} has other {name} than {run.name}; name a model that was "
+                 "trained alike, but for --seed")  # fmt: skip
+    return other
+
+
 def check_records(args, folder, run, pool, names):
-    """Return rows (check, record, class, measure, value, weight) of the data folder's checks."""
+    """Make the rows of the data folder's checks, where they are not kept already."""
     evidence = None
     if "evidence" in args.checks and (Path(args.data_dir) / "evidence.csv").is_file():
         evidence = map_checks.read_evidence(Path(args.data_dir) / "evidence.csv")
-    other = None
+    other = other_pool = None
     if "training" in args.checks and args.other_model:
-        other = load_run(
-            argparse.Namespace(**{**vars(args), "model_path": args.other_model}),
-            next(run.model.parameters()).device,
-        )
+        other = load_other(args, run)
+        other_file = run_options(args, other)["weights"][:8]
+    if "seeds" in args.checks:
+        flags = argparse.Namespace(**{**vars(args), "seed": args.seed + 1})
+        other_pool = load_background(flags, run)
     has = {"evidence": evidence is not None, "training": other is not None}
-    found = []
     for place, name in enumerate(tqdm(names, desc="checking", unit="record")):
         asked = PER_RECORD if place < args.few else PER_RECORD[:2]
         asked = [check for check in asked if check in args.checks and has.get(check, True)]
@@ -222,23 +250,21 @@ def check_records(args, folder, run, pool, names):
             "evidence": lambda s=stored, name=name: evidence_rows(run, name, s, evidence),
             "curves": lambda given=given: curve_rows(*given),
             "layers": lambda given=given: layer_rows(*given),
-            "seeds": lambda given=given: seed_rows(*given),
+            "seeds": lambda given=given: seed_rows(*given, other_pool=other_pool),
             "samples": lambda given=given: sample_rows(*given),
             "training": lambda given=given: training_rows(*given, other=other),
         }
         for check in asked:
-            file = f"{Path(args.other_model).stem}-{name}" if check == "training" else name
-            found += [(check, name, *r) for r in kept_rows(folder, check, file, jobs[check])]
-    return found
+            file = f"{other_file}-{name}" if check == "training" else name
+            kept_rows(folder, check, name, file, jobs[check])
 
 
 def check_ludb(args, folder, run, pool):
-    """Return the rows of the checks against LUDB's marks."""
+    """Make the rows of the checks against LUDB's marks, where they are not kept already."""
     paths = sorted(Path(args.ludb_dir).glob("*.hea"), key=lambda path: (len(path.stem), path.stem))
     if not paths:
         fail(f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir")
     leads = run.checkpoint["leads"]
-    found = []
     for place, path in enumerate(tqdm(paths, desc="LUDB", unit="record")):
         scaled = f"-sd{args.ludb_sd:g}" if args.ludb_sd else ""  # kept apart from unscaled ones
         name, packed = f"ludb{scaled}-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
@@ -263,10 +289,9 @@ def check_ludb(args, folder, run, pool):
             return [(label, *row) for row in ludb.check_marks(phi, regions)]
 
         if "beats" in args.checks:
-            found += [("beats", name, *r) for r in kept_rows(folder, "beats", name, beat_rows)]
+            kept_rows(folder, "beats", name, name, beat_rows)
         if "marks" in args.checks and place < args.records:
-            found += [("marks", name, *r) for r in kept_rows(folder, "marks", name, mark_rows)]
-    return found
+            kept_rows(folder, "marks", name, name, mark_rows)
 
 
 def main(args):
@@ -275,10 +300,10 @@ def main(args):
     folder = Path("shap") / run.name / "faithfulness"
     open_folder(folder, run_options(args, run), args.force)
     pool = load_background(args, run)
-    rows = check_records(args, folder, run, pool, names)
+    check_records(args, folder, run, pool, names)
     if args.ludb_dir:
-        rows += check_ludb(args, folder, run, pool)
-    table = map_checks.summarise(rows)
+        check_ludb(args, folder, run, pool)
+    table = map_checks.summarise(all_rows(folder))
     write_csv(table, folder.with_suffix(".csv"))
     plot_faithfulness(table, folder.with_suffix(".png"), f"{run.name}: do the maps hold?")
     if (table["check"] == "samples").any():

@@ -10,6 +10,7 @@ from beats import REGIONS, find_borders, find_peaks, region_of
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
 from formats import read_record
 from records import pack_signal
+from utils import fail
 
 TOLERANCE = 0.075  # s, within which a found R peak is the annotated one
 WAVES = {"p": "p", "N": "qrs", "t": "t"}
@@ -36,7 +37,11 @@ def read_marks(path):
 
     marks = {}
     for lead in LEADS:
-        annotation = wfdb.rdann(str(path), lead.lower())
+        try:
+            annotation = wfdb.rdann(str(path), lead.lower())
+        except (OSError, ValueError, IndexError) as error:
+            fail(f"{path}.{lead.lower()} cannot be read ({error}); LUDB has marks of every lead "
+                 "beside each record: copy the whole of it")  # fmt: skip
         places, symbols = annotation.sample.tolist(), annotation.symbol
         waves = {name: [] for name in WAVES.values()}
         for i, symbol in enumerate(symbols):

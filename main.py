@@ -12,7 +12,6 @@ Writes  models/<run>.pth              weights, optimizer, epoch, leads, classes,
 
 import json
 import os
-import platform
 import resource
 import time
 from pathlib import Path
@@ -167,8 +166,9 @@ def restore(path, model, optimizer, settings, device):
     then = {name: value for name, value in last["args"].items() if name not in FREE_ARGS}
     now = {name: value for name, value in settings["args"].items() if name not in FREE_ARGS}
     changed = [name for name in now if now[name] != then.get(name)]
-    if changed or last["labels"] != settings["labels"]:
-        fail(f"{path} was made with other {', '.join(changed) or 'labels'}; give the flags and "
+    changed += [name for name in ("labels", "signals") if settings[name] != last.get(name)]
+    if changed:
+        fail(f"{path} was made with other {', '.join(changed)}; give the flags and "
              "data it was started with, or leave out --resume to start anew")  # fmt: skip
     model.load_state_dict(last["state_dict"])
     optimizer.load_state_dict(last["optimizer"])
@@ -206,7 +206,7 @@ def write_run(folder, args, device, settings, history):
     plot_history(pd.DataFrame(history), folder / "history.png")
     gpu = device.type == "cuda"
     content = settings | {
-        "device": torch.cuda.get_device_name() if gpu else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
         "threads": torch.get_num_threads(),
         "precision": "bfloat16 autocast" if args.amp else "float32",
         "seconds_per_epoch": [row["seconds"] for row in history],
@@ -248,6 +248,7 @@ def set_up(args):
         "leads": list(leads),
         "classes": list(CLASSES),
         "labels": labels_digest(labels),
+        "signals": signals.fingerprint,
         "shortest": min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE,  # s
         "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
         "versions": software_versions(),

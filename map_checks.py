@@ -10,6 +10,7 @@ import json
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import spearmanr
 
 from dataset import LEADS, SAMPLE_RATE
 from ecg_plots import VALUE_BIN
@@ -29,13 +30,15 @@ def binned(phi):
 
 def rank_correlation(a, b):
     """Return Spearman's correlation of two maps, each summed over 20 ms."""
-    ranks = [np.argsort(np.argsort(binned(phi), axis=None)) for phi in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(spearmanr(binned(a).ravel(), binned(b).ravel()).statistic)
 
 
 def read_evidence(path):
     """Read synthetic.py's evidence.csv; start and stop in samples of the whole record."""
-    table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
+    try:
+        table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
+    except ValueError:  # empty, or not text
+        table = pd.DataFrame()
     if list(table.columns) != ["patient_id", "class", "start", "stop", "leads"]:
         fail(f"{path} is not a table of synthetic.py; make it again: python synthetic.py")
     return table
@@ -157,9 +160,10 @@ def measure_statistics(network, signals, batch_size):
     network.eval()
 
 
-def write_rows(path, rows):
+def write_rows(path, check, record, rows):
     """Keep a record's rows (class, measure, value, weight) as json; the caller makes it atomic."""
-    path.write_text(json.dumps([[k, m, float(v), float(w)] for k, m, v, w in rows]) + "\n")
+    rows = [[check, record, k, m, float(v), float(w)] for k, m, v, w in rows]
+    path.write_text(json.dumps(rows) + "\n")
 
 
 def summarise(rows, seed=42):

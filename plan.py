@@ -1,5 +1,6 @@
 """The plan of a reproduction: which commands there are, what they hang on, how long they take."""
 
+import glob
 import json
 import time
 from argparse import Namespace
@@ -8,11 +9,11 @@ from pathlib import Path
 import torch
 
 import faithfulness
-from dataset import LEADS, SAMPLE_RATE, SECONDS, parse_leads, round_folds
+from dataset import LEADS, SAMPLE_RATE, SECONDS, parse_leads
 from map_checks import FRACTIONS, ORDERS, REPLACEMENTS
 from resnet import ResNet1d
 from runs import named_run
-from steps import Step, is_finished
+from steps import Step, list_pending
 
 RESULT_FILES = ("predictions.csv", "thresholds.json", "scores.csv")
 DATA_FILES = ("labels.csv", "signals.json", "dataset_table.csv")
@@ -38,7 +39,7 @@ def given(args, *names):
         value, flag = getattr(args, name), "--" + name.replace("_", "-")
         if value is True:
             words.append(flag)
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # 0 is a value
             words += [flag, str(value)]
     return words
 
@@ -73,7 +74,8 @@ def model_step(args, leads, number, data, first):
         inputs=data,
         outputs=(f"models/{run}.pth", *(f"results/{run}/{file}" for file in RESULT_FILES)),
         needs=(first,),
-        checkpoint=f"models/{run}.last.pth",
+        begun=f"models/{run}.last.pth",
+        resume=("--resume",),
     )
 
 
@@ -142,15 +144,17 @@ def explain_steps(args, leads, data):
         inputs,
         (f"shap/{run}/values.csv", f"shap/{run}/index.html"),
         needs=(run,),
+        begun=f"shap/{run}/run.json",
         anew=("--force",),
     )
     check = Step(
         f"faithfulness_{run}",
         (["faithfulness.py", *flags],),
-        (*inputs, f"{args.data_dir}/evidence.csv"),
+        (*inputs, f"{glob.escape(args.data_dir)}/evidence.csv"),
         (f"shap/{run}/faithfulness.csv",),
         needs=(run,),
         after=(explain.name,),
+        begun=f"shap/{run}/faithfulness/run.json",
         anew=("--force",),
     )
     return [explain, check]
@@ -158,17 +162,19 @@ def explain_steps(args, leads, data):
 
 def make_plan(args, jobs):
     """Return the steps in the order in which they are started, and the names of the models."""
-    name = Path(args.data_dir).resolve().name
-    folder = args.data_dir
-    data = (f"{folder}/labels.csv", f"{folder}/signals-*.i16")
+    name, folder = Path(args.data_dir).resolve().name, Path(args.data_dir)
+    pattern = glob.escape(args.data_dir)
+    data = (f"{pattern}/labels.csv", f"{pattern}/signals-*.i16")
+    # a folder that was copied without its records stays as it is; else preprocess.py looks itself
+    # for what is new, in no time
+    here = any(next(folder.rglob(f"*.{ending}"), None) for ending in ("hea", "mat"))
     first = Step(
         f"preprocess_{name}",
         (["preprocess.py", *given(args, "data_dir", "limit"), "--jobs", str(jobs)],),
-        inputs=(f"{folder}/**/*.hea", f"{folder}/**/REFERENCE*.csv"),
-        outputs=tuple(
-            f"{folder}/{file}" for file in ("labels.csv", "signals.json", "dataset_table.csv")
-        ),
-        adopt=True,
+        inputs=(f"{pattern}/**/*.hea", f"{pattern}/**/REFERENCE*.csv"),
+        outputs=tuple(str(folder / file) for file in DATA_FILES),
+        adopt=not here,
+        always=here,
     )
     lead_sets = args.lead_sets
     models = [
@@ -180,20 +186,19 @@ def make_plan(args, jobs):
     others = compare_steps(args, lead_sets, baselines, data)
     others += explain_steps(args, lead_sets[0], data)
     before = tuple(step.name for step in [*baselines, *models, *others])
-    command = ["report.py", "--data-dir", folder, "--seed", str(args.seed), "--arch", args.arch]
-    command += lead_words(lead_sets[0])
+    command = ["report.py", *given(args, "data_dir", "seed", "arch"), *lead_words(lead_sets[0])]
     report = Step(f"report_{name}", (command,), after=(first.name, *before), always=True)
     return [first, *baselines, *models, *others, report], [step.name for step in models]
 
 
 def count_records(args):
-    """Return how many records a round trains on and validates on: from labels.csv, or headers."""
-    path = Path(args.data_dir) / "labels.csv"
-    if path.is_file():
-        folds = [int(line.rsplit(",", 1)[1]) for line in path.read_text().splitlines()[1:]]
-        train, validation, _ = round_folds(0)
-        return sum(fold in train for fold in folds), folds.count(validation)
-    n = sum(1 for _ in Path(args.data_dir).rglob("*.mat")) or 1
+    """Return about how many records a round trains on and validates on: of labels.csv, or found."""
+    labels, folder = Path(args.data_dir, "labels.csv"), Path(args.data_dir)
+    if labels.is_file():
+        n = len(labels.read_text().splitlines()) - 1
+    else:
+        n = max(sum(1 for _ in folder.rglob(f"*.{ending}")) for ending in ("hea", "mat")) or 1
+    n = min(n, args.limit or n)
     return round(0.8 * n), round(0.1 * n)
 
 
@@ -255,7 +260,7 @@ def estimate(args, steps, models, lanes):
     one a GPU.
     """
     train, validation = count_records(args)
-    todo = {step.name for step in steps if args.force or not is_finished(step)}
+    todo = {step.name for step in steps} if args.force else list_pending(steps)
     left = sum(name in todo for name in models)
     per_record = train + VALIDATION_COST * validation
     measured = recorded_epoch(args, models) if left else (0, "nothing")

@@ -19,7 +19,7 @@ from dataset import CLASSES, LEADS, add_data_args, leads_text, parse_leads, roun
 from document import Code, Figure, Table, Text, write_document
 from plan import CLASSIFIERS, with_arch
 from resnet import add_model_args
-from runs import finished_rounds, named_run
+from runs import finished_rounds, left_out, named_run, other_lead_sets
 from scores_report import (
     NOT_RUN,
     baseline_blocks,
@@ -127,10 +127,23 @@ def check_blocks(folder):
     return blocks + [figure for figure in found if figure.path.is_file()]
 
 
+def lead_sets(args):
+    """Return every choice of leads of which there may be results."""
+    return [*dict.fromkeys((LEADS, args.leads or LEADS, *((lead,) for lead in LEADS),
+                            *other_lead_sets(args)))]  # fmt: skip
+
+
+def find_left_out(args):
+    """Return a sentence for each scored round that the tables leave out."""
+    names = [(with_arch(args, name), None) for name in CLASSIFIERS]
+    choices = [*((args, leads) for leads in lead_sets(args)), *names]
+    return [sentence for one, leads in choices for sentence in left_out(one, leads)]
+
+
 def find_runs(args):
     """Return {run: its run.json} of the networks and baselines of this data set and seed."""
     runs = {}
-    for leads in (LEADS, args.leads or LEADS, *((lead,) for lead in LEADS)):
+    for leads in lead_sets(args):
         for run in finished_rounds(args, leads).values():
             runs[run] = read_json(Path("results", run, "run.json"))
     for name in CLASSIFIERS:
@@ -178,7 +191,7 @@ def read_stamps(data):
     """
     found = [read_json(path) for path in Path("results/.reproduce").glob("*.json")]
     stamps = [stamp for stamp in found if isinstance(stamp, dict) and stamp.get("data") == data]
-    stamps = [stamp for stamp in stamps if stamp["done"] == len(stamp["commands"])]
+    stamps = [stamp for stamp in stamps if 0 < stamp["done"] == len(stamp["commands"])]
     stamps = [stamp for stamp in stamps if stamp["step"] != f"report_{data}"]
     return sorted(stamps, key=lambda stamp: stamp["written"])
 
@@ -195,7 +208,7 @@ def run_blocks(runs, data):
     for run, content in runs.items():
         values = [content["args"].get(name) for name in names]
         options.append([run, *("" if value is None else str(value) for value in values)])
-    title = "Versions (git: revision of the code, + with changes)"
+    title = "Versions (git: revision of the code, + with changes) and hardware"
     blocks = [Table(title, ["what", "version"], rows), Table("Options", ["run", *names], options)]
     notes = [f"{run}: {note}" for run, content in runs.items() for note in content.get("notes", [])]
     if notes:
@@ -219,6 +232,7 @@ def make_sections(args, leads, paper, table, path):
             text if table is not None else f"Whether this is CPSC2018 is not known without {path}"
         )
         head.append(Text(f"{text}: no comparison with the paper is made.", callout=True))
+    head += [Text(f"{sentence}.", callout=True) for sentence in find_left_out(args)]
     head += glance_blocks(args, leads, paper)
     _, _, fold = round_folds(0)
     return [

@@ -14,6 +14,7 @@ only what depends on it, and is listed at the end (exit status 1).
 """
 
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -26,7 +27,7 @@ import torch
 from dataset import LEADS, N_FOLDS, add_data_args
 from plan import CLASSIFIERS, EPOCHS, estimate, given, make_plan, read_lead_sets
 from resnet import add_model_args
-from steps import Runner, add_invocation, command_text, is_finished
+from steps import Runner, add_invocation, command_text, forget, is_finished, list_pending
 from utils import fail, get_device, make_parser, natural, positive, positive_number
 
 TABLE = "dataset_table.csv"
@@ -124,8 +125,9 @@ def print_estimate(numbers, epochs):
 
 def print_plan(steps, force):
     """Print each step's state and commands."""
+    pending = {step.name for step in steps} if force else list_pending(steps)
     for step in steps:
-        state = "finished" if not force and is_finished(step) else "to do"
+        state = "to do" if step.name in pending else "finished"
         print(f"{state:9} {step.name}")
         for command in step.commands:
             print(f"          {command_text(command)}")
@@ -169,7 +171,7 @@ def start_step(step, names, ended, running, free, runner, pool):
     failed = [name for name in step.needs if ended.get(name)]
     if failed:
         ended[step.name] = f"not done, as it needs {failed[0]}"
-    elif not runner.force and is_finished(step):
+    elif is_finished(step):
         ended[step.name] = ""
         print(f"[{len(ended)}/{len(names)}] {step.name}: finished before", flush=True)
     elif free:
@@ -211,15 +213,17 @@ def print_failures(ended):
 def run_plan(args, steps, models, slots):
     """Run the chosen steps, the report last; return {name: what became of it}."""
     data = Path(args.data_dir).resolve().name
-    runner, started = Runner(data, args.force), time.time()
+    runner, started = Runner(data), time.time()
     numbers = {} if args.only else estimate(args, steps, models, count_lanes(args, slots))
     if numbers:
         print_estimate(numbers, args.epochs)
-    ended = {}
+    if args.force:
+        forget(steps, data)
+    ended, report = {}, [step for step in steps if step.commands[0][0] == "report.py"]
     try:
-        ended |= run_steps([step for step in steps if not step.always], runner, slots)
+        ended |= run_steps([step for step in steps if step not in report], runner, slots)
         keep_table(args)
-        ended |= run_steps([step for step in steps if step.always], runner, slots)
+        ended |= run_steps(report, runner, slots)
     finally:
         numbers |= {"started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))}
         numbers |= {"seconds": round(time.time() - started), "jobs": len(slots)}
@@ -235,6 +239,10 @@ def main(args):
              "--data-dir data/synthetic")  # fmt: skip
     slots = find_slots(args)
     steps, models = make_plan(args, max(1, os.cpu_count() // len(slots)))
+    if args.list and not Path(args.data_dir, "labels.csv").is_file():
+        folder = shlex.quote(args.data_dir)
+        fail(f"no labels.csv in {args.data_dir}, which every model needs; make it first: "
+             f"python reproduce.py --data-dir {folder} --only {steps[0].name}")  # fmt: skip
     if args.list:
         print("\n".join(model_commands(args, models)))
         return
@@ -249,7 +257,8 @@ def main(args):
     try:
         ended = run_plan(args, steps, models, slots)
     except KeyboardInterrupt:
-        print("the same command goes on after the last finished epoch", file=sys.stderr)
+        again = "the same command without --force" if args.force else "the same command"
+        print(f"{again} goes on after the last finished epoch", file=sys.stderr)
         raise SystemExit(130) from None
     if print_failures(ended):
         raise SystemExit(1)

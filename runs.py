@@ -1,5 +1,6 @@
 """Finished runs as they lie in results/: which there are, and the records they are tested on."""
 
+import glob
 import json
 import re
 from argparse import Namespace
@@ -8,9 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, N_FOLDS, leads_text, round_folds
+from dataset import CLASSES, LEADS, N_FOLDS, leads_text, round_folds
 from resnet import BLOCKS
 from utils import fail, run_name
+
+# options that differ between the rounds of one experiment, or change no number
+FREE_SETTINGS = {
+    "round", "resume", "data_dir", "num_workers", "jobs", "use_gpu", "compile", "deterministic",
+    "classifier", "leads", "model_path",
+}  # fmt: skip
 
 
 def named_run(args, leads, round_number):
@@ -19,7 +26,23 @@ def named_run(args, leads, round_number):
     return run_name(args.arch, flags, leads_text(leads) if args.arch in BLOCKS else None)
 
 
-def finished_rounds(args, leads):
+def run_settings(run):
+    """Return what decides a run's numbers beside its round: its options and labels; {} if lost."""
+    try:
+        content = json.loads(Path("results", run, "run.json").read_text())
+        settings = {"labels": content.get("labels"), **content["args"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
+
+
+def differing_settings(run, other):
+    """Return the names of the settings in which two runs differ."""
+    a, b = run_settings(run), run_settings(other)
+    return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
+
+
+def scored_rounds(args, leads):
     """Return {round: run} of the rounds that predict.py or baselines.py has scored."""
     runs = {i: named_run(args, leads, i) for i in range(N_FOLDS)}
     files = ("predictions.csv", "thresholds.json")
@@ -28,6 +51,33 @@ def finished_rounds(args, leads):
         for i, run in runs.items()
         if all(Path("results", run, name).is_file() for name in files)
     }
+
+
+def finished_rounds(args, leads):
+    """Return {round: run} of the scored rounds with the same settings as the first of them."""
+    runs = scored_rounds(args, leads)
+    return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
+
+
+def left_out(args, leads):
+    """Return a sentence for each scored round that `finished_rounds` leaves out."""
+    runs = scored_rounds(args, leads)
+    pairs = {run: differing_settings(run, runs[min(runs)]) for run in runs.values()}
+    return [
+        f"{run} is left out: made with other {', '.join(names)} than {runs[min(runs)]}"
+        for run, names in pairs.items()
+        if names
+    ]
+
+
+def other_lead_sets(args):
+    """Return the choices of several leads, though not all, of which there are results."""
+    data, found = Path(args.data_dir).resolve().name, []
+    for path in sorted(Path("results").glob(f"{args.arch}_{glob.escape(data)}_*-*_{args.seed}")):
+        leads = tuple(path.name.removeprefix(f"{args.arch}_{data}_").split("_")[0].split("-"))
+        if set(leads) <= set(LEADS):
+            found.append(leads)
+    return found
 
 
 def read_table(path):

@@ -4,6 +4,14 @@ A step is one or a few commands. Its stamp, results/.reproduce/<step>.json, keep
 digest of the files they read, and how many of them have ended well. A step is finished if the
 stamp says so for the same commands and the same contents of those files, and its outputs are there.
 The code's own revision is not part of it: a new version of a script redoes nothing by itself.
+
+How the first command starts, by what is known of the step:
+
+no stamp                                    as in a plan of its own: `resume` if `begun` is there
+stamp of the same commands and inputs       where it was: `resume` if `begun` is there
+  (or of fewer --epochs)
+stamp of others, or --force                 from the start: `anew`, until `begun` has been written
+                                            again; then `resume`
 """
 
 import contextlib
@@ -12,6 +20,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -39,8 +48,9 @@ class Step(NamedTuple):
     outputs: tuple = ()  # the last files it writes
     needs: tuple = ()  # names of steps that must have ended well
     after: tuple = ()  # names of steps that must have ended, well or not
-    checkpoint: str = ""  # if this file is there, the first command goes on with --resume
-    anew: tuple = ()  # flags with which the first command replaces results of other inputs
+    begun: str = ""  # a file that the first command writes once what was there is put away
+    resume: tuple = ()  # flags with which it then goes on
+    anew: tuple = ()  # flags with which it replaces results of other inputs or commands
     adopt: bool = False  # taken as finished if the outputs are there without a stamp
     always: bool = False  # run every time
 
@@ -63,11 +73,23 @@ def essence(commands):
     return texts
 
 
+def continues(old, new):
+    """Tell whether commands (as of `essence`) go on where others stopped: equal, or more epochs."""
+    flag = re.compile(r" --epochs (\d+)")
+    before, now = ([int(n) for text in texts for n in flag.findall(text)] for texts in (old, new))
+    same = [flag.sub("", text) for text in old] == [flag.sub("", text) for text in new]
+    more = len(before) == len(now) and all(a <= b for a, b in zip(before, now, strict=True))
+    return same and more
+
+
 @cache
 def file_digest(path, size, changed):
     """Return the SHA-256 of a file; its size and time of change make the cache's key."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return "unreadable"
 
 
 def inputs_digest(step):
@@ -75,7 +97,7 @@ def inputs_digest(step):
     digest = hashlib.sha256()
     for pattern in step.inputs:
         digest.update(f"{Path(pattern).name}\n".encode())
-        for path in sorted(glob.glob(pattern, recursive=True)):
+        for path in filter(os.path.isfile, sorted(glob.glob(pattern, recursive=True))):
             info = os.stat(path)
             content = file_digest(path, info.st_size, info.st_mtime_ns)
             digest.update(f"{Path(path).name} {content}\n".encode())
@@ -86,13 +108,16 @@ def read_stamp(step):
     """Return a step's stamp, or None if it has none that can be read."""
     try:
         stamp = json.loads((STAMPS / f"{step.name}.json").read_text())
-        return stamp if {"essence", "inputs", "done"} <= set(stamp) else None
+        return stamp if {"essence", "inputs", "done", "fresh", "before"} <= set(stamp) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def write_stamp(step, inputs, done, seconds, data):
-    """Keep what has been done of a step: `done` of its commands, in `seconds` so far."""
+def write_stamp(step, data, inputs, done=0, seconds=0, fresh=True, before=None):
+    """Keep what has been done of a step: `done` of its commands, in `seconds` so far.
+
+    `fresh` says that it was started anew, when `begun` had last been changed at `before`.
+    """
     content = {
         "step": step.name,
         "data": data,
@@ -101,6 +126,8 @@ def write_stamp(step, inputs, done, seconds, data):
         "inputs": inputs,
         "done": done,
         "seconds": round(seconds, 1),
+        "fresh": fresh,
+        "before": before,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
     with replacing(STAMPS / f"{step.name}.json") as temporary:
@@ -118,15 +145,43 @@ def add_invocation(data, content):
         temporary.write_text(json.dumps([*before, content], indent=2) + "\n")
 
 
-def is_finished(step):
-    """Tell whether a step has ended well with these commands, on these inputs."""
-    if step.always or not all(Path(path).exists() for path in step.outputs):
+def changed_at(path):
+    """Return when a file was last changed (ns), or None if it is not there."""
+    return os.stat(path).st_mtime_ns if path and os.path.exists(path) else None
+
+
+def is_recorded(step):
+    """Tell whether the stamp says that the step has ended well with these commands and inputs."""
+    if not all(Path(path).exists() for path in step.outputs):
         return False
     stamp = read_stamp(step)
     if stamp is None:
         return step.adopt
     whole = stamp["done"] == len(step.commands) and stamp["essence"] == essence(step.commands)
     return whole and stamp["inputs"] == inputs_digest(step)
+
+
+def is_finished(step):
+    """Tell whether a step need not be run."""
+    return not step.always and is_recorded(step)
+
+
+def list_pending(steps):
+    """Return the names of the steps that would be run, those after a changed one included."""
+    pending, changing = set(), set()
+    for step in steps:
+        changes = not is_recorded(step) or not changing.isdisjoint((*step.needs, *step.after))
+        if changes:
+            changing.add(step.name)
+        if changes or step.always:
+            pending.add(step.name)
+    return pending
+
+
+def forget(steps, data):
+    """Let the steps start anew when they are next run, whether by this process or another one."""
+    for step in steps:
+        write_stamp(step._replace(commands=()), data, "", before=changed_at(step.begun))
 
 
 @contextlib.contextmanager
@@ -148,38 +203,43 @@ def locked(step):
 class Runner:
     """Runs steps, from several threads, until it is told to stop."""
 
-    def __init__(self, data, force=False):
+    def __init__(self, data):
         self.data = data
-        self.force = force
         self.processes = set()
-        self.stopping = threading.Event()
+        self.stopping = False
+        self.lock = threading.Lock()  # of the two above: no process starts once it is stopping
 
     def run(self, step, environment):
         """Run what is left of a step; return '' if it ended well, else why it did not."""
-        with locked(step) as lock:
-            if lock is None:
-                return "another process is at it"
-            if is_finished(step) and not self.force:  # by another process, a moment ago
-                return ""
-            inputs, old = inputs_digest(step), read_stamp(step)
-            known = old is not None and not self.force
-            same = known and old["inputs"] == inputs
-            fresh = self.force or (old is not None and not same)
-            going_on = same and old["essence"] == essence(step.commands)
-            done = old["done"] % len(step.commands) if going_on else 0
-            seconds = old.get("seconds", 0) if going_on and done else 0
-            write_stamp(step, inputs, done, seconds, self.data)
-            for i in range(done, len(step.commands)):
-                started = time.monotonic()
-                command = list(step.commands[i])
-                if i == 0:
-                    command += first_flags(step, fresh)
-                reason = self.call(step, command, environment, lock)
-                if reason:
-                    return reason
-                seconds += time.monotonic() - started
-                # preprocess.py changes nothing it reads; others read what their first command wrote
-                write_stamp(step, inputs, i + 1, seconds, self.data)
+        try:
+            with locked(step) as lock:
+                if lock is None:
+                    return "another process is at it"
+                return self.run_locked(step, environment, lock)
+        except OSError as error:  # a full disk, say
+            return str(error)
+
+    def run_locked(self, step, environment, lock):
+        """Run what is left of a step whose lock is held."""
+        if is_finished(step):  # by another process, a moment ago
+            return ""
+        inputs, old, now = inputs_digest(step), read_stamp(step), essence(step.commands)
+        if old and old["inputs"] == inputs and continues(old["essence"], now):
+            done, fresh, before = old["done"] % len(step.commands), old["fresh"], old["before"]
+        else:
+            done, fresh, before = 0, old is not None, changed_at(step.begun)
+        seconds = old["seconds"] if done else 0
+        state = {"fresh": fresh, "before": before}
+        write_stamp(step, self.data, inputs, done, seconds, **state)
+        for i in range(done, len(step.commands)):
+            started = time.monotonic()
+            flags = first_flags(step, **state) if i == 0 else ()
+            reason = self.call(step, [*step.commands[i], *flags], environment, lock)
+            if reason:
+                return reason
+            seconds += time.monotonic() - started
+            # preprocess.py changes nothing it reads; others read what their first command wrote
+            write_stamp(step, self.data, inputs, i + 1, seconds, **state)
         missing = [path for path in step.outputs if not Path(path).exists()]
         return f"it has left no {missing[0]}" if missing else ""
 
@@ -190,25 +250,27 @@ class Runner:
             start = log.tell()
             log.write(f"$ {command_text(command)}\n".encode())
             log.flush()
-            if self.stopping.is_set():
-                return "interrupted"
             script = Path(__file__).parent / command[0]
-            # a session of its own: Ctrl-C reaches the driver alone, which passes it on once
-            process = subprocess.Popen(
-                [sys.executable, str(script), *command[1:]], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, env=environment, start_new_session=True,
-                pass_fds=(lock,),
-            )  # fmt: skip
-            self.processes.add(process)
+            with self.lock:
+                if self.stopping:
+                    return "interrupted"
+                # a session of its own: Ctrl-C reaches the driver alone, which passes it on once
+                process = subprocess.Popen(
+                    [sys.executable, str(script), *command[1:]], stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
+                    pass_fds=(lock,),
+                )  # fmt: skip
+                self.processes.add(process)
             status = process.wait()
             self.processes.discard(process)
-        if self.stopping.is_set():
+        if self.stopping:
             return "interrupted"
         return last_words(path, start, status) if status else ""
 
     def stop(self):
         """Interrupt all commands, wait for them, and kill what is left of them."""
-        self.stopping.set()
+        with self.lock:
+            self.stopping = True
         limit = time.monotonic() + GRACE
         for process in list(self.processes):
             with contextlib.suppress(ProcessLookupError):
@@ -220,11 +282,12 @@ class Runner:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def first_flags(step, fresh):
-    """Return the flags with which a step's first command starts: anew, or where it was."""
-    if fresh:
-        return list(step.anew)
-    return ["--resume"] if step.checkpoint and Path(step.checkpoint).is_file() else []
+def first_flags(step, fresh, before):
+    """Return the flags with which a step's first command starts: where it was, or anew."""
+    now = changed_at(step.begun)
+    if now is not None and not (fresh and now == before):
+        return step.resume
+    return step.anew if fresh else ()
 
 
 def last_words(path, start, status):

@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import os
+import platform
 import random
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -125,10 +127,21 @@ def write_csv(frame, path):
 
 
 def software_versions():
-    """Return the versions that decide a number, as a flat dictionary of text."""
+    """Return the versions and the machine that decide a number, as a flat dictionary of text."""
     packages = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "shap", "lightgbm")
     versions = {name: metadata.version(name) for name in packages}
-    return {"python": sys.version.split()[0], **versions, "git": git_revision()}
+    versions |= {"git": git_revision(), "hardware": hardware()}
+    return {"python": sys.version.split()[0], **versions}
+
+
+def hardware():
+    """Return the processor, its cores and the memory as text."""
+    try:
+        name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):  # not Linux, or a processor without a name
+        name = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GB"
 
 
 def git_revision():
