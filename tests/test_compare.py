@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,43 @@ def test_pooled_rounds_of_two_runs_can_be_compared(labels):
     pooled = [pd.read_csv(f"results/{name}/scores.csv").set_index("class") for name in names]
     expected = pooled[0].loc["AVG", "f1"] - pooled[1].loc["AVG", "f1"]
     assert table.loc["AVG", "f1_diff"] == pytest.approx(expected)
+
+
+def copy_results(tmp_path, monkeypatch, epochs):
+    """Work in a copy of the runs in which one has had another number of epochs."""
+    shutil.copytree(".", tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    for run, n in epochs.items():
+        content = {"labels": "x", "args": {"epochs": n, "round": len(run)}}
+        Path("results", run, "run.json").write_text(json.dumps(content))
+
+
+def test_rounds_made_with_other_settings_are_left_out_and_named(
+    labels, tmp_path, monkeypatch, capsys
+):
+    name = "resnet34_made_all_42"
+    copy_results(tmp_path, monkeypatch, {name: 40, f"{name}_r1": 1, f"{name}_r4": 40})
+    run_compare("--rounds")
+    out = capsys.readouterr().out
+    assert f"{name}_r1 is left out: made with other epochs than {name}" in out
+    table = pd.read_csv(f"results/compare_rounds_{name}/rounds.csv")
+    assert set(table["rounds"]) == {2}
+
+
+def test_a_choice_of_several_leads_is_ranked_too_and_other_settings_are_named(
+    labels, tmp_path, monkeypatch, capsys
+):
+    copy_results(tmp_path, monkeypatch, {"resnet34_made_all_42": 40, "resnet34_made_V1_42": 3})
+    for end in ("", "_r1"):
+        shutil.copytree(f"results/resnet34_made_V1_42{end}", f"results/resnet34_made_I-V5_42{end}")
+    run_compare("--leads")
+    assert "I-V5" in list(pd.read_csv(find_table())["leads"])
+    out = capsys.readouterr().out
+    assert "resnet34_made_V1_42 was made with other epochs than resnet34_made_all_42" in out
+
+
+def find_table():
+    return "results/compare_leads_resnet34_made_all_42/single_lead.csv"
 
 
 def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):

@@ -54,6 +54,11 @@ def test_calibration_pulse_is_one_millivolt_and_200_ms():
     plt.close(ax.figure)
 
 
+def test_a_dollar_in_a_name_is_no_formula(tmp_path, drawn):
+    ecg_plots.plot_ecg(square_wave(), ["I", "II"], 500, tmp_path / "a.png", "a$_$b: predicted AF")
+    assert drawn[0].axes[0].get_title(loc="left") == "a$_$b: predicted AF"
+
+
 def test_every_lead_is_named_and_stays_on_the_paper(tmp_path, drawn):
     rng = np.random.default_rng(0)
     signal = np.cumsum(rng.normal(0, 0.02, (12, 1000)), axis=1) * np.geomspace(0.1, 2, 12)[:, None]

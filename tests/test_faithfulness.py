@@ -221,6 +221,54 @@ def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypa
         assert path.exists()
 
 
+def test_checks_of_several_starts_stand_in_one_table(work):
+    both = run_script("--checks", "evidence", "curves")
+    one = run_script("--checks", "curves")
+    pd.testing.assert_frame_equal(one, both)
+
+
+def test_another_model_under_the_same_name_is_checked_again(work):
+    other = work / "models/other.pth"
+    shutil.copy(work / f"models/{RUN}.pth", other)
+    flags = ["--checks", "training", "--other-model", str(other)]
+    assert run_script(*flags)["mean"].tolist() == pytest.approx([1, 1])
+    content = torch.load(other, weights_only=True)
+    content["state_dict"]["fc.weight"] *= -1
+    torch.save(content, other)
+    table = run_script(*flags)  # the mean of two other models by now: the same, the opposite
+    assert len(list(work.glob("shap/*/faithfulness/rows/training-*"))) == 2
+    assert abs(table["mean"]).max() < 0.2
+
+
+def test_a_model_of_other_leads_is_no_other_training(work, capsys):
+    content = torch.load(work / f"models/{RUN}.pth", weights_only=True)
+    content["args"]["pad"] = "batch"
+    torch.save(content, work / "models/other.pth")
+    with pytest.raises(SystemExit, match="2"):
+        run_script("--checks", "training", "--other-model", "models/other.pth")
+    assert "has other pad than" in capsys.readouterr().err
+
+
+def test_an_empty_table_of_evidence_is_one_line(work, capsys):
+    (work / "data/own/evidence.csv").write_bytes(b"")
+    with pytest.raises(SystemExit, match="2"):
+        run_script("--checks", "evidence")
+    assert "is not a table of synthetic.py" in capsys.readouterr().err
+
+
+def test_another_seed_draws_another_background(work, monkeypatch):
+    pools, original = [], faithfulness.make_values
+
+    def spy(args, name, x, model, pool, *rest):
+        pools.append((args.seed, pool[0]))
+        return original(args, name, x, model, pool, *rest)
+
+    monkeypatch.setattr(faithfulness, "make_values", spy)
+    run_script("--checks", "seeds")
+    (first, names), (second, others) = pools
+    assert (first, second) == (42, 43) and names != others
+
+
 def test_other_options_stop(work, capsys):
     run_script("--checks", "evidence")
     with pytest.raises(SystemExit, match="2"):
@@ -230,7 +278,11 @@ def test_other_options_stop(work, capsys):
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [(["--ludb-dir", "nowhere"], "no .hea in nowhere"), (["--records", "0"], "--records")],
+    [
+        (["--ludb-dir", "nowhere"], "no .hea in nowhere"),
+        (["--records", "0"], "--records"),
+        (["--checks", "beats", "training"], "need --ludb-dir"),
+    ],
 )
 def test_bad_input_is_one_line(work, capsys, flags, message):
     with pytest.raises(SystemExit, match="2"):

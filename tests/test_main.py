@@ -1,6 +1,8 @@
 """Training where it needs processes of its own: killed, on a full disk, several at once."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +111,18 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(workdir):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "make room, then go on: the same command with --resume" in done.stderr
     assert {path: path.read_bytes() for path in Path("models").iterdir()} == before
+
+
+def test_signals_that_have_changed_are_not_gone_on_with(workdir, tmp_path, monkeypatch, capsys):
+    shutil.copytree(workdir, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    train("--epochs", "1")
+    path = Path("data/tiny/signals.json")
+    index = json.loads(path.read_text())
+    path.write_text(json.dumps(index | {"fingerprint": "other"}))
+    with pytest.raises(SystemExit, match="2"):
+        train("--epochs", "2", "--resume")
+    assert "made with other signals" in capsys.readouterr().err
 
 
 def test_a_truncated_checkpoint_is_refused(workdir, capsys):

@@ -101,6 +101,16 @@ def test_a_rerun_makes_what_is_missing_and_touches_nothing_else(run):
     assert kept.stat().st_mtime_ns == kept_time
 
 
+def test_a_file_left_half_written_by_a_kill_is_no_record(run):
+    folder = run("--record", "R010")
+    before = (folder / "values.csv").read_bytes()
+    for name in ("values/.R010.99.tmp.npz", "patient/.R010.99.tmp.png"):
+        (folder / name).write_bytes((folder / "values/R010.npz").read_bytes())
+    run("--record", "R010")
+    assert (folder / "values.csv").read_bytes() == before
+    assert not list(folder.rglob(".*.tmp*"))
+
+
 def test_other_options_stop_and_force_starts_anew(run, capsys):
     folder = run("--record", "R010")
     before = (folder / "values/R010.npz").read_bytes()
