@@ -263,7 +263,7 @@ def estimate(args, steps, models, lanes):
     todo = {step.name for step in steps} if args.force else list_pending(steps)
     left = sum(name in todo for name in models)
     per_record = train + VALIDATION_COST * validation
-    measured = recorded_epoch(args, models) if left else (0, "nothing")
+    measured = recorded_epoch(args, models) if left else (0, "")
     if measured is None:
         measured = (measure_record(args) * per_record, f"{MEASURED_RECORDS} records, measured now")
     epoch, source = measured

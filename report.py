@@ -172,7 +172,7 @@ def timing_blocks(runs, data):
         blocks.append(Table("Steps", ["step", "min", "ended"], rows))
     starts = read_json(f"results/.reproduce/invocations_{data}.json") or []
     rows = [[start["started"], str(start["jobs"]), str(start.get("models_left", "")),
-             number(start.get("seconds_per_epoch", float("nan")), 1), start.get("source", ""),
+             number(start.get("seconds_per_epoch") or float("nan"), 1), start.get("source", ""),
              number((start.get("training_seconds", float("nan"))
                      + start.get("explaining_seconds", 0)) / 60, 1),
              number(start["seconds"] / 60, 1)] for start in starts]  # fmt: skip

@@ -21,6 +21,7 @@ OTHER_SCORES = {
     "accuracy": "accuracy", "specificity": "specificity", "ap": "average precision",
     "brier": "Brier score", "ece": "calibration error",
 }  # fmt: skip
+MIN_ROUNDS = 5  # for an interval from the sd over the rounds
 TEST_TO_TRAIN = 1 / (N_FOLDS - 2)  # records tested on per record trained on, in every round
 NOT_RUN = "Not run: {} is not there."
 DATA_COLUMNS = {
@@ -90,18 +91,19 @@ def over_rounds(tables, score):
 
     The interval is the 95 % one of the mean. Rounds share most of their training records, so its
     variance is not sd^2 / rounds but sd^2 (1 / rounds + test / training records), after Nadeau and
-    Bengio (2003). One round has no sd: its interval is the bootstrap's of scores.csv.
+    Bengio (2003). Fewer than MIN_ROUNDS rounds tell next to nothing of the sd: their interval is
+    made from the bootstrap's of each scores.csv, whose test records are not shared, by adding the
+    squares of the distances to either end (of one round: the bootstrap's itself).
     """
     values = pd.concat([table[score] for table in tables.values()], axis=1)
     result = pd.DataFrame({"n": sum(table["n"] for table in tables.values())})
     count = values.notna().sum(axis=1)
     result["mean"], result["sd"] = values.mean(axis=1), values.std(axis=1)
-    if len(tables) == 1:
-        only = next(iter(tables.values()))
-        empty = pd.Series(np.nan, index=only.index)
-        result["low"], result["high"] = (
-            only.get(f"{score}_{end}", empty) for end in ("low", "high")
-        )
+    if len(tables) < MIN_ROUNDS:
+        for end, sign in (("low", -1), ("high", 1)):
+            ends = [table.get(f"{score}_{end}", table[score] * np.nan) for table in tables.values()]
+            squares = (pd.concat(ends, axis=1).to_numpy() - values) ** 2
+            result[end] = result["mean"] + sign * np.sqrt(squares.sum(axis=1, min_count=1)) / count
         return result
     width = student.ppf(0.975, (count - 1).clip(lower=1)) * result["sd"]
     width = width * np.sqrt(1 / count.clip(lower=1) + TEST_TO_TRAIN)
@@ -151,9 +153,12 @@ def main_blocks(args, leads, paper):
     count = len(tables)
     which = ", ".join(map(str, tables))
     text = f"{named_run(args, leads, 0)}: {count} of {N_FOLDS} rounds scored ({which}). "
-    if count > 1:
+    if count >= MIN_ROUNDS:
         text += ("Mean and sd over them; the interval is of the mean and allows for training sets "
                  "that overlap (Nadeau and Bengio 2003).")  # fmt: skip
+    elif count > 1:
+        text += (f"Mean and sd over them; fewer than {MIN_ROUNDS} rounds give no sd to build on, so "
+                 "the interval of the mean is over resamples of the test records.")  # fmt: skip
     else:
         text += "One round has no sd; the interval is over 1,000 resamples of its test records."
     blocks = [Text(text)]

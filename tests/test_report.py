@@ -146,6 +146,21 @@ def test_one_round_has_the_bootstraps_interval():
     assert (result["low"] == 0.3).all() and (result["high"] == 0.7).all()
 
 
+def test_two_rounds_have_an_interval_from_their_test_records():
+    """The bootstrap of a mean of two independent means, against its normal approximation."""
+    rng = np.random.default_rng(0)
+    samples = rng.normal(0.6, 0.2, 400), rng.normal(0.6, 0.1, 400)
+    drawn = np.array([[rng.choice(x, 400).mean() for x in samples] for _ in range(2000)])
+    tables = {}
+    for i, sample in enumerate(samples):
+        low, high = np.quantile(drawn[:, i], [0.025, 0.975])
+        tables[i] = scores([sample.mean()] * 9).set_index("class").assign(f1_low=low, f1_high=high)
+    result = over_rounds(tables, "f1").loc["AF"]
+    expected = np.quantile(drawn.mean(1), [0.025, 0.975])
+    assert result[["low", "high"]].tolist() == pytest.approx(expected, abs=1e-3)
+    assert result["sd"] == pytest.approx(abs(samples[0].mean() - samples[1].mean()) / np.sqrt(2))
+
+
 def test_ten_rounds_give_mean_sd_and_the_corrected_interval():
     rng = np.random.default_rng(0)
     values = rng.uniform(0.6, 0.7, (10, 9))
