@@ -157,7 +157,7 @@ def main_blocks(args, leads, paper):
         text += ("Mean and sd over them; the interval is of the mean and allows for training sets "
                  "that overlap (Nadeau and Bengio 2003).")  # fmt: skip
     elif count > 1:
-        text += (f"Mean and sd over them; fewer than {MIN_ROUNDS} rounds give no sd to build on, so "
+        text += (f"Mean and sd over them; fewer than {MIN_ROUNDS} rounds give no sd to use, so "
                  "the interval of the mean is over resamples of the test records.")  # fmt: skip
     else:
         text += "One round has no sd; the interval is over 1,000 resamples of its test records."

@@ -100,18 +100,20 @@ def test_other_data_than_cpsc2018_are_named_and_show_no_paper(workdir):
 
 def test_cpsc2018_stands_beside_the_paper(workdir):
     write_dataset("CPSC", paper_dataset())
-    write_run("resnet34_CPSC_all_42", scores([0.79] * 8 + [0.2]))
-    write_run("resnet34_CPSC_all_42_r1", scores([0.83] * 8 + [0.21]))
+    for end, values in (("", [0.79] * 8 + [0.2]), ("_r1", [0.83] * 8 + [0.21])):
+        table = scores(values)
+        table = table.assign(f1_low=table["f1"] - 0.05, f1_high=table["f1"] + 0.03)
+        write_run(f"resnet34_CPSC_all_42{end}", table)
     _, markdown = write("--data-dir", "data/CPSC")
     assert markdown.startswith("# CPSC2018: the paper beside")
     f1 = markdown.split("**F1, test folds**")[1].split("**AUC")[0]
     rows = {row.split(" | ")[0].strip("| "): row.strip("| ").split(" | ")
             for row in f1.splitlines() if row.startswith("| ")}  # fmt: skip
-    # by hand: mean .81, sd .0283, half width 12.706 x sd x sqrt(1/2 + 1/8) = .2841
+    # by hand: mean .81, sd .0283, ends at sqrt(2 x .05^2) / 2 = .035 below, .021 above
     assert rows["SNR"][:4] == ["SNR", "20", "0.805", "B"]
-    assert rows["SNR"][4:] == ["0.810", "0.028", "0.526 to 1.000", "+0.005", "yes"]
-    # STE: mean .205, sd .00707, half width .071: the paper's .535 is outside
-    assert rows["STE"][4:] == ["0.205", "0.007", "0.134 to 0.276", "-0.330", "no"]
+    assert rows["SNR"][4:] == ["0.810", "0.028", "0.775 to 0.831", "+0.005", "yes"]
+    # STE: mean .205, sd .00707: the paper's .535 is outside
+    assert rows["STE"][4:] == ["0.205", "0.007", "0.170 to 0.226", "-0.330", "no"]
     assert rows["AVG"][2:4] == ["0.813", "A"]
     assert "accuracy: paper" not in markdown  # which is not known
 
