@@ -61,7 +61,6 @@ from utils import RESEARCH_USE, fail, get_device, make_parser, positive, replaci
 
 PER_RECORD = ("evidence", "curves", "layers", "seeds", "training", "samples")  # first two: all
 CHECKS = (*PER_RECORD, "beats", "marks")
-SAMPLES_STEPS = (25, 50, 100, 200)
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 
 
@@ -72,11 +71,14 @@ def parse_args(argv=None):
     add_signal_args(parser)
     add_model_args(parser)
     add_model_path_arg(parser)
-    add_explain_args(parser, records=40, samples=100)
+    add_explain_args(parser, map_checks.RECORDS, map_checks.SAMPLES)
     group = parser.add_argument_group("checks")
     group.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="which to run")
     group.add_argument(
-        "--few", type=positive, default=4, help="records of layers, seeds, training and samples"
+        "--few",
+        type=positive,
+        default=map_checks.FEW,
+        help="records of layers, seeds, training and samples",
     )
     group.add_argument("--other-model", help="checkpoint of another training seed (None: no check)")
     group.add_argument("--ludb-dir", help="LUDB's folder of .hea, .dat and marks (None: no check)")
@@ -205,7 +207,7 @@ def training_rows(args, run, *given, other):
 
 
 def sample_rows(args, run, *given):
-    for samples in SAMPLES_STEPS:
+    for samples in map_checks.SAMPLES_STEPS:
         again = values_again(args, run, *given, samples=samples)
         k = again["classes"][0]
         change = again["logits"][k] - again["base"][k]

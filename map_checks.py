@@ -19,6 +19,8 @@ from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
 ORDERS = ("top", "random", "lowest")  # highest phi first, any, lowest (most negative) first
+SAMPLES_STEPS = (25, 50, 100, 200)  # of which the residual is compared
+RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of faithfulness.py
 REPLACEMENTS = 4  # background records whose samples take the place of those removed
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
-import faithfulness
 from dataset import LEADS, SAMPLE_RATE, SECONDS, parse_leads
-from map_checks import FRACTIONS, ORDERS, REPLACEMENTS
+from map_checks import FEW, FRACTIONS, ORDERS, REPLACEMENTS, SAMPLES_STEPS
+from map_checks import RECORDS as CHECKED_RECORDS
+from map_checks import SAMPLES as CHECKED_SAMPLES
 from resnet import ResNet1d
 from runs import named_run
 from steps import Step, list_pending
@@ -245,12 +246,11 @@ def explaining_gradients(args, n):
 
 def check_gradients(args, n):
     """Return how many gradients the checks of faithfulness.py take, predictions counted in."""
-    flags = faithfulness.parse_args([])
-    n, samples = min(args.records or flags.records, n), args.samples or flags.samples
+    n, samples = min(args.records or CHECKED_RECORDS, n), args.samples or CHECKED_SAMPLES
     curve = len(ORDERS) * len(FRACTIONS) * 2 * REPLACEMENTS  # predictions: removed and put in
-    few = (RANDOM_NETWORKS + 1) * samples + sum(faithfulness.SAMPLES_STEPS)
+    few = (RANDOM_NETWORKS + 1) * samples + sum(SAMPLES_STEPS)
     classes = n * CLASSES_A_RECORD
-    return classes * (samples + curve * FORWARD_COST) + min(flags.few, n) * few
+    return classes * (samples + curve * FORWARD_COST) + min(FEW, n) * few
 
 
 def estimate(args, steps, models, lanes):

@@ -187,7 +187,7 @@ def run_script(*flags):
 
 @NEEDS_SHARED
 def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypatch):
-    monkeypatch.setattr(faithfulness, "SAMPLES_STEPS", (2, 3))
+    monkeypatch.setattr(map_checks, "SAMPLES_STEPS", (2, 3))
     monkeypatch.setattr(faithfulness, "NORM_RECORDS", 4)
     for path in [*SHARED.glob("ludb/1.*"), *SHARED.glob("ludb/31.*")]:
         (work / "ludb").mkdir(exist_ok=True)
