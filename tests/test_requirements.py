@@ -25,8 +25,10 @@ def test_requirements_are_the_imports_pinned():
 def test_a_script_never_imports_a_script_and_modules_keep_their_order():
     imports = {}
     for file in ROOT.glob("*.py"):
-        tree = ast.walk(ast.parse(file.read_text()))
-        imports[file.stem] = {node.module for node in tree if isinstance(node, ast.ImportFrom)}
+        nodes = list(ast.walk(ast.parse(file.read_text())))
+        imports[file.stem] = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+        plain = [node for node in nodes if isinstance(node, ast.Import)]
+        imports[file.stem] |= {alias.name for node in plain for alias in node.names}
     scripts = {file.stem for file in ROOT.glob("*.py") if "def parse_args(" in file.read_text()}
     assert {"preprocess", "baselines", "main", "predict", "shap_values"} <= scripts
     for name, imported in imports.items():
