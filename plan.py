@@ -14,7 +14,7 @@ from map_checks import RECORDS as CHECKED_RECORDS
 from map_checks import SAMPLES as CHECKED_SAMPLES
 from resnet import ResNet1d
 from runs import named_run
-from steps import Step, list_pending
+from steps import Step, list_pending, read_stamp
 
 RESULT_FILES = ("predictions.csv", "thresholds.json", "scores.csv")
 DATA_FILES = ("labels.csv", "signals.json", "dataset_table.csv")
@@ -166,16 +166,18 @@ def make_plan(args, jobs):
     name, folder = Path(args.data_dir).resolve().name, Path(args.data_dir)
     pattern = glob.escape(args.data_dir)
     data = (f"{pattern}/labels.csv", f"{pattern}/signals-*.i16")
-    # a folder that was copied without its records stays as it is; else preprocess.py looks itself
-    # for what is new, in no time
+    # labels made by hand (with other folds, say) stay as they are, and so does a folder that was
+    # copied without its records; else preprocess.py looks itself for what is new, in no time
     here = any(next(folder.rglob(f"*.{ending}"), None) for ending in ("hea", "mat"))
+    stamp = read_stamp(f"preprocess_{name}")
+    by_hand = (folder / "labels.csv").is_file() and stamp is None
     first = Step(
         f"preprocess_{name}",
         (["preprocess.py", *given(args, "data_dir", "limit"), "--jobs", str(jobs)],),
         inputs=(f"{pattern}/**/*.hea", f"{pattern}/**/REFERENCE*.csv"),
         outputs=tuple(str(folder / file) for file in DATA_FILES),
-        adopt=not here,
-        always=here,
+        adopt=by_hand or not here,
+        always=here and not by_hand,
     )
     lead_sets = args.lead_sets
     models = [

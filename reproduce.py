@@ -27,7 +27,15 @@ import torch
 from dataset import LEADS, N_FOLDS, add_data_args
 from plan import CLASSIFIERS, EPOCHS, estimate, given, make_plan, read_lead_sets
 from resnet import add_model_args
-from steps import Runner, add_invocation, command_text, forget, is_finished, list_pending
+from steps import (
+    Runner,
+    add_invocation,
+    command_text,
+    forget,
+    is_finished,
+    list_pending,
+    read_stamp,
+)
 from utils import fail, get_device, make_parser, natural, positive, positive_number
 
 TABLE = "dataset_table.csv"
@@ -219,6 +227,10 @@ def run_plan(args, steps, models, slots):
         print_estimate(numbers, args.epochs)
     if args.force:
         forget(steps, data)
+    for step in steps:
+        if step.adopt and is_finished(step) and read_stamp(step.name) is None:
+            print(f"note: {step.outputs[0]} was not made by this script and is kept; to make it "
+                  f"anew: the same command with --only {step.name} --force")  # fmt: skip
     ended, report = {}, [step for step in steps if step.commands[0][0] == "report.py"]
     try:
         ended |= run_steps([step for step in steps if step not in report], runner, slots)

@@ -104,10 +104,10 @@ def inputs_digest(step):
     return digest.hexdigest()[:16]
 
 
-def read_stamp(step):
-    """Return a step's stamp, or None if it has none that can be read."""
+def read_stamp(name):
+    """Return the stamp of the step of that name, or None if it has none that can be read."""
     try:
-        stamp = json.loads((STAMPS / f"{step.name}.json").read_text())
+        stamp = json.loads((STAMPS / f"{name}.json").read_text())
         return stamp if {"essence", "inputs", "done", "fresh", "before"} <= set(stamp) else None
     except (OSError, ValueError, TypeError):
         return None
@@ -154,7 +154,7 @@ def is_recorded(step):
     """Tell whether the stamp says that the step has ended well with these commands and inputs."""
     if not all(Path(path).exists() for path in step.outputs):
         return False
-    stamp = read_stamp(step)
+    stamp = read_stamp(step.name)
     if stamp is None:
         return step.adopt
     whole = stamp["done"] == len(step.commands) and stamp["essence"] == essence(step.commands)
@@ -223,7 +223,7 @@ class Runner:
         """Run what is left of a step whose lock is held."""
         if is_finished(step):  # by another process, a moment ago
             return ""
-        inputs, old, now = inputs_digest(step), read_stamp(step), essence(step.commands)
+        inputs, old, now = inputs_digest(step), read_stamp(step.name), essence(step.commands)
         if old and old["inputs"] == inputs and continues(old["essence"], now):
             done, fresh, before = old["done"] % len(step.commands), old["fresh"], old["before"]
         else:

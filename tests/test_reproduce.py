@@ -244,7 +244,7 @@ def test_a_forced_start_that_is_interrupted_is_finished_without_force(workdir):
     run(chosen[:1])  # interrupted after the first
     assert steps.list_pending(chosen) == {"b"}
     run(chosen)
-    assert calls() == ["a", "b", "a", "b"]
+    assert sorted(calls()) == ["a", "a", "b", "b"] and calls()[-1] == "b"
 
 
 def test_what_hangs_on_a_pending_step_is_pending_too(workdir):
@@ -368,6 +368,24 @@ def test_list_prints_commands_that_name_one_model_each(tmp_path, monkeypatch, ca
         assert (python, script) == ("python", "reproduce.py") and args.use_gpu
         chosen = reproduce.choose(plan.make_plan(args, 1)[0], args.only)
         assert [one.name for one in chosen] == [f"resnet34_CPSC_{run_name}"]
+
+
+def test_labels_made_by_hand_are_kept_and_others_kept_up_to_date(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/CPSC")
+    folder.mkdir(parents=True)
+    (folder / "A0001.hea").touch()
+    first = plan.make_plan(parse(), 1)[0][0]
+    assert first.always and not steps.is_finished(first)
+    for name in plan.DATA_FILES:
+        (folder / name).write_text("by hand")
+    first = plan.make_plan(parse(), 1)[0][0]
+    assert is_finished(first)
+    reproduce.run_plan(parse("--only", first.name), [first], [], [dict(os.environ)])
+    assert "not made by this script and is kept" in capsys.readouterr().out
+    steps.forget([first], "CPSC")
+    first = plan.make_plan(parse(), 1)[0][0]
+    assert first.always and not is_finished(first)
 
 
 def test_each_gpu_has_a_slot(monkeypatch):
