@@ -53,6 +53,7 @@ from runs import (
     other_lead_sets,
     pool,
     truth,
+    write_sources,
 )
 from utils import RESEARCH_USE, fail, make_parser, replacing, results_dir, write_csv
 
@@ -142,6 +143,7 @@ def compare_rounds(args, labels):
     notes += left_out(args, args.leads)
     title = f"{base}: mean ± sd over {len(runs)} of {N_FOLDS} rounds, test folds"
     report(folder / "rounds.md", title, shown, notes)
+    write_sources(folder, runs.values(), notes)
     print(f"\npooled test folds, n = {len(pooled)}, each with its round's thresholds\n"
           f"{format_table(scores)}")  # fmt: skip
 
@@ -190,6 +192,13 @@ def compare_pair(args, labels):
     """Write the differences between two runs on the same records."""
     (rows, *first), (others, *second) = (load_test(run, labels, args) for run in args.runs)
     names = [Path(run).resolve().name for run in args.runs]
+    keys = [[*zip(part["patient_id"], part["fold"], strict=True)] for part in (rows, others)]
+    both, notes = set(keys[0]) & set(keys[1]), []
+    if both and keys[0] != keys[1] and all("rounds_" in name for name in names):
+        notes = [f"rounds in common: {len({fold for _, fold in both})}; records of others left out"]
+        kept = [np.array([key in both for key in part]) for part in keys]
+        rows, first = rows[kept[0]], [array[kept[0]] for array in first]
+        others, second = others[kept[1]], [array[kept[1]] for array in second]
     if list(rows["patient_id"]) != list(others["patient_id"]):
         common = len(set(rows["patient_id"]) & set(others["patient_id"]))
         fail(f"{names[0]} is tested on {len(rows)} records and {names[1]} on {len(others)}, of "
@@ -207,8 +216,9 @@ def compare_pair(args, labels):
     mcnemar = table[["class", *names_right]].astype(object).where(table.notna(), "")
     mcnemar = mcnemar.rename(columns=names_right)[:-1]
     shown.append(mcnemar.assign(p=table["mcnemar_p"].map(three)).rename(columns={"p": "McNemar p"}))
-    notes = [f"A: {names[0]}", f"B: {names[1]}", "p of single classes is not corrected for there "
-             "being nine"]  # fmt: skip
+    notes += [f"A: {names[0]}", f"B: {names[1]}", "p of single classes is not corrected for there "
+              "being nine"]  # fmt: skip
+    write_sources(folder, args.runs, notes)
     report(folder / "differences.md", f"A - B on {len(rows)} records", shown, notes)
 
 
@@ -256,6 +266,7 @@ def compare_leads(args, labels):
         if names := differing_settings(run, first):
             notes.append(f"{run} was made with other {', '.join(names)} than {first}")
     report(folder / "single_lead.md", title, [shown], notes)
+    write_sources(folder, [runs[i] for runs in finished.values() for i in common], notes)
 
 
 def main(args):

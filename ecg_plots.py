@@ -158,8 +158,11 @@ def draw_value_bar(figure, ax, norm):
     place = (box.x1 + 4 * inch, box.y0 + 0.2 * box.height, 4 * inch, 0.6 * box.height)
     mappable = ScalarMappable(norm, VALUE_MAP)
     bar = figure.colorbar(mappable, cax=figure.add_axes(place), extend="both")
-    bar.set_label("SHAP value (change of the logit), summed over 20 ms", size=8)
-    bar.ax.tick_params(labelsize=7)
+    low = box.height * figure.get_figheight() * INCH < 100  # mm, too low for the label in a line
+    end = "\n" if low else " "
+    label = f"SHAP value{end}(change of the logit),{end}summed over 20 ms"
+    bar.set_label(label, size=6 if low else 8)
+    bar.ax.tick_params(labelsize=6 if low else 7)
 
 
 def plot_ecg(signal, leads, sample_rate, path, title, start=0, values=None):

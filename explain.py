@@ -4,7 +4,6 @@ A record's values depend on its name, the seed and the other options in the fold
 (to the last bit on one machine with one --batch-size).
 """
 
-import hashlib
 import json
 import zipfile
 import zlib
@@ -25,7 +24,7 @@ from dataset import (
     pad_signal,
     round_folds,
 )
-from resnet import ResNet1d, load_model
+from resnet import ResNet1d, load_model, weights_digest
 from utils import RESEARCH_USE, fail, positive, replacing
 
 STORED = {"phi", "classes", "logits", "base", "n"}  # arrays of values/<patient_id>.npz
@@ -132,12 +131,9 @@ def load_background(args, run):
 
 def run_options(args, run, **others):
     """Return what decides the values of a record, as a flat dictionary for run.json."""
-    digest = hashlib.sha256()
-    for name, tensor in run.checkpoint["state_dict"].items():
-        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     names = ("method", "samples", "background", "seed", "round", "amp")
     return {
-        "weights": digest.hexdigest(),
+        "weights": weights_digest(run.checkpoint["state_dict"]),
         "signals": run.data.signals.fingerprint,
         "labels": labels_digest(run.labels),
         **{name: getattr(args, name) for name in names},
@@ -158,8 +154,8 @@ def open_folder(folder, options, force):
             old.unlink(missing_ok=True)
     elif made:
         try:
-            before = json.loads(path.read_text())
-        except (OSError, ValueError):  # nobody knows how the values were made
+            before = dict(json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):  # nobody knows how the values were made
             before = {}
         changed = [key for key in options if before.get(key) != options[key]]
         if changed:

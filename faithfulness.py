@@ -57,7 +57,16 @@ from explain import (
 )
 from resnet import add_model_args, add_model_path_arg
 from shap_plots import plot_faithfulness, plot_samples
-from utils import RESEARCH_USE, fail, get_device, make_parser, positive, replacing, write_csv
+from utils import (
+    RESEARCH_USE,
+    fail,
+    file_digest,
+    get_device,
+    make_parser,
+    positive,
+    replacing,
+    write_csv,
+)
 
 PER_RECORD = ("evidence", "curves", "layers", "seeds", "training", "samples")  # first two: all
 CHECKS = (*PER_RECORD, "beats", "marks")
@@ -232,7 +241,11 @@ def check_records(args, folder, run, pool, names):
     """Make the rows of the data folder's checks, where they are not kept already."""
     evidence = None
     if "evidence" in args.checks and (Path(args.data_dir) / "evidence.csv").is_file():
-        evidence = map_checks.read_evidence(Path(args.data_dir) / "evidence.csv")
+        path = Path(args.data_dir) / "evidence.csv"
+        evidence, evidence_file = map_checks.read_evidence(path), file_digest(path)[:8]
+        for old in folder.glob("rows/evidence-*"):  # of another table
+            if not old.name.startswith(f"evidence-{evidence_file}-"):
+                old.unlink()
     other = other_pool = None
     if "training" in args.checks and args.other_model:
         other = load_other(args, run)
@@ -257,7 +270,9 @@ def check_records(args, folder, run, pool, names):
             "training": lambda given=given: training_rows(*given, other=other),
         }
         for check in asked:
-            file = f"{other_file}-{name}" if check == "training" else name
+            file = name
+            if check in ("evidence", "training"):  # what else they hang on is in the name
+                file = f"{evidence_file if check == 'evidence' else other_file}-{name}"
             kept_rows(folder, check, name, file, jobs[check])
 
 
@@ -305,7 +320,11 @@ def main(args):
     check_records(args, folder, run, pool, names)
     if args.ludb_dir:
         check_ludb(args, folder, run, pool)
-    table = map_checks.summarise(all_rows(folder))
+    rows = all_rows(folder)
+    if not rows:
+        fail(f"there was nothing to check in {args.data_dir}; the check 'evidence' needs the "
+             "evidence.csv of synthetic.py there")  # fmt: skip
+    table = map_checks.summarise(rows)
     write_csv(table, folder.with_suffix(".csv"))
     plot_faithfulness(table, folder.with_suffix(".png"), f"{run.name}: do the maps hold?")
     if (table["check"] == "samples").any():

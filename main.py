@@ -42,7 +42,7 @@ from dataset import (
 )
 from metrics import find_thresholds, mean_log_loss, score_table
 from plots import plot_history
-from resnet import ResNet1d, add_model_args
+from resnet import ResNet1d, add_model_args, weights_digest
 from utils import (
     checkpoint_path,
     fail,
@@ -200,13 +200,14 @@ def save_epoch(run, model, optimizer, settings, history):
                  "room, then go on: the same command with --resume")  # fmt: skip
 
 
-def write_run(folder, args, device, settings, history):
+def write_run(run, folder, args, device, settings, history):
     """Write history.csv, history.png and run.json."""
     write_csv(pd.DataFrame(history), folder / "history.csv")
     plot_history(pd.DataFrame(history), folder / "history.png")
     gpu = device.type == "cuda"
     content = settings | {
         "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "weights": weights_digest(load_checkpoint(checkpoint_path(run))["state_dict"]),
         "threads": torch.get_num_threads(),
         "precision": "bfloat16 autocast" if args.amp else "float32",
         "seconds_per_epoch": [row["seconds"] for row in history],
@@ -282,7 +283,7 @@ def main(args):
         history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
         if not quiet():
             save_epoch(run, model, optimizer, settings, history)
-            write_run(results_dir(run), args, device, settings, history)
+            write_run(run, results_dir(run), args, device, settings, history)
             print_epoch(args, history)
     distributed.stop()
     if not quiet():

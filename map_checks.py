@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from dataset import LEADS, SAMPLE_RATE
+from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg_plots import VALUE_BIN
 from metrics import resample_weights
 from utils import fail
@@ -41,7 +41,12 @@ def read_evidence(path):
         table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
     except ValueError:  # empty, or not text
         table = pd.DataFrame()
-    if list(table.columns) != ["patient_id", "class", "start", "stop", "leads"]:
+    good = list(table.columns) == ["patient_id", "class", "start", "stop", "leads"]
+    if good:
+        numbers = table[["start", "stop"]].dtypes.map(pd.api.types.is_integer_dtype).all()
+        leads = {lead for text in table["leads"].unique() for lead in text.split(";")}
+        good = numbers and set(table["class"]) <= set(CLASSES) and leads <= {"all", *LEADS}
+    if not good:
         fail(f"{path} is not a table of synthetic.py; make it again: python synthetic.py")
     return table
 

@@ -1,9 +1,9 @@
 """The plan of a reproduction: which commands there are, what they hang on, how long they take."""
 
-import glob
 import json
 import time
 from argparse import Namespace
+from glob import escape
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from map_checks import RECORDS as CHECKED_RECORDS
 from map_checks import SAMPLES as CHECKED_SAMPLES
 from resnet import ResNet1d
 from runs import named_run
-from steps import Step, list_pending, read_stamp
+from steps import Step, contents_digest, list_pending, read_stamp
 
 RESULT_FILES = ("predictions.csv", "thresholds.json", "scores.csv")
 DATA_FILES = ("labels.csv", "signals.json", "dataset_table.csv")
@@ -68,7 +68,9 @@ def model_step(args, leads, number, data, first):
     flags = [*given(args, "data_dir", "seed", "limit"), "--round", str(number)]
     flags += [*lead_words(leads), "--arch", args.arch]
     flags += given(args, "batch_size", "num_workers", "use_gpu", "amp")
-    train = ["main.py", *flags, *given(args, "seconds", "epochs", "lr", "patience", "pad")]
+    epochs = ["--epochs", str(args.epochs or EPOCHS)]  # by which `continues` knows more from fewer
+    train = ["main.py", *flags, *given(args, "seconds"), *epochs]
+    train += given(args, "lr", "patience", "pad")
     return Step(
         run,
         (train, ["predict.py", *flags]),
@@ -106,7 +108,7 @@ def compare_steps(args, lead_sets, baselines, data):
     rounds = Step(
         f"compare_rounds_{main_run}",
         ([*head, "--arch", args.arch, *lead_words(lead_sets[0])],),
-        inputs=(*data, *(path for path in files if f"/{main_run}" in path)),
+        inputs=(*data, *(escape(path) for path in files if f"/{main_run}" in path)),
         outputs=(f"results/compare_rounds_{main_run}/rounds.csv",),
         after=tuple(models[: args.rounds]),
     )
@@ -115,7 +117,8 @@ def compare_steps(args, lead_sets, baselines, data):
         command = ["compare.py", "--leads", *common, "--arch", args.arch]
         name = f"compare_leads_{named_run(args, LEADS, 0)}"
         outputs = (f"results/{name}/single_lead.csv",)
-        steps.append(Step(name, (command,), (*data, *files), outputs, after=tuple(models)))
+        inputs = (*data, *map(escape, files))
+        steps.append(Step(name, (command,), inputs, outputs, after=tuple(models)))
     for classifier, run in baseline_runs(args, 0).items():
         pair = [f"compare_rounds_{name}" for name in (main_run, run)]
         name = "_vs_".join([pair[0], pair[1].removeprefix("compare_")])
@@ -123,7 +126,11 @@ def compare_steps(args, lead_sets, baselines, data):
             Step(
                 name,
                 ([*head, "--arch", classifier], ["compare.py", *pair, *common]),
-                (*data, f"results/{pair[0]}/pooled.csv", f"results/{run}*/predictions.csv"),
+                (
+                    *data,
+                    escape(f"results/{pair[0]}/pooled.csv"),
+                    f"results/{escape(run)}*/predictions.csv",
+                ),
                 (f"results/{name}/differences.csv",),
                 needs=(rounds.name,),
                 after=tuple(step.name for step in baselines),
@@ -138,7 +145,7 @@ def explain_steps(args, leads, data):
     flags = [*given(args, "data_dir", "seed", "limit"), "--arch", args.arch, *lead_words(leads)]
     # not --batch-size: a small one, for training, would slow the gradients down
     flags += given(args, "num_workers", "use_gpu", "background", "records", "samples")
-    inputs = (*data, f"models/{run}.pth")
+    inputs = (*data, escape(f"models/{run}.pth"))
     explain = Step(
         f"shap_values_{run}",
         (["shap_values.py", *flags],),
@@ -151,7 +158,7 @@ def explain_steps(args, leads, data):
     check = Step(
         f"faithfulness_{run}",
         (["faithfulness.py", *flags],),
-        (*inputs, f"{glob.escape(args.data_dir)}/evidence.csv"),
+        (*inputs, f"{escape(args.data_dir)}/evidence.csv"),
         (f"shap/{run}/faithfulness.csv",),
         needs=(run,),
         after=(explain.name,),
@@ -164,13 +171,15 @@ def explain_steps(args, leads, data):
 def make_plan(args, jobs):
     """Return the steps in the order in which they are started, and the names of the models."""
     name, folder = Path(args.data_dir).resolve().name, Path(args.data_dir)
-    pattern = glob.escape(args.data_dir)
+    pattern = escape(args.data_dir)
     data = (f"{pattern}/labels.csv", f"{pattern}/signals-*.i16")
     # labels made by hand (with other folds, say) stay as they are, and so does a folder that was
     # copied without its records; else preprocess.py looks itself for what is new, in no time
     here = any(next(folder.rglob(f"*.{ending}"), None) for ending in ("hea", "mat"))
-    stamp = read_stamp(f"preprocess_{name}")
-    by_hand = (folder / "labels.csv").is_file() and stamp is None
+    labels, stamp = (f"{pattern}/labels.csv",), read_stamp(f"preprocess_{name}")
+    by_hand = (folder / "labels.csv").is_file() and (
+        stamp is None or stamp.get("signed") != contents_digest(labels)
+    )
     first = Step(
         f"preprocess_{name}",
         (["preprocess.py", *given(args, "data_dir", "limit"), "--jobs", str(jobs)],),
@@ -178,6 +187,7 @@ def make_plan(args, jobs):
         outputs=tuple(str(folder / file) for file in DATA_FILES),
         adopt=by_hand or not here,
         always=here and not by_hand,
+        signed=labels,
     )
     lead_sets = args.lead_sets
     models = [

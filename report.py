@@ -30,6 +30,7 @@ from scores_report import (
     main_blocks,
     number,
     read_paper,
+    read_table,
 )
 from utils import RESEARCH_USE, make_parser
 
@@ -74,12 +75,22 @@ def figures(folder, captions, prefix=""):
     return blocks or [Text(NOT_RUN.format(next(iter(paths))))]
 
 
+def explained_now(results, folder):
+    """Return a sentence if the explanations are those of other weights than the scores, or []."""
+    weights = [(read_json(path / "run.json") or {}).get("weights") for path in (results, folder)]
+    if None in weights or weights[0] == weights[1]:
+        return []
+    return [Text(f"What stands in {folder} explains other weights than were trained last; run it "
+                 "again: shap_values.py and faithfulness.py, with --force.")]  # fmt: skip
+
+
 def example_blocks(folder):
     """Return one explained record a class: the first by name that is rightly predicted."""
     path = folder / "values.csv"
-    if not path.is_file():
+    text = {"patient_id": str, "labels": str}
+    values = read_table(path, dtype=text, keep_default_na=False, na_values={})
+    if values is None or not {"predicted", "labels"} <= set(values):
         return [Text(NOT_RUN.format(path))]
-    values = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False, na_values={})
     values = values[values["predicted"] == 1].sort_values("patient_id")
     pairs = zip(values["class"], values["labels"], strict=True)
     rightly = values[[name in labels.split(";") for name, labels in pairs]]
@@ -104,9 +115,9 @@ def example_blocks(folder):
 def check_blocks(folder):
     """Return the checks of the explanations: tables by class and over all, and the figures."""
     path = folder / "faithfulness.csv"
-    if not path.is_file():
+    table = read_table(path, keep_default_na=False, na_values=[""])
+    if table is None or not {"check", "measure", "n", "mean", "low", "high"} <= set(table):
         return [Text(NOT_RUN.format(path))]
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     blocks = []
     for check, measures in CHECKS.items():
         part = table[(table["check"] == check) & table["measure"].isin(measures)]
@@ -149,7 +160,8 @@ def find_runs(args):
     for name in CLASSIFIERS:
         for run in finished_rounds(with_arch(args, name), None).values():
             runs[run] = read_json(Path("results", run, "run.json"))
-    return {run: content for run, content in runs.items() if content}
+    needed = {"args", "versions"}
+    return {run: content for run, content in runs.items() if needed <= set(content or ())}
 
 
 def timing_blocks(runs, data):
@@ -190,7 +202,8 @@ def read_stamps(data):
     The report's own is left out: it cannot know how long it will take.
     """
     found = [read_json(path) for path in Path("results/.reproduce").glob("*.json")]
-    stamps = [stamp for stamp in found if isinstance(stamp, dict) and stamp.get("data") == data]
+    stamps = [stamp for stamp in found if isinstance(stamp, dict) and stamp.get("data") == data
+              and {"step", "done", "commands", "seconds", "written"} <= set(stamp)]  # fmt: skip
     stamps = [stamp for stamp in stamps if 0 < stamp["done"] == len(stamp["commands"])]
     stamps = [stamp for stamp in stamps if stamp["step"] != f"report_{data}"]
     return sorted(stamps, key=lambda stamp: stamp["written"])
@@ -242,9 +255,12 @@ def make_sections(args, leads, paper, table, path):
         ("Baselines", baseline_blocks(args, leads, paper)),
         ("Single leads", lead_blocks(args, paper)),
         ("Curves", figures(results, CURVES, f"Round 0 (test fold {fold}). ")),
-        ("Heat maps", figures(shap, MAPS)),
-        ("Examples", example_blocks(shap)),
-        ("Are the explanations right?", check_blocks(shap)),
+        ("Heat maps", explained_now(results, shap) or figures(shap, MAPS)),
+        ("Examples", explained_now(results, shap) or example_blocks(shap)),
+        (
+            "Are the explanations right?",
+            explained_now(results, shap / "faithfulness") or check_blocks(shap),
+        ),
         ("Time", timing_blocks(runs, data)),
         ("What was run", run_blocks(runs, data)),
     ]
@@ -254,7 +270,7 @@ def main(args):
     data = Path(args.data_dir).resolve().name
     leads = args.leads or LEADS
     path = Path("results", f"dataset_{data}", "dataset_table.csv")
-    table = pd.read_csv(path) if path.is_file() else None
+    table = read_table(path)
     paper = read_paper()
     known = table is not None and is_cpsc2018(table, paper)
     title = "CPSC2018: the paper beside this reproduction"

@@ -34,7 +34,6 @@ from steps import (
     forget,
     is_finished,
     list_pending,
-    read_stamp,
 )
 from utils import fail, get_device, make_parser, natural, positive, positive_number
 
@@ -73,6 +72,7 @@ def parse_args(argv=None):
     for name in ("background", "records", "samples"):
         group.add_argument(f"--{name}", type=positive, help=f"--{name} of both")
     args = parser.parse_args(argv)
+    args.data_dir = os.path.normpath(args.data_dir)  # the same folder is the same command
     if not args.lead_sets:
         parser.error("--lead-sets is empty; name leads, or leave it out")
     return args
@@ -228,9 +228,10 @@ def run_plan(args, steps, models, slots):
     if args.force:
         forget(steps, data)
     for step in steps:
-        if step.adopt and is_finished(step) and read_stamp(step.name) is None:
+        if step.adopt and is_finished(step):
+            name = shlex.quote(step.name)
             print(f"note: {step.outputs[0]} was not made by this script and is kept; to make it "
-                  f"anew: the same command with --only {step.name} --force")  # fmt: skip
+                  f"anew: the same command with --only {name} --force")  # fmt: skip
     ended, report = {}, [step for step in steps if step.commands[0][0] == "report.py"]
     try:
         ended |= run_steps([step for step in steps if step not in report], runner, slots)

@@ -4,6 +4,7 @@ Residual blocks after He et al. (2016), in one dimension, with kernel 7, dropout
 convolutions, and average and max pooling side by side before the linear layer.
 """
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -79,6 +80,14 @@ def add_model_args(parser):
 def add_model_path_arg(parser):
     """Add the flag of the scripts that load a model."""
     parser.add_argument("--model-path", help="checkpoint to load instead of models/<run>.pth")
+
+
+def weights_digest(state_dict):
+    """Return the SHA-256 of a network's weights and their names."""
+    digest = hashlib.sha256()
+    for name, tensor in state_dict.items():
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_model(args, leads, device):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from dataset import CLASSES, LEADS, N_FOLDS, leads_text, round_folds
 from resnet import BLOCKS
-from utils import fail, run_name
+from utils import fail, file_digest, replacing, run_name
 
 # options that differ between the rounds of one experiment, or change no number
 FREE_SETTINGS = {
@@ -132,6 +132,30 @@ def load_test(run, labels, args):
         fail(f"{folder} was not tested on the folds of {args.data_dir}/labels.csv (or --limit); "
              "give its --data-dir, or score it again: python predict.py")  # fmt: skip
     return known, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table["fold"])
+
+
+def scored_file(run):
+    """Return the file of a run's probabilities."""
+    folder = Path(run) if Path(run).is_dir() else Path("results", run)
+    pooled = folder / "pooled.csv"
+    return pooled if pooled.is_file() else folder / "predictions.csv"
+
+
+def write_sources(folder, runs, notes):
+    """Keep what a comparison was made from, for `is_current`, and its notes."""
+    content = {"made_from": {str(path): file_digest(path) for path in map(scored_file, runs)}}
+    with replacing(folder / "sources.json") as temporary:
+        temporary.write_text(json.dumps(content | {"notes": notes}, indent=2) + "\n")
+
+
+def read_sources(folder):
+    """Return a comparison's notes, or None if what it was made from is no longer what is there."""
+    try:
+        content = json.loads((folder / "sources.json").read_text())
+        same = all(file_digest(path) == kept for path, kept in content["made_from"].items())
+        return content["notes"] if same else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def truth(labels):

@@ -13,7 +13,7 @@ from scipy.stats import t as student
 from dataset import CLASSES, LEADS, N_FOLDS
 from document import Figure, Table, Text
 from plan import CLASSIFIERS, with_arch
-from runs import finished_rounds, named_run
+from runs import finished_rounds, named_run, read_sources
 
 PAPER = Path(__file__).parent / "paper.csv"
 PAPER_SCORES = {"f1": "F1", "auc": "AUC", "precision": "precision", "recall": "recall"}
@@ -24,6 +24,7 @@ OTHER_SCORES = {
 MIN_ROUNDS = 5  # for an interval from the sd over the rounds
 TEST_TO_TRAIN = 1 / (N_FOLDS - 2)  # records tested on per record trained on, in every round
 NOT_RUN = "Not run: {} is not there."
+OUTDATED = "{} was made from other scores than those that stand here now; run it again: compare.py."
 DATA_COLUMNS = {
     "records": "records", "percent": "%", "male_percent": "male %", "age_mean": "age, mean",
     "age_sd": "age, sd", "seconds_mean": "seconds, mean", "seconds_sd": "seconds, sd",
@@ -79,11 +80,21 @@ def data_blocks(table, paper, path):
     return [Table("Records per class", head, rows), Text(note)]
 
 
+def read_table(path, column="class", **options):
+    """Return a csv with at least that column and a row, or None if it is missing or damaged."""
+    try:
+        table = pd.read_csv(path, **options)
+    except (OSError, ValueError):
+        return None
+    return table if len(table) and column in table else None
+
+
 def read_rounds(args, leads, arch=None):
     """Return {round: scores.csv indexed by class} of the finished rounds of a run."""
     runs = finished_rounds(with_arch(args, arch or args.arch), leads)
-    paths = {i: Path("results", run, "scores.csv") for i, run in runs.items()}
-    return {i: pd.read_csv(p).set_index("class") for i, p in paths.items() if p.is_file()}
+    tables = {i: read_table(Path("results", run, "scores.csv")) for i, run in runs.items()}
+    whole = {i: t for i, t in tables.items() if t is not None and t["class"].iloc[-1] == "AVG"}
+    return {i: table.set_index("class") for i, table in whole.items()}
 
 
 def over_rounds(tables, score):
@@ -201,13 +212,18 @@ def baseline_blocks(args, leads, paper):
 
 def pair_blocks(args, leads):
     """Return the differences network - classifier on the pooled test folds."""
-    base, rows = named_run(args, leads, 0), []
+    base, rows, old = named_run(args, leads, 0), [], []
     for name in CLASSIFIERS:
         other = named_run(with_arch(args, name), None, 0)
         path = Path("results", f"compare_rounds_{base}_vs_rounds_{other}", "differences.csv")
-        if not path.is_file():
+        table = read_table(path)
+        if table is None:
             continue
-        row = pd.read_csv(path).set_index("class").loc["AVG"]
+        notes = read_sources(path.parent)
+        if notes is None:
+            old.append(Text(OUTDATED.format(path.parent)))
+            continue
+        row = table.set_index("class").loc["AVG"]
         cells = [name, str(int(row["n"]))]
         for score in ("f1", "auc"):
             low, high = row[f"{score}_diff_low"], row[f"{score}_diff_high"]
@@ -225,17 +241,20 @@ def pair_blocks(args, leads):
         "p",
     ]
     note = "Pooled test folds, the same records; interval and p over paired resamples of records."
-    return [Table(f"{args.arch} minus classifier", head, rows), Text(note)] if rows else []
+    found = [Table(f"{args.arch} minus classifier", head, rows), Text(note)] if rows else []
+    return found + old
 
 
 def lead_blocks(args, paper):
     """Return the table and the figure of the single-lead models."""
     folder = Path("results", f"compare_leads_{named_run(args, LEADS, 0)}")
     path = folder / "single_lead.csv"
-    if not path.is_file():
+    table, notes = read_table(path, "rank"), read_sources(folder)
+    if table is None:
         return [Text(NOT_RUN.format(path))]
+    if notes is None:
+        return [Text(OUTDATED.format(folder))]
     rows = []
-    table = pd.read_csv(path)
     for _, row in table.iterrows():
         cells = [str(row["rank"]), row["leads"]]
         for score in ("f1", "auc"):
@@ -252,5 +271,6 @@ def lead_blocks(args, paper):
         text += f" The paper's best single leads: {best['value']} (evidence {best['evidence']}); "
         text += "its table of single leads is not known here: no column."
     blocks = [Text(text), Table("Models by lead", head, rows)]
+    blocks += [Text(f"{note}.") for note in notes if "made with other" in note]
     figure = folder / "single_lead.png"
     return blocks + [Figure(figure, "Macro scores by lead")] * figure.is_file()

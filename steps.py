@@ -53,6 +53,7 @@ class Step(NamedTuple):
     anew: tuple = ()  # flags with which it replaces results of other inputs or commands
     adopt: bool = False  # taken as finished if the outputs are there without a stamp
     always: bool = False  # run every time
+    signed: tuple = ()  # patterns of outputs, to see later whether they were changed by hand
 
 
 def command_text(command):
@@ -92,10 +93,10 @@ def file_digest(path, size, changed):
         return "unreadable"
 
 
-def inputs_digest(step):
-    """Return a digest of the names and contents of a step's inputs; those not there count too."""
+def contents_digest(patterns):
+    """Return a digest of the names and contents of files; those that are not there count too."""
     digest = hashlib.sha256()
-    for pattern in step.inputs:
+    for pattern in patterns:
         digest.update(f"{Path(pattern).name}\n".encode())
         for path in filter(os.path.isfile, sorted(glob.glob(pattern, recursive=True))):
             info = os.stat(path)
@@ -113,10 +114,11 @@ def read_stamp(name):
         return None
 
 
-def write_stamp(step, data, inputs, done=0, seconds=0, fresh=True, before=None):
+def write_stamp(step, data, inputs, done=0, seconds=0, fresh=True, before=None, signed=""):
     """Keep what has been done of a step: `done` of its commands, in `seconds` so far.
 
-    `fresh` says that it was started anew, when `begun` had last been changed at `before`.
+    `fresh` says that it was started anew, when `begun` had last been changed at `before`;
+    `signed` is the digest of the outputs of that name.
     """
     content = {
         "step": step.name,
@@ -128,6 +130,7 @@ def write_stamp(step, data, inputs, done=0, seconds=0, fresh=True, before=None):
         "seconds": round(seconds, 1),
         "fresh": fresh,
         "before": before,
+        "signed": signed,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
     with replacing(STAMPS / f"{step.name}.json") as temporary:
@@ -158,7 +161,7 @@ def is_recorded(step):
     if stamp is None:
         return step.adopt
     whole = stamp["done"] == len(step.commands) and stamp["essence"] == essence(step.commands)
-    return whole and stamp["inputs"] == inputs_digest(step)
+    return whole and stamp["inputs"] == contents_digest(step.inputs)
 
 
 def is_finished(step):
@@ -223,9 +226,15 @@ class Runner:
         """Run what is left of a step whose lock is held."""
         if is_finished(step):  # by another process, a moment ago
             return ""
-        inputs, old, now = inputs_digest(step), read_stamp(step.name), essence(step.commands)
+        inputs, old, now = (
+            contents_digest(step.inputs),
+            read_stamp(step.name),
+            essence(step.commands),
+        )
         if old and old["inputs"] == inputs and continues(old["essence"], now):
-            done, fresh, before = old["done"] % len(step.commands), old["fresh"], old["before"]
+            # with more epochs the first command has more to do, also if it has ended well before
+            done = old["done"] % len(step.commands) if old["essence"] == now else 0
+            fresh, before = old["fresh"], old["before"]
         else:
             done, fresh, before = 0, old is not None, changed_at(step.begun)
         seconds = old["seconds"] if done else 0
@@ -239,7 +248,8 @@ class Runner:
                 return reason
             seconds += time.monotonic() - started
             # preprocess.py changes nothing it reads; others read what their first command wrote
-            write_stamp(step, self.data, inputs, i + 1, seconds, **state)
+            signed = contents_digest(step.signed)
+            write_stamp(step, self.data, inputs, i + 1, seconds, **state, signed=signed)
         missing = [path for path in step.outputs if not Path(path).exists()]
         return f"it has left no {missing[0]}" if missing else ""
 

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 import compare
+import runs
 from dataset import CLASSES, split_labels
 from metrics import evaluate_run
 
@@ -215,6 +216,30 @@ def test_a_choice_of_several_leads_is_ranked_too_and_other_settings_are_named(
 
 def find_table():
     return "results/compare_leads_resnet34_made_all_42/single_lead.csv"
+
+
+def test_rounds_that_only_one_has_are_left_out_of_a_comparison(
+    labels, tmp_path, monkeypatch, capsys
+):
+    copy_results(tmp_path, monkeypatch, {})
+    shutil.rmtree("results/resnet34_made_all_42_r1")
+    for arch in ("resnet34", "LR"):
+        run_compare("--rounds", "--arch", arch)
+    names = [f"compare_rounds_{name}" for name in ("resnet34_made_all_42", "LR_made_42")]
+    run_compare(*names)
+    assert "rounds in common: 2; records of others left out" in capsys.readouterr().out
+    table = pd.read_csv(f"results/{names[0]}_vs_rounds_LR_made_42/differences.csv")
+    assert table["n"].iloc[-1] == 120
+
+
+def test_a_comparison_knows_when_its_scores_have_changed(labels, tmp_path, monkeypatch):
+    copy_results(tmp_path, monkeypatch, {})
+    run_compare("--rounds")
+    folder = Path("results/compare_rounds_resnet34_made_all_42")
+    assert runs.read_sources(folder) == ["missing rounds: 2, 3, 5, 6, 7, 8, 9"]
+    with open("results/resnet34_made_all_42/predictions.csv", "a") as file:
+        file.write("\n")
+    assert runs.read_sources(folder) is None
 
 
 def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):

@@ -54,6 +54,20 @@ def test_calibration_pulse_is_one_millivolt_and_200_ms():
     plt.close(ax.figure)
 
 
+@pytest.mark.parametrize("n_leads", [1, 12])
+def test_the_colour_bars_label_stays_in_the_figure(tmp_path, drawn, n_leads):
+    signal = square_wave(n_leads)
+    labels = [f"L{i}" for i in range(n_leads)]
+    ecg_plots.plot_ecg(signal, labels, 500, tmp_path / "a.png", "t", values=signal)
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    box = figure.axes[1].yaxis.label.get_window_extent()
+    width, height = figure.get_size_inches() * figure.dpi
+    assert 0 <= box.x0 and box.x1 <= width and box.y1 <= height
+    mark = figure.texts[-1].get_window_extent()
+    assert box.y0 >= mark.y1
+
+
 def test_a_dollar_in_a_name_is_no_formula(tmp_path, drawn):
     ecg_plots.plot_ecg(square_wave(), ["I", "II"], 500, tmp_path / "a.png", "a$_$b: predicted AF")
     assert drawn[0].axes[0].get_title(loc="left") == "a$_$b: predicted AF"

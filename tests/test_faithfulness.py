@@ -249,8 +249,12 @@ def test_a_model_of_other_leads_is_no_other_training(work, capsys):
     assert "has other pad than" in capsys.readouterr().err
 
 
-def test_an_empty_table_of_evidence_is_one_line(work, capsys):
-    (work / "data/own/evidence.csv").write_bytes(b"")
+@pytest.mark.parametrize(
+    "row", ["", "R010,AF,x,200,V1", "R010,AF,,200,V1", "R010,AF,100,200,V9", "R010,XX,1,2,V1"]
+)
+def test_a_damaged_table_of_evidence_is_one_line(work, capsys, row):
+    head = "patient_id,class,start,stop,leads\n" if row else ""
+    (work / "data/own/evidence.csv").write_text(head + row)
     with pytest.raises(SystemExit, match="2"):
         run_script("--checks", "evidence")
     assert "is not a table of synthetic.py" in capsys.readouterr().err
@@ -267,6 +271,17 @@ def test_another_seed_draws_another_background(work, monkeypatch):
     run_script("--checks", "seeds")
     (first, names), (second, others) = pools
     assert (first, second) == (42, 43) and names != others
+
+
+def test_a_table_of_evidence_that_was_mended_is_read_again(work, capsys):
+    path = work / "data/own/evidence.csv"
+    whole = path.read_text()
+    path.write_text(whole.splitlines()[0] + "\nR001,AF,1,2,V1\n")  # none of the test records
+    with pytest.raises(SystemExit, match="2"):
+        run_script("--checks", "evidence")
+    assert "nothing to check" in capsys.readouterr().err
+    path.write_text(whole)
+    assert len(run_script("--checks", "evidence"))
 
 
 def test_other_options_stop(work, capsys):

@@ -1,5 +1,6 @@
 """The report, on results made by hand whose tables are known."""
 
+import json
 import re
 
 import numpy as np
@@ -197,6 +198,36 @@ def test_examples_are_the_first_right_ones_by_name(workdir):
 
 
 HOSTILE = "<script>alert('x')</script> & \"q\" | `c` [l](u)"
+
+
+@pytest.mark.parametrize("content", ["", "class,n\n", "{", "class;rank\n1;2"])
+def test_damaged_files_leave_a_section_out_and_the_report_whole(workdir, content):
+    write_run("resnet34_made_all_42", scores([0.5] * 9))
+    run = "resnet34_made_all_42"
+    for path in (f"results/{run}_r1/scores.csv", f"shap/{run}/values.csv",
+                 f"shap/{run}/faithfulness.csv", f"results/{run}/run.json",
+                 f"results/compare_leads_{run}/single_lead.csv",
+                 "results/.reproduce/x.json"):  # fmt: skip
+        report.Path(path).parent.mkdir(parents=True, exist_ok=True)
+        report.Path(path).write_text(content)
+    _, markdown = write("--data-dir", "data/made")
+    assert "macro F1" in markdown and markdown.count("Not run") >= 3
+
+
+def test_explanations_of_other_weights_and_old_comparisons_are_not_shown(workdir):
+    write_run("resnet34_made_all_42", scores([0.5] * 9))
+    shap = report.Path("shap/resnet34_made_all_42")
+    (shap / "faithfulness").mkdir(parents=True)
+    (shap / "population.png").write_bytes(b"")
+    leads = report.Path("results/compare_leads_resnet34_made_all_42")
+    leads.mkdir()
+    (leads / "single_lead.csv").write_text("rank,leads\n1,I\n")
+    for folder, weights in ((shap, "a"), (shap / "faithfulness", "a"),
+                            (report.Path("results/resnet34_made_all_42"), "b")):  # fmt: skip
+        (folder / "run.json").write_text(json.dumps({"weights": weights}))
+    _, markdown = write("--data-dir", "data/made")
+    assert markdown.count("explains other weights") == 3 and "population.png" not in markdown
+    assert "made from other scores" in markdown
 
 
 def test_no_text_can_be_markup():

@@ -1,6 +1,7 @@
 """The driver: the whole of it on 40 records, stopped half-way; and its rules on tiny steps."""
 
 import fcntl
+import glob
 import importlib
 import json
 import os
@@ -279,6 +280,45 @@ def test_a_broken_step_goes_on_after_its_last_good_command(workdir):
     assert calls() == ["a", "bad", "bad"]
 
 
+def test_more_epochs_train_on_though_training_had_ended_well(workdir):
+    def two(epochs):
+        commands = (["touch.py", "a", "--epochs", str(epochs)], ["touch.py", "bad"])
+        return Step("two", commands, outputs=("a",), begun="a", resume=("--resume",))
+
+    run([two(1)])
+    run([two(1)])
+    run([two(2)])
+    assert calls() == ["a --epochs 1", "bad", "bad", "a --epochs 2 --resume", "bad"]
+
+
+def test_the_same_folder_and_the_default_epochs_are_the_same_command(workdir):
+    flags = ["--rounds", "1", "--lead-sets", "all"]
+    plain, same = (
+        plan.make_plan(reproduce.parse_args(["--data-dir", folder, *flags, *more]), 1)[0]
+        for folder, more in (("data/x", []), ("./data/x/", ["--epochs", "40"]))
+    )
+    assert [one.commands for one in plain] == [one.commands for one in same]
+    assert steps.continues(
+        steps.essence(plain[2].commands),
+        steps.essence(
+            plan.make_plan(parse("--data-dir", "data/x", *flags, "--epochs", "50"), 1)[0][
+                2
+            ].commands
+        ),
+    )
+
+
+def test_names_with_brackets_are_no_patterns(workdir):
+    args = reproduce.parse_args(["--data-dir", "data/d[1]", "--rounds", "1", "--lead-sets", "all"])
+    for one in plan.make_plan(args, 1)[0]:
+        for pattern in one.inputs:
+            if "*" not in pattern:
+                path = Path(glob.glob(glob.escape(str(workdir)))[0], pattern.replace("[[]", "["))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+                assert glob.glob(pattern), pattern
+
+
 def test_a_missing_output_is_a_failure(workdir):
     assert "left no b" in run([step("a")._replace(outputs=("a", "b"))])["a"]
 
@@ -384,8 +424,13 @@ def test_labels_made_by_hand_are_kept_and_others_kept_up_to_date(tmp_path, monke
     reproduce.run_plan(parse("--only", first.name), [first], [], [dict(os.environ)])
     assert "not made by this script and is kept" in capsys.readouterr().out
     steps.forget([first], "CPSC")
-    first = plan.make_plan(parse(), 1)[0][0]
-    assert first.always and not is_finished(first)
+    assert not is_finished(plan.make_plan(parse(), 1)[0][0])
+    signed = steps.contents_digest(first.signed)
+    state = {"inputs": steps.contents_digest(first.inputs), "done": 1, "signed": signed}
+    steps.write_stamp(first, "CPSC", **state)
+    assert plan.make_plan(parse(), 1)[0][0].always  # its own labels: it looks for what is new
+    (folder / "labels.csv").write_text("other folds, by hand")
+    assert is_finished(plan.make_plan(parse(), 1)[0][0])
 
 
 def test_each_gpu_has_a_slot(monkeypatch):
