@@ -143,14 +143,17 @@ def run_options(args, run, **others):
     }
 
 
-def open_folder(folder, options, force):
-    """Prepare a folder of values; stop if it holds values of other options, unless `force`d."""
+def open_folder(folder, options, force, derived=()):
+    """Prepare a folder of values; stop if it holds values of other options, unless `force`d.
+
+    `derived` are the files made from the values, which a forced start deletes with them.
+    """
     path = folder / "run.json"
     for left in folder.glob("*/.*.tmp*"):  # of a run killed while it wrote
         left.unlink()
     made = [*folder.glob("values/*.npz"), *folder.glob("rows/*.json")]
     if force:
-        for old in [*made, *folder.glob("patient/*.png"), path]:
+        for old in [*made, *derived, path]:
             old.unlink(missing_ok=True)
     elif made:
         try:

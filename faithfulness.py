@@ -315,7 +315,9 @@ def main(args):
     run = load_run(args, get_device(args.use_gpu))
     names = choose_records(args, run.labels, run.trained_here)
     folder = Path("shap") / run.name / "faithfulness"
-    open_folder(folder, run_options(args, run), args.force)
+    derived = [folder.with_suffix(".csv"), folder.with_suffix(".png")]
+    derived.append(folder.with_name("samples.png"))
+    open_folder(folder, run_options(args, run), args.force, derived)
     pool = load_background(args, run)
     check_records(args, folder, run, pool, names)
     if args.ludb_dir:

@@ -231,12 +231,12 @@ def format_table(table):
     return text + note
 
 
-def evaluate_run(folder, validation, test, scores, classes, seed=42):
+def evaluate_run(folder, validation, test, scores, classes, seed=42, weights=None):
     """Find thresholds on the validation fold, score the test fold, write both; return the table.
 
     `validation` and `test` are rows of labels.csv; `scores` their two arrays of probabilities
-    (N, K); `seed` is that of the resamples. Writes thresholds.json, predictions.csv, scores.csv
-    and challenge.json into `folder`.
+    (N, K); `seed` is that of the resamples, `weights` the digest of the network's. Writes
+    thresholds.json, predictions.csv, scores.csv and challenge.json into `folder`.
     """
     y_true = [part[list(classes)].to_numpy() for part in (validation, test)]
     thresholds = find_thresholds(y_true[0], scores[0])
@@ -247,6 +247,7 @@ def evaluate_run(folder, validation, test, scores, classes, seed=42):
         classes,
         rule="best F1 on the validation fold",
         notes=[f"{name}: no positives in the validation fold, so 0.5" for name in absent],
+        weights=weights,
     )
     write_predictions(folder / "predictions.csv", [validation, test], scores, classes)
     return write_scores(folder, y_true[1], scores[1], thresholds, classes, seed)
@@ -267,12 +268,13 @@ def write_scores(folder, y_true, y_score, thresholds, classes, seed=42):
     return table
 
 
-def write_thresholds(path, thresholds, classes, rule, notes=()):
+def write_thresholds(path, thresholds, classes, rule, notes=(), weights=None):
     """Write the thresholds (K,), the rule they come from, and what is to be said of single ones."""
     content = {
         "thresholds": dict(zip(classes, np.asarray(thresholds).tolist(), strict=True)),
         "rule": f"{rule}; a finding is probability >= threshold",
         "notes": list(notes),
+        "weights": weights,
         "use": RESEARCH_USE,
     }
     with replacing(path) as temporary:

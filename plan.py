@@ -95,6 +95,11 @@ def baseline_steps(args, data, first, jobs):
     return steps
 
 
+def compared(name, table):
+    """Return the files of a comparison by which it is known to be made."""
+    return f"results/{name}/{table}", f"results/{name}/sources.json"
+
+
 def compare_steps(args, lead_sets, baselines, data):
     """Return the steps that look across runs: rounds, leads, network against each baseline.
 
@@ -109,14 +114,14 @@ def compare_steps(args, lead_sets, baselines, data):
         f"compare_rounds_{main_run}",
         ([*head, "--arch", args.arch, *lead_words(lead_sets[0])],),
         inputs=(*data, *(escape(path) for path in files if f"/{main_run}" in path)),
-        outputs=(f"results/compare_rounds_{main_run}/rounds.csv",),
+        outputs=compared(f"compare_rounds_{main_run}", "rounds.csv"),
         after=tuple(models[: args.rounds]),
     )
     steps = [rounds]
     if any(len(leads) == 1 for leads in lead_sets):
         command = ["compare.py", "--leads", *common, "--arch", args.arch]
         name = f"compare_leads_{named_run(args, LEADS, 0)}"
-        outputs = (f"results/{name}/single_lead.csv",)
+        outputs = compared(name, "single_lead.csv")
         inputs = (*data, *map(escape, files))
         steps.append(Step(name, (command,), inputs, outputs, after=tuple(models)))
     for classifier, run in baseline_runs(args, 0).items():
@@ -131,7 +136,7 @@ def compare_steps(args, lead_sets, baselines, data):
                     escape(f"results/{pair[0]}/pooled.csv"),
                     f"results/{escape(run)}*/predictions.csv",
                 ),
-                (f"results/{name}/differences.csv",),
+                compared(name, "differences.csv"),
                 needs=(rounds.name,),
                 after=tuple(step.name for step in baselines),
             )

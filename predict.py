@@ -62,7 +62,7 @@ from metrics import (
     write_thresholds,
 )
 from quality import SHORTEST
-from resnet import add_model_args, add_model_path_arg, load_model
+from resnet import add_model_args, add_model_path_arg, load_model, weights_digest
 from utils import (
     RESEARCH_USE,
     fail,
@@ -124,7 +124,9 @@ def score_folds(model, checkpoint, signals, labels, args, device, folder):
     """Find thresholds on the validation fold, score the test fold; return what `main` shows."""
     _, validation, test = split_labels(labels, args.round)
     scores = [score(model, checkpoint, signals, part, args, device) for part in (validation, test)]
-    table = evaluate_run(folder, validation, test, scores, checkpoint["classes"], args.seed)
+    weights = weights_digest(checkpoint["state_dict"])
+    names = checkpoint["classes"]
+    table = evaluate_run(folder, validation, test, scores, names, args.seed, weights)
     return "test fold", test, scores[1], table
 
 

@@ -48,7 +48,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def fingerprint(sources, references, data_dir):
+def sources_digest(sources, references, data_dir):
     """Hash the names, sizes and times of all source files; any change repacks."""
     digest = hashlib.sha256(f"{FORMAT_VERSION} {SAMPLE_RATE} {LEADS}".encode())
     folders = {path.parent for path in sources}
@@ -98,16 +98,18 @@ def read_all(sources, labels, jobs):
 
 
 def pack(data_dir, sources, labels, key, jobs):
-    """Write signals-<key>.i16 and signals.json, which names it; return the index.
+    """Write signals-<hash>.i16 and signals.json, which names it; return the index.
 
-    The index is renamed into place last: a run killed before leaves the old index and the old file.
+    The hash is that of the records' names and samples: the same signals have the same name,
+    wherever they were packed. `key` is the digest of the sources. The index is renamed into place
+    last: a run killed before leaves the old index and the old file.
     """
     for leftover in data_dir.glob(".signals*.tmp.*"):
         if not is_running(leftover.name.split(".")[-3]):  # left by a killed run
             leftover.unlink(missing_ok=True)
-    index = {"fingerprint": key, "file": f"signals-{key}.i16", "sample_rate": SAMPLE_RATE}
     rows, records, seen, start = [], [], {}, 0
-    with replacing(data_dir / index["file"]) as temporary, open(temporary, "wb") as file:
+    digest, written = hashlib.sha256(), data_dir / f"signals-{key}.i16"
+    with replacing(written) as temporary, open(temporary, "wb") as file:
         results = read_all(sources, labels, jobs)
         progress = tqdm(zip(sources, results, strict=True), "reading", len(sources), unit="record")
         for path, (row, packed) in progress:
@@ -120,14 +122,19 @@ def pack(data_dir, sources, labels, key, jobs):
             if packed is not None:
                 seen[name] = path.relative_to(data_dir).as_posix()
                 records.append([name, start, packed.shape[1], row["note"]])
-                file.write(packed.tobytes())
+                content = packed.tobytes()
+                digest.update(f"{name} {len(content)}\n".encode() + content)
+                file.write(content)
                 start += packed.size
             rows.append(row)
         if make_labels(reference_frame(rows)).empty:
             first = rows[0].get("note") or f"its diagnoses are {rows[0].get('dx') or 'none'}"
             fail(f"none of the {len(rows)} records is readable and has one of the nine labels (the "
                  f"first, {rows[0]['patient_id']}: {first}); nothing was written")  # fmt: skip
-    index |= {"records": records, "reference": rows}
+    fingerprint = digest.hexdigest()[:16]
+    index = {"sources": key, "fingerprint": fingerprint, "file": f"signals-{fingerprint}.i16"}
+    index |= {"sample_rate": SAMPLE_RATE, "records": records, "reference": rows}
+    written.replace(data_dir / index["file"])
     with replacing(data_dir / "signals.json") as temporary:
         temporary.write_text(json.dumps(index))
     for old in data_dir.glob("signals-*.i16"):
@@ -159,7 +166,7 @@ def read_index(data_dir, key):
     try:
         index = json.loads((data_dir / "signals.json").read_text())
         size = sum(n for _, _, n, _ in index["records"]) * len(LEADS) * 2
-        current = index["fingerprint"] == key and index["reference"]
+        current = index["sources"] == key and index["reference"]
         return index if current and (data_dir / index["file"]).stat().st_size == size else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -270,7 +277,7 @@ def main(args):
     if data_dir / "reference.csv" in references:
         fail(f"{data_dir / 'reference.csv'} is the challenge's table of labels, and preprocess.py "
              f"writes a file of that name; move it to {data_dir / 'TrainingSet1'}")  # fmt: skip
-    key = fingerprint(sources, references, data_dir)
+    key = sources_digest(sources, references, data_dir)
     index = read_index(data_dir, key)
     if index:
         print(f"the packed signals of {len(index['records'])} records are up to date")

@@ -225,8 +225,8 @@ def run_plan(args, steps, models, slots):
     numbers = {} if args.only else estimate(args, steps, models, count_lanes(args, slots))
     if numbers:
         print_estimate(numbers, args.epochs)
-    if args.force:
-        forget(steps, data)
+    if args.force:  # what was made by hand is only made anew if it is named
+        forget([step for step in steps if args.only or not step.adopt], data)
     for step in steps:
         if step.adopt and is_finished(step):
             name = shlex.quote(step.name)

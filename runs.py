@@ -42,6 +42,22 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
+def read_weights(path):
+    """Return the digest of a network's weights that a json file keeps, or None."""
+    try:
+        return json.loads(path.read_text()).get("weights")
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def is_scored_again(run):
+    """Tell whether a run's scores are those of the weights it was trained to last, if known."""
+    trained, scored = (
+        read_weights(Path("results", run, name)) for name in ("run.json", "thresholds.json")
+    )
+    return None in (trained, scored) or trained == scored
+
+
 def scored_rounds(args, leads):
     """Return {round: run} of the rounds that predict.py or baselines.py has scored."""
     runs = {i: named_run(args, leads, i) for i in range(N_FOLDS)}
@@ -55,15 +71,21 @@ def scored_rounds(args, leads):
 
 def finished_rounds(args, leads):
     """Return {round: run} of the scored rounds with the same settings as the first of them."""
-    runs = scored_rounds(args, leads)
+    runs = {i: run for i, run in scored_rounds(args, leads).items() if is_scored_again(run)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
 def left_out(args, leads):
     """Return a sentence for each scored round that `finished_rounds` leaves out."""
-    runs = scored_rounds(args, leads)
+    scored = scored_rounds(args, leads)
+    runs = {i: run for i, run in scored.items() if is_scored_again(run)}
+    old = [
+        f"{run} is left out: trained again since it was scored; run predict.py again"
+        for i, run in scored.items()
+        if i not in runs
+    ]
     pairs = {run: differing_settings(run, runs[min(runs)]) for run in runs.values()}
-    return [
+    return old + [
         f"{run} is left out: made with other {', '.join(names)} than {runs[min(runs)]}"
         for run, names in pairs.items()
         if names
@@ -153,6 +175,8 @@ def read_sources(folder):
     try:
         content = json.loads((folder / "sources.json").read_text())
         same = all(file_digest(path) == kept for path, kept in content["made_from"].items())
+        pooled = [Path(path).parent for path in content["made_from"] if "pooled.csv" in path]
+        same = same and all(read_sources(folder) is not None for folder in pooled)
         return content["notes"] if same else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -50,6 +50,7 @@ from shap_plots import plot_average_beats
 from utils import RESEARCH_USE, make_parser, write_csv
 
 FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
+DERIVED = ("patient/*.png", "values.csv", "population*", "beats.csv", "beats/*.png", "index.html")
 CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute sum is not divided
 
 
@@ -231,7 +232,8 @@ def main(args):
     names = choose_records(args, run.labels, run.trained_here)
     folder = Path("shap") / run.name
     if distributed.rank() == 0:
-        open_folder(folder, run_options(args, run, classes=args.classes), args.force)
+        derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
+        open_folder(folder, run_options(args, run, classes=args.classes), args.force, derived)
     wait()
     # what is there already is not shared out, so that no process waits for long at the end
     missing = [name for name in names if not is_finished(folder, name)]

@@ -11,7 +11,8 @@ no stamp                                    as in a plan of its own: `resume` if
 stamp of the same commands and inputs       where it was: `resume` if `begun` is there
   (or of fewer --epochs)
 stamp of others, or --force                 from the start: `anew`, until `begun` has been written
-                                            again; then `resume`
+                                            again; then `resume`. Until then the stamp that `was`
+                                            there is kept: its own commands still go on from it
 """
 
 import contextlib
@@ -36,6 +37,7 @@ from utils import replacing
 STAMPS = Path("results/.reproduce")
 # flags that do not change a result, so that a step done without them is the same step
 FREE_FLAGS = {"--use-gpu": 0, "--num-workers": 1, "--jobs": 1}  # and how many values they take
+STATE = {"essence", "inputs", "done", "seconds", "fresh", "before", "was"}  # of a stamp
 GRACE = 20  # seconds that an interrupted command has to clean up
 
 
@@ -66,8 +68,10 @@ def essence(commands):
     texts = []
     for command in commands:
         kept, skip = [], 0
-        for word in command:
-            if not skip and word not in FREE_FLAGS:
+        for before, word in zip(["", *command], command, strict=False):
+            if before == "--data-dir":  # as in the names of runs; what it holds is in the inputs
+                kept.append(Path(word).resolve().name)
+            elif not skip and word not in FREE_FLAGS:
                 kept.append(word)
             skip = skip - 1 if skip else FREE_FLAGS.get(word, 0)
         texts.append(command_text(kept))
@@ -109,16 +113,18 @@ def read_stamp(name):
     """Return the stamp of the step of that name, or None if it has none that can be read."""
     try:
         stamp = json.loads((STAMPS / f"{name}.json").read_text())
-        return stamp if {"essence", "inputs", "done", "fresh", "before"} <= set(stamp) else None
+        return stamp if STATE <= set(stamp) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
-def write_stamp(step, data, inputs, done=0, seconds=0, fresh=True, before=None, signed=""):
+def write_stamp(
+    step, data, inputs, done=0, seconds=0, fresh=True, before=None, was=None, signed=""
+):
     """Keep what has been done of a step: `done` of its commands, in `seconds` so far.
 
     `fresh` says that it was started anew, when `begun` had last been changed at `before`;
-    `signed` is the digest of the outputs of that name.
+    `was` is the stamp that it replaced then, `signed` the digest of the outputs of that name.
     """
     content = {
         "step": step.name,
@@ -130,6 +136,7 @@ def write_stamp(step, data, inputs, done=0, seconds=0, fresh=True, before=None, 
         "seconds": round(seconds, 1),
         "fresh": fresh,
         "before": before,
+        "was": was,
         "signed": signed,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
     }
@@ -148,6 +155,11 @@ def add_invocation(data, content):
         temporary.write_text(json.dumps([*before, content], indent=2) + "\n")
 
 
+def fits(stamp, inputs, texts):
+    """Tell whether a stamp is of these inputs and of commands that go on with its own."""
+    return stamp["inputs"] == inputs and continues(stamp["essence"], texts)
+
+
 def changed_at(path):
     """Return when a file was last changed (ns), or None if it is not there."""
     return os.stat(path).st_mtime_ns if path and os.path.exists(path) else None
@@ -158,7 +170,7 @@ def is_recorded(step):
     if not all(Path(path).exists() for path in step.outputs):
         return False
     stamp = read_stamp(step.name)
-    if stamp is None:
+    if stamp is None or (step.adopt and stamp["essence"]):  # no commands: `forget` was asked for
         return step.adopt
     whole = stamp["done"] == len(step.commands) and stamp["essence"] == essence(step.commands)
     return whole and stamp["inputs"] == contents_digest(step.inputs)
@@ -226,23 +238,28 @@ class Runner:
         """Run what is left of a step whose lock is held."""
         if is_finished(step):  # by another process, a moment ago
             return ""
-        inputs, old, now = (
-            contents_digest(step.inputs),
-            read_stamp(step.name),
-            essence(step.commands),
-        )
-        if old and old["inputs"] == inputs and continues(old["essence"], now):
+        inputs, now = contents_digest(step.inputs), essence(step.commands)
+        old = read_stamp(step.name)
+        at, was = changed_at(step.begun), old and old["was"]
+        if was and was["at"] != at:
+            was = None  # the start with other flags has put its results away
+        if was and fits(was, inputs, now):
+            old, was = was, None
+        if old and step.begun and (old["essence"], old["inputs"]) != (now, inputs):
+            was = was or {**old, "was": None, "at": at}
+        if old and fits(old, inputs, now):
             # with more epochs the first command has more to do, also if it has ended well before
             done = old["done"] % len(step.commands) if old["essence"] == now else 0
             fresh, before = old["fresh"], old["before"]
         else:
-            done, fresh, before = 0, old is not None, changed_at(step.begun)
+            done, fresh, before = 0, old is not None, at
         seconds = old["seconds"] if done else 0
-        state = {"fresh": fresh, "before": before}
-        write_stamp(step, self.data, inputs, done, seconds, **state)
+        state = {"fresh": fresh, "before": before, "was": was}
+        signed = contents_digest(step.signed)  # if it is killed, they are not by hand either
+        write_stamp(step, self.data, inputs, done, seconds, **state, signed=signed)
         for i in range(done, len(step.commands)):
             started = time.monotonic()
-            flags = first_flags(step, **state) if i == 0 else ()
+            flags = first_flags(step, fresh, before) if i == 0 else ()
             reason = self.call(step, [*step.commands[i], *flags], environment, lock)
             if reason:
                 return reason

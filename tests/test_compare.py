@@ -232,6 +232,20 @@ def test_rounds_that_only_one_has_are_left_out_of_a_comparison(
     assert table["n"].iloc[-1] == 120
 
 
+def test_a_round_that_was_trained_again_and_not_scored_is_left_out(
+    labels, tmp_path, monkeypatch, capsys
+):
+    name = "resnet34_made_all_42"
+    copy_results(tmp_path, monkeypatch, {})
+    for file, digest in (("run.json", "new"), ("thresholds.json", "old")):
+        path = Path("results", f"{name}_r1", file)
+        content = json.loads(path.read_text()) if path.exists() else {"args": {}}
+        path.write_text(json.dumps(content | {"weights": digest}))
+    run_compare("--rounds")
+    assert f"{name}_r1 is left out: trained again" in capsys.readouterr().out
+    assert set(pd.read_csv(f"results/compare_rounds_{name}/rounds.csv")["rounds"]) == {2}
+
+
 def test_a_comparison_knows_when_its_scores_have_changed(labels, tmp_path, monkeypatch):
     copy_results(tmp_path, monkeypatch, {})
     run_compare("--rounds")

@@ -283,9 +283,9 @@ def test_packs_again_when_a_time_or_the_label_table_changes(tmp_path):
     run(tmp_path)
     assert read(tmp_path, "labels.csv")["RBBB"].tolist() == [0, 1, 0]
     sources = sorted((tmp_path / "TrainingSet1").glob("*.mat"))
-    key = preprocess.fingerprint(sources, [table], tmp_path)
+    key = preprocess.sources_digest(sources, [table], tmp_path)
     os.utime(sources[0], ns=(1, 1))
-    assert preprocess.fingerprint(sources, [table], tmp_path) != key
+    assert preprocess.sources_digest(sources, [table], tmp_path) != key
 
 
 def test_a_name_that_is_not_utf_8_is_read(records):
@@ -323,3 +323,17 @@ def test_the_index_names_only_files_of_its_own_folder(tiny):
     (tiny / "signals.json").write_text(json.dumps(index))
     with pytest.raises(SystemExit):
         PackedSignals(tiny)
+
+
+def test_sources_that_were_only_touched_give_the_same_packed_file(records):
+    run(records)
+    before = {path.name: path.read_bytes() for path in records.glob("signals*")}
+    for path in records.rglob("*.hea"):
+        os.utime(path, (1, 1))
+    run(records)
+    after = {path.name: path.read_bytes() for path in records.glob("signals*")}
+    name = next(name for name in before if name.endswith(".i16"))
+    assert set(after) == set(before) and after[name] == before[name]
+    indices = [json.loads(found["signals.json"]) for found in (before, after)]
+    assert indices[0]["fingerprint"] == indices[1]["fingerprint"]
+    assert indices[0]["sources"] != indices[1]["sources"]

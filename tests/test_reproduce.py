@@ -214,8 +214,10 @@ def test_a_checkpoint_is_gone_on_with_unless_data_or_commands_have_changed(workd
         (["--epochs", "5"], "--force"),
         (["--epochs", "5", "--lr", "1"], "--force"),
     ]:
+        Path("last.pth").write_text(f"trained before {flags}")
         run([train_step(*flags)])
         assert calls()[-1] == " ".join(["a", *flags, expected])
+    Path("last.pth").write_text("trained")
     Path("in.csv").write_text("2")
     run([train_step(*flags)])
     assert calls()[-1].endswith("--force") and len(calls()) == 5
@@ -317,6 +319,38 @@ def test_names_with_brackets_are_no_patterns(workdir):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.touch()
                 assert glob.glob(pattern), pattern
+
+
+@pytest.mark.parametrize("other", [["--lr", "9"], ["--epochs", "80"]])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_wrong_flag_that_is_stopped_at_once_loses_no_training(workdir, other, begun):
+    Path("in.csv").write_text("1")
+    Path("last.pth").write_text("trained")
+    train = train_step("--epochs", "40")
+    run([train])
+    kept = Path("touch.py").read_text()
+    change = "open('last.pth', 'a').write('x')\n" if begun else ""
+    Path("touch.py").write_text(f"import os\n{change}os.kill(os.getpid(), 9)\n")
+    wrong = train_step(*(["--epochs", "40"] if other[0] == "--lr" else []), *other)
+    for _ in range(2):
+        assert "-9" in run([wrong])["a"]
+    Path("touch.py").write_text(kept)
+    assert run([train]) == {"a": ""}
+    assert calls()[-1] == ("a --epochs 40 --force" if begun else "a --epochs 40 --resume")
+
+
+def test_the_same_folder_typed_otherwise_is_the_same_command(workdir):
+    texts = [steps.essence((["main.py", "--data-dir", folder, "--lr", "1"],))
+             for folder in ("data/x", str(Path("data/x").resolve()), "data/y")]  # fmt: skip
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_labels_by_hand_are_kept_also_with_other_flags_and_by_force_of_the_whole(workdir):
+    first = step("a", adopt=True)
+    run([step("a")])
+    assert is_finished(first._replace(commands=(["touch.py", "a", "--limit", "5"],)))
+    steps.forget([first], "tiny")
+    assert not is_finished(first)
 
 
 def test_a_missing_output_is_a_failure(workdir):

@@ -111,7 +111,11 @@ def test_a_file_left_half_written_by_a_kill_is_no_record(run):
     assert not list(folder.rglob(".*.tmp*"))
 
 
-def test_other_options_stop_and_force_starts_anew(run, capsys):
+def interrupt(*args):
+    raise KeyboardInterrupt
+
+
+def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
     folder = run("--record", "R010")
     before = (folder / "values/R010.npz").read_bytes()
     capsys.readouterr()
@@ -123,6 +127,14 @@ def test_other_options_stop_and_force_starts_anew(run, capsys):
     with pytest.raises(SystemExit, match="2"):
         run("--record", "R010")
     assert (folder / "values/R010.npz").read_bytes() == before
+    (folder / "beats").mkdir(exist_ok=True)
+    old = ["population.png", "population_signed.csv", "beats/AF.png", "index.html", "values.csv"]
+    for name in old:
+        (folder / name).write_text("old")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shap_values, "explain_records", interrupt)
+        run("--record", "R020", "--samples", "5", "--force")
+    assert not any((folder / name).exists() for name in old)
     run("--record", "R020", "--samples", "5", "--force")
     assert [path.stem for path in folder.glob("values/*.npz")] == ["R020"]
     assert [path.stem for path in folder.glob("patient/*.png")] == ["R020"]
