@@ -246,6 +246,10 @@ def make_sections(args, leads, paper, table, path):
         )
         head.append(Text(f"{text}: no comparison with the paper is made.", callout=True))
     head += [Text(f"{sentence}.", callout=True) for sentence in find_left_out(args)]
+    failed = read_json(f"results/.reproduce/unfinished_{data}.json")
+    failed = failed if isinstance(failed, dict) else {}
+    head += [Text(f"{step} has not ended well: {why}.", callout=True)
+             for step, why in failed.items()]  # fmt: skip
     head += glance_blocks(args, leads, paper)
     _, _, fold = round_folds(0)
     return [

@@ -33,6 +33,7 @@ from steps import (
     command_text,
     forget,
     is_finished,
+    keep_failures,
     list_pending,
 )
 from utils import fail, get_device, make_parser, natural, positive, positive_number
@@ -236,6 +237,7 @@ def run_plan(args, steps, models, slots):
     try:
         ended |= run_steps([step for step in steps if step not in report], runner, slots)
         keep_table(args)
+        keep_failures(data, ended)
         ended |= run_steps(report, runner, slots)
     finally:
         numbers |= {"started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))}

@@ -78,6 +78,18 @@ def essence(commands):
     return texts
 
 
+def keep_failures(data, ended):
+    """Keep why steps have not ended well, {name: reason or ''}, for the report."""
+    path = STAMPS / f"unfinished_{data}.json"
+    try:
+        before = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        before = {}
+    now = {name: reason for name, reason in {**before, **ended}.items() if reason}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(now, indent=2) + "\n")
+
+
 def continues(old, new):
     """Tell whether commands (as of `essence`) go on where others stopped: equal, or more epochs."""
     flag = re.compile(r" --epochs (\d+)")

@@ -12,6 +12,7 @@ from matplotlib.image import imsave
 
 import report
 import scores_report
+import steps
 from dataset import CLASSES, LEADS
 from document import Code, Figure, Table, Text, render_html, render_markdown
 from scores_report import is_cpsc2018, over_rounds, read_paper
@@ -228,6 +229,19 @@ def test_explanations_of_other_weights_and_old_comparisons_are_not_shown(workdir
     _, markdown = write("--data-dir", "data/made")
     assert markdown.count("explains other weights") == 3 and "population.png" not in markdown
     assert "made from other scores" in markdown
+
+
+def test_steps_that_have_failed_are_named_until_they_end_well(workdir):
+    for ended, expected in [
+        ({"a": "exit status 2: no <room>", "b": ""}, True),
+        ({"b": "interrupted"}, True),
+        ({"a": "", "b": ""}, False),
+    ]:
+        steps.keep_failures("made", ended)
+        page, markdown = write("--data-dir", "data/made")
+        assert ("a has not ended well: exit status 2" in markdown) == expected
+        assert "<room>" not in page
+    assert "not ended well" not in markdown
 
 
 def test_no_text_can_be_markup():
