@@ -52,6 +52,7 @@ from runs import (
     named_run,
     other_lead_sets,
     pool,
+    scored_file,
     truth,
     write_sources,
 )
@@ -194,7 +195,11 @@ def compare_pair(args, labels):
     names = [Path(run).resolve().name for run in args.runs]
     keys = [[*zip(part["patient_id"], part["fold"], strict=True)] for part in (rows, others)]
     both, notes = set(keys[0]) & set(keys[1]), []
-    if both and keys[0] != keys[1] and all("rounds_" in name for name in names):
+    if (
+        both
+        and keys[0] != keys[1]
+        and all(scored_file(run).name == "pooled.csv" for run in args.runs)
+    ):
         notes = [f"rounds in common: {len({fold for _, fold in both})}; records of others left out"]
         kept = [np.array([key in both for key in part]) for part in keys]
         rows, first = rows[kept[0]], [array[kept[0]] for array in first]

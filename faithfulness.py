@@ -9,8 +9,8 @@ Writes  shap/<run>/faithfulness.csv and .png, samples.png, and what they are mad
     python faithfulness.py --data-dir data/ptbxl --ludb-dir data/ludb --ludb-sd 0.2
 
 The classes explained are those a record is labelled with (the predicted one if none; on LUDB the
-predicted one). faithfulness.csv has a row per check, class and measure: n records, the mean, and
-its 95 % interval over resampled records.
+predicted one). faithfulness.csv has a row per check, class and measure of all in the folder:
+n records, the mean, and its 95 % interval over resampled records.
 
 evidence   positive phi inside the criterion in time, in leads and in both, beside the part a
            uniform map would have there; pointing game: is the highest value (20 ms) inside?
@@ -24,7 +24,6 @@ beats      found R peaks and borders against LUDB's marks; marks: |phi| by the m
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +63,7 @@ from utils import (
     get_device,
     make_parser,
     positive,
+    read_json,
     replacing,
     write_csv,
 )
@@ -106,22 +106,14 @@ def parse_args(argv=None):
 def kept_rows(folder, check, record, file, make):
     """Keep a record's rows of one check as <check>-<file>.json, unless a run before has."""
     path = folder / "rows" / f"{check}-{file}.json"
-    if read_rows(path) is None:
+    if read_json(path) is None:
         with replacing(path) as temporary:
             map_checks.write_rows(temporary, check, record, make())
 
 
-def read_rows(path):
-    """Return the rows (check, record, class, measure, value, weight) of a file, None if damaged."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def all_rows(folder):
     """Return the rows of every check and record that the folder keeps, in the checks' order."""
-    found = [read_rows(path) or [] for path in sorted(folder.glob("rows/*.json"))]
+    found = [read_json(path) or [] for path in sorted(folder.glob("rows/*.json"))]
     return sorted((row for rows in found for row in rows), key=lambda row: CHECKS.index(row[0]))
 
 

@@ -200,8 +200,9 @@ def save_epoch(run, model, optimizer, settings, history):
                  "room, then go on: the same command with --resume")  # fmt: skip
 
 
-def write_run(run, folder, args, device, settings, history):
+def write_run(run, args, device, settings, history):
     """Write history.csv, history.png and run.json."""
+    folder = results_dir(run)
     write_csv(pd.DataFrame(history), folder / "history.csv")
     plot_history(pd.DataFrame(history), folder / "history.png")
     gpu = device.type == "cuda"
@@ -283,7 +284,7 @@ def main(args):
         history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
         if not quiet():
             save_epoch(run, model, optimizer, settings, history)
-            write_run(run, results_dir(run), args, device, settings, history)
+            write_run(run, args, device, settings, history)
             print_epoch(args, history)
     distributed.stop()
     if not quiet():

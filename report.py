@@ -10,7 +10,6 @@ Writes  results/report.html (one file, no network needed) and results/report.md
 holds CPSC2018's own counts; a run on other data is labelled so. What has not been run says so.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -32,7 +31,7 @@ from scores_report import (
     read_paper,
     read_table,
 )
-from utils import RESEARCH_USE, make_parser
+from utils import RESEARCH_USE, make_parser, read_json
 
 CURVES = {
     "history": "Training: loss and validation scores by epoch",
@@ -60,14 +59,6 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def read_json(path):
-    """Return a file's content, or None where it is missing or damaged."""
-    try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def figures(folder, captions, prefix=""):
     """Return the figures of a folder that are there; a sentence if none is."""
     paths = {folder / f"{name}.png": prefix + caption for name, caption in captions.items()}
@@ -75,7 +66,7 @@ def figures(folder, captions, prefix=""):
     return blocks or [Text(NOT_RUN.format(next(iter(paths))))]
 
 
-def explained_now(results, folder):
+def outdated_blocks(results, folder):
     """Return a sentence if the explanations are those of other weights than the scores, or []."""
     weights = [(read_json(path / "run.json") or {}).get("weights") for path in (results, folder)]
     if None in weights or weights[0] == weights[1]:
@@ -259,11 +250,11 @@ def make_sections(args, leads, paper, table, path):
         ("Baselines", baseline_blocks(args, leads, paper)),
         ("Single leads", lead_blocks(args, paper)),
         ("Curves", figures(results, CURVES, f"Round 0 (test fold {fold}). ")),
-        ("Heat maps", explained_now(results, shap) or figures(shap, MAPS)),
-        ("Examples", explained_now(results, shap) or example_blocks(shap)),
+        ("Heat maps", outdated_blocks(results, shap) or figures(shap, MAPS)),
+        ("Examples", outdated_blocks(results, shap) or example_blocks(shap)),
         (
             "Are the explanations right?",
-            explained_now(results, shap / "faithfulness") or check_blocks(shap),
+            outdated_blocks(results, shap / "faithfulness") or check_blocks(shap),
         ),
         ("Time", timing_blocks(runs, data)),
         ("What was run", run_blocks(runs, data)),

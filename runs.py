@@ -11,7 +11,7 @@ import pandas as pd
 
 from dataset import CLASSES, LEADS, N_FOLDS, leads_text, round_folds
 from resnet import BLOCKS
-from utils import fail, file_digest, replacing, run_name
+from utils import fail, file_digest, read_json, replacing, run_name
 
 # options that differ between the rounds of one experiment, or change no number
 FREE_SETTINGS = {
@@ -42,19 +42,10 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
-def read_weights(path):
-    """Return the digest of a network's weights that a json file keeps, or None."""
-    try:
-        return json.loads(path.read_text()).get("weights")
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def is_scored_again(run):
+def has_current_scores(run):
     """Tell whether a run's scores are those of the weights it was trained to last, if known."""
-    trained, scored = (
-        read_weights(Path("results", run, name)) for name in ("run.json", "thresholds.json")
-    )
+    contents = [read_json(Path("results", run, name)) for name in ("run.json", "thresholds.json")]
+    trained, scored = ((content or {}).get("weights") for content in contents)
     return None in (trained, scored) or trained == scored
 
 
@@ -71,14 +62,14 @@ def scored_rounds(args, leads):
 
 def finished_rounds(args, leads):
     """Return {round: run} of the scored rounds with the same settings as the first of them."""
-    runs = {i: run for i, run in scored_rounds(args, leads).items() if is_scored_again(run)}
+    runs = {i: run for i, run in scored_rounds(args, leads).items() if has_current_scores(run)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
 def left_out(args, leads):
     """Return a sentence for each scored round that `finished_rounds` leaves out."""
     scored = scored_rounds(args, leads)
-    runs = {i: run for i, run in scored.items() if is_scored_again(run)}
+    runs = {i: run for i, run in scored.items() if has_current_scores(run)}
     old = [
         f"{run} is left out: trained again since it was scored; run predict.py again"
         for i, run in scored.items()
@@ -136,12 +127,10 @@ def load_test(run, labels, args):
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
     on another data set. Stops where they are not the records of labels.csv.
     """
-    folder = Path(run) if Path(run).is_dir() else Path("results", run)
+    path = scored_file(run)
+    folder, table = path.parent, read_table(path)
     run = folder.resolve().name
-    if (folder / "pooled.csv").is_file():
-        table = read_table(folder / "pooled.csv")
-    else:
-        table = read_table(folder / "predictions.csv")
+    if path.name != "pooled.csv":
         if not run.endswith(f"_on_{Path(args.data_dir).resolve().name}"):
             numbered = re.search(r"_r([1-9])$", run)
             _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
@@ -164,7 +153,7 @@ def scored_file(run):
 
 
 def write_sources(folder, runs, notes):
-    """Keep what a comparison was made from, for `is_current`, and its notes."""
+    """Keep what a comparison was made from, for `read_sources`, and its notes."""
     content = {"made_from": {str(path): file_digest(path) for path in map(scored_file, runs)}}
     with replacing(folder / "sources.json") as temporary:
         temporary.write_text(json.dumps(content | {"notes": notes}, indent=2) + "\n")

@@ -32,12 +32,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from utils import replacing
+from utils import file_digest, read_json, replacing
 
 STAMPS = Path("results/.reproduce")
 # flags that do not change a result, so that a step done without them is the same step
 FREE_FLAGS = {"--use-gpu": 0, "--num-workers": 1, "--jobs": 1}  # and how many values they take
-STATE = {"essence", "inputs", "done", "seconds", "fresh", "before", "was"}  # of a stamp
+STATE = {"essence", "inputs", "done", "seconds", "fresh", "before", "was", "signed"}
 GRACE = 20  # seconds that an interrupted command has to clean up
 
 
@@ -81,11 +81,9 @@ def essence(commands):
 def keep_failures(data, ended):
     """Keep why steps have not ended well, {name: reason or ''}, for the report."""
     path = STAMPS / f"unfinished_{data}.json"
-    try:
-        before = dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        before = {}
-    now = {name: reason for name, reason in {**before, **ended}.items() if reason}
+    before = read_json(path)
+    both = {**(before if isinstance(before, dict) else {}), **ended}
+    now = {name: reason for name, reason in both.items() if reason}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(now, indent=2) + "\n")
 
@@ -100,11 +98,10 @@ def continues(old, new):
 
 
 @cache
-def file_digest(path, size, changed):
+def cached_digest(path, size, changed):
     """Return the SHA-256 of a file; its size and time of change make the cache's key."""
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_digest(path)
     except OSError:
         return "unreadable"
 
@@ -116,18 +113,15 @@ def contents_digest(patterns):
         digest.update(f"{Path(pattern).name}\n".encode())
         for path in filter(os.path.isfile, sorted(glob.glob(pattern, recursive=True))):
             info = os.stat(path)
-            content = file_digest(path, info.st_size, info.st_mtime_ns)
+            content = cached_digest(path, info.st_size, info.st_mtime_ns)
             digest.update(f"{Path(path).name} {content}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def read_stamp(name):
     """Return the stamp of the step of that name, or None if it has none that can be read."""
-    try:
-        stamp = json.loads((STAMPS / f"{name}.json").read_text())
-        return stamp if STATE <= set(stamp) else None
-    except (OSError, ValueError, TypeError):
-        return None
+    stamp = read_json(STAMPS / f"{name}.json")
+    return stamp if isinstance(stamp, dict) and set(stamp) >= STATE else None
 
 
 def write_stamp(
@@ -159,10 +153,7 @@ def write_stamp(
 def add_invocation(data, content):
     """Add a start of the driver, with its estimate and the time it took, to the list of them."""
     path = STAMPS / f"invocations_{data}.json"
-    try:
-        before = json.loads(path.read_text())
-    except (OSError, ValueError):
-        before = []
+    before = read_json(path) or []
     with replacing(path) as temporary:
         temporary.write_text(json.dumps([*before, content], indent=2) + "\n")
 

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import random
@@ -143,6 +144,14 @@ def hardware():
         name = platform.processor() or platform.machine()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     return f"{name}, {os.cpu_count()} cores, {memory:.0f} GB"
+
+
+def read_json(path):
+    """Return a file's content, or None where it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def file_digest(path):

@@ -8,8 +8,10 @@ import scipy.io
 
 import plots
 import preprocess
+import synthetic
 from dataset import LEADS
 
+N_MADE = 240  # records of the synthetic set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
 
@@ -101,3 +103,11 @@ def drawn(monkeypatch):
     yield figures
     for figure in figures:
         close(figure)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Make the synthetic set that its tests measure; return its folder."""
+    path = tmp_path_factory.mktemp("synthetic")
+    synthetic.write_dataset(path, N_MADE, seed=0)
+    return path
