@@ -22,7 +22,7 @@ DATA ?= data/CPSC
 	@touch $@
 
 demo: .venv/.installed
-	$(BIN)/python synthetic.py $(DEMO) --records 400 --seed 0
+	$(BIN)/python -m ecg.synthetic $(DEMO) --records 400 --seed 0
 	$(BIN)/python preprocess.py $(DEMO)
 	$(BIN)/python baselines.py $(DEMO) --classifier all
 	$(BIN)/python main.py $(DEMO) --seconds 10 --epochs $(or $(EPOCHS),8) --batch-size 4 --lr 5e-4 $(AMP)
@@ -30,15 +30,15 @@ demo: .venv/.installed
 	$(BIN)/python shap_values.py $(DEMO) --background 50 --records 18 --samples 50
 	@echo
 	@echo 'scores on the synthetic test fold (research use only; not a diagnosis):'
-	@$(BIN)/python -c "import pandas, metrics; print(metrics.format_table(pandas.read_csv('results/resnet34_synthetic_all_42/scores.csv')))"
+	@$(BIN)/python -c "import pandas; from ecg.evaluation import metrics; print(metrics.format_table(pandas.read_csv('results/resnet34_synthetic_all_42/scores.csv')))"
 	@echo
 	@echo 'figures:'
-	@ls results/resnet34_synthetic_all_42/*.png shap/resnet34_synthetic_all_42/*.png
-	@ls shap/resnet34_synthetic_all_42/patient/*.png | head -n 3
+	@ls results/resnet34_synthetic_all_42/*.png explanations/resnet34_synthetic_all_42/*.png
+	@ls explanations/resnet34_synthetic_all_42/patient/*.png | head -n 3
 	@mkdir -p results/dataset_synthetic
 	@cp data/synthetic/dataset_table.csv results/dataset_synthetic
 	@echo
-	@$(BIN)/python report.py $(DEMO)
+	@$(BIN)/python -m ecg.report $(DEMO)
 
 reproduce: .venv/.installed
 	$(BIN)/python reproduce.py --data-dir "$(DATA)" $(if $(ROUNDS),--rounds $(ROUNDS)) \
@@ -53,5 +53,5 @@ test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 clean:
-	rm -rf data/synthetic models/resnet34_synthetic_* results/*_synthetic_* shap/*_synthetic_* \
+	rm -rf data/synthetic models/resnet34_synthetic_* results/*_synthetic_* explanations/*_synthetic_* \
 	  results/dataset_synthetic results/.reproduce/*synthetic* results/report.html results/report.md

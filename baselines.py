@@ -23,8 +23,6 @@ package versions in run.json. No script here loads one.
 import json
 import os
 import time
-import warnings
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -39,8 +37,9 @@ from dataset import (
     load_labels,
     split_labels,
 )
-from expert_features import FEATURE_SETS, load_features
-from metrics import divide, evaluate_run, format_table
+from ecg.evaluation.classifiers import CLASSIFIERS, fit, importances, make_model
+from ecg.evaluation.metrics import divide, evaluate_run, format_table
+from ecg.processing.features import FEATURE_SETS, load_features
 from utils import (
     RESEARCH_USE,
     make_parser,
@@ -52,7 +51,6 @@ from utils import (
     write_csv,
 )
 
-CLASSIFIERS = ("LR", "RF", "LGB", "MLP")
 TABLE_SCORES = ("f1", "auc")  # of the closing table, classifier x class
 NETWORK = "resnet34"  # whose row stands beside the baselines', where its scores are there
 
@@ -74,102 +72,15 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def method_name(classifier, args):
+def method_name(classifier, features, scale):
     """Name the method part of the run: LR, LR-standard, LR-rhythm, LR-rhythm-standard."""
-    options = [args.features] * (args.features != "paper") + [args.scale] * (args.scale != "none")
+    options = [features] * (features != "paper") + [scale] * (scale != "none")
     return "-".join([classifier, *options])
-
-
-def make_model(classifier, args):
-    """Return the unfitted pipeline: imputer, scaler if asked for, classifier of all classes."""
-    # these take seconds to import, which --help need not
-    from lightgbm import LGBMClassifier
-    from sklearn.ensemble import RandomForestClassifier
-    from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    seed, jobs = args.seed, args.jobs
-    if classifier == "LR":
-        model = OneVsRestClassifier(LogisticRegression(random_state=seed))
-    elif classifier == "RF":
-        forest = RandomForestClassifier(300, max_depth=10, random_state=seed, n_jobs=jobs)
-        model = OneVsRestClassifier(forest)
-    elif classifier == "LGB":
-        # one thread: LightGBM's spin while they wait, 20 times slower where a core is shared
-        trees = LGBMClassifier(
-            n_estimators=100, importance_type="gain", random_state=seed, n_jobs=1,
-            deterministic=True, force_row_wise=True, verbosity=-1,
-        )  # fmt: skip
-        model = OneVsRestClassifier(trees)
-    elif classifier == "MLP":
-        model = MLPClassifier((100, 50), random_state=seed)
-    else:
-        raise ValueError(f"unknown classifier {classifier!r}")
-    # the paper's features are never missing; a rhythm figure is where a record shows no beat
-    steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
-    steps += [StandardScaler()] if args.scale == "standard" else []
-    return make_pipeline(*steps, model)
-
-
-def fit(model, x, y):
-    """Fit on features (N, F) and labels (N, K); return notes on all that was not as it should be.
-
-    Warnings are collected instead of printed: each becomes a note, none is dropped.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        model.fit(x, y)
-    for estimator in getattr(model[-1], "estimators_", []):
-        if hasattr(estimator, "n_jobs"):
-            estimator.n_jobs = 1  # threads would add up the trees' votes in no fixed order
-    absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
-    notes = [f"no training record with {', '.join(absent)}"] if absent else []
-    stopped = unconverged(model[-1])
-    notes += [stopped] if stopped else []
-    texts = [f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught]
-    told = ["present in all training examples"] * bool(absent) + ["onverge"] * bool(stopped)
-    others = Counter(text for text in texts if not any(part in text for part in told))
-    return notes + [f"{count} x {text}" for text, count in others.items()]
-
-
-def unconverged(classifier):
-    """Return a sentence about the models that ran into their limit of iterations, '' if none."""
-    models = getattr(classifier, "estimators_", [classifier])
-    limits = [getattr(m, "max_iter", np.inf) for m in models]  # trees have none
-    stopped = [
-        np.max(getattr(m, "n_iter_", 0)) >= limit for m, limit in zip(models, limits, strict=True)
-    ]
-    if not any(stopped):
-        return ""
-    names = [name for name, hit in zip(CLASSES, stopped, strict=False) if hit]
-    which = ", ".join(names) if len(models) > 1 else "all classes"
-    limit = min(limits)
-    return f"did not converge within {limit} iterations (ConvergenceWarning): {which}"
-
-
-def importances(model, x):
-    """Return how much each feature weighs in each class, (K, F); NaN for a class never fitted.
-
-    LR: |coefficient| x the standard deviation of the feature over x as the classifier sees it
-    (Menard 2004: semi-standardised coefficients), else the units would decide. LGB: total gain.
-    """
-    spread = model[:-1].transform(x).std(0)
-    rows = []
-    for estimator in model[-1].estimators_:
-        if hasattr(estimator, "coef_"):
-            rows.append(np.abs(estimator.coef_[0]) * spread)
-        else:
-            rows.append(getattr(estimator, "feature_importances_", np.full(x.shape[1], np.nan)))
-    return np.array(rows, float)
 
 
 def write_importances(folder, run, values, columns):
     """Write (K, F) as importance.csv, and summed by lead, each class to 1, as csv and figure."""
-    from plots import plot_heat_map
+    from ecg.plot.scores import plot_heat_map
 
     table = pd.DataFrame(values.T, columns=list(CLASSES))
     table.insert(0, "feature", columns)
@@ -192,13 +103,18 @@ def write_importances(folder, run, values, columns):
     )  # fmt: skip
 
 
+def name_run(classifier, args):
+    method = method_name(classifier, args.features, args.scale)
+    return run_name(method, args.data_dir, args.seed, args.round)
+
+
 def run_classifier(classifier, args, parts, features):
     """Fit, score and save one classifier; print and return its score table."""
     import joblib
 
-    run, started = run_name(method_name(classifier, args), args), time.perf_counter()
+    run, started = name_run(classifier, args), time.perf_counter()
     x_train, x_validation, x_test = features
-    model = make_model(classifier, args)
+    model = make_model(classifier, args.scale, args.seed, args.jobs)
     notes = fit(model, x_train, parts[0][list(CLASSES)].to_numpy())
     scores = [model.predict_proba(x) for x in (x_validation, x_test)]  # (N, K) each
     seconds = time.perf_counter() - started
@@ -221,7 +137,8 @@ def run_classifier(classifier, args, parts, features):
 
 def network_table(args, tables):
     """Return the network's scores.csv if it is there and counts the same test records, or None."""
-    path = Path("results", run_name(NETWORK, args, leads_text(LEADS)), "scores.csv")
+    run = run_name(NETWORK, args.data_dir, args.seed, args.round, leads_text(LEADS))
+    path = Path("results", run, "scores.csv")
     if not path.is_file():
         return None
     table = pd.read_csv(path)
@@ -261,7 +178,7 @@ def write_comparison(args, tables):
     network = network_table(args, tables)
     tables = tables if network is None else {**tables, NETWORK: network}
     table = comparison(tables)
-    run = run_name(method_name("baselines", args), args)
+    run = name_run("baselines", args)
     folder = results_dir(run)
     write_csv(table, folder / "table.csv")
     with replacing(folder / "table.md") as temporary:

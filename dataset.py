@@ -99,7 +99,7 @@ def labels_digest(labels):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_training_data(checkpoint, labels, args):
+def is_training_data(checkpoint, labels, data_dir, limit, round_number):
     """Tell whether a model was trained on these labels, or on another data set.
 
     The same labels in a folder of another name are the training data too. Stops if the folder's
@@ -108,13 +108,13 @@ def is_training_data(checkpoint, labels, args):
     """
     trained = checkpoint["args"]
     same = checkpoint["labels"] == labels_digest(labels)
-    if not same and Path(trained["data_dir"]).name != Path(args.data_dir).resolve().name:
+    if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
         return False
-    if not same or trained["limit"] != args.limit:
-        fail(f"the model was trained on other labels, folds or --limit than {args.data_dir} has "
+    if not same or trained["limit"] != limit:
+        fail(f"the model was trained on other labels, folds or --limit than {data_dir} has "
              "now; run preprocess.py as it was then, or train again: python main.py")  # fmt: skip
-    if trained["round"] != args.round:
-        fail(f"the model was trained in round {trained['round']}, not {args.round}; add "
+    if trained["round"] != round_number:
+        fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
              f"--round {trained['round']}")  # fmt: skip
     return True
 

@@ -22,7 +22,6 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-import distributed
 from dataset import (
     CLASSES,
     LEADS,
@@ -40,8 +39,9 @@ from dataset import (
     pad_batch,
     split_labels,
 )
-from metrics import find_thresholds, mean_log_loss, score_table
-from plots import plot_history
+from ecg.evaluation.metrics import find_thresholds, mean_log_loss, score_table
+from ecg.plot.scores import plot_history
+from ecg.training import distributed
 from resnet import ResNet1d, add_model_args, weights_digest
 from utils import (
     checkpoint_path,
@@ -265,7 +265,7 @@ def main(args):
     train_set, validation_set, model, settings = set_up(args)
     model = model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    run = run_name(args.arch, args, leads_text(args.leads))
+    run = run_name(args.arch, args.data_dir, args.seed, args.round, leads_text(args.leads))
     history = []
     if args.resume:
         history = restore(checkpoint_path(f"{run}.last"), model, optimizer, settings, device)

@@ -32,16 +32,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from answers import (
-    add_findings,
-    answer_text,
-    draw_answer,
-    find_all,
-    read_batches,
-    write_json,
-)
 from dataset import (
     CLASSES,
+    SAMPLE_RATE,
     ECGDataset,
     PackedSignals,
     add_data_args,
@@ -52,8 +45,16 @@ from dataset import (
     load_labels,
     round_folds,
     split_labels,
+    to_mv,
 )
-from metrics import (
+from ecg.evaluation.findings import (
+    add_findings,
+    answer_text,
+    find_all,
+    read_batches,
+    write_json,
+)
+from ecg.evaluation.metrics import (
     NO_POSITIVES_THRESHOLD,
     evaluate_run,
     format_table,
@@ -61,8 +62,15 @@ from metrics import (
     write_scores,
     write_thresholds,
 )
-from quality import SHORTEST
-from resnet import add_model_args, add_model_path_arg, load_model, weights_digest
+from ecg.processing.quality import SHORTEST
+from resnet import (
+    add_model_args,
+    add_model_path_arg,
+    find_model,
+    load_model,
+    scored_run,
+    weights_digest,
+)
 from utils import (
     RESEARCH_USE,
     fail,
@@ -95,6 +103,12 @@ def parse_args(argv=None):
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper (None: for up to {DRAWN_UNASKED} records)")  # fmt: skip
     return parser.parse_args(argv)
+
+
+def find(args):
+    """Return the checkpoint that the flags name."""
+    leads = leads_text(args.leads)
+    return find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
 
 
 def score(model, checkpoint, signals, labels, args, device):
@@ -169,6 +183,17 @@ def answer_batch(model, checkpoint, batch, thresholds, args, device, folder):
             draw_answer(row, signals[row["record"]], folder)
 
 
+def draw_answer(row, packed, folder):
+    """Write the ECG pages of an answer, with the findings in the title; note the PDF's path."""
+    from ecg.plot.ecg_paper import plot_ecg_pages  # matplotlib only where it is drawn with
+
+    found = ", ".join(f"{name} {row['probabilities'][name]:.2f}" for name in row["findings"])
+    title = f"{row['record']}: {found or 'no finding reaches its threshold'}"
+    path = Path(folder) / f"{row['record']}.pdf"
+    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, row["warnings"])
+    row["page"] = str(path)
+
+
 def tell_skipped(bad):
     for path, why in bad:
         tqdm.write(f"skipped: {path}: {why}", file=sys.stderr)
@@ -185,8 +210,9 @@ def answer_records(args):
         tell_skipped(bad)
     if not sources:
         fail("none of the records can be read" if several else ": ".join(bad[0]))
-    model, checkpoint, run = load_model(args, leads_text(args.leads), device)
-    run = run.removesuffix(f"_on_{Path(args.data_dir).resolve().name}")
+    path = find(args)
+    model, checkpoint = load_model(path, device, args.leads)
+    run = path.stem
     window, shortest = checkpoint["args"]["seconds"], checkpoint.get("shortest", SHORTEST)
     thresholds, caveats = thresholds_or_half(run, checkpoint["classes"])
     drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
@@ -216,13 +242,17 @@ def main(args):
         return answer_records(args)
     if args.json or args.sample_rate or args.pages is not None:
         fail("--json, --sample-rate and --pages go with --record PATH; add it")
-    from plots import plot_scores  # not needed for --record, whose answer then comes sooner
+    from ecg.plot.scores import (
+        plot_scores,  # not needed for --record, whose answer then comes sooner
+    )
 
     device = get_device(args.use_gpu)
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
-    model, checkpoint, run = load_model(args, leads_text(args.leads), device)
-    if is_training_data(checkpoint, labels, args):
+    path = find(args)
+    model, checkpoint = load_model(path, device, args.leads)
+    run = scored_run(path, checkpoint, args.data_dir)
+    if is_training_data(checkpoint, labels, args.data_dir, args.limit, args.round):
         if args.folds == "all":
             fail(f"the model was trained on {args.data_dir}: --folds all would score what it has "
                  "seen; leave it out, or name another data set")  # fmt: skip

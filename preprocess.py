@@ -27,8 +27,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from dataset import CLASSES, LEADS, N_FOLDS, SAMPLE_RATE, add_data_args
-from formats import read_record
-from records import classes_of, find_sources, pack_signal, read_reference, reason
+from ecg.io.formats import read_record
+from ecg.io.records import classes_of, find_sources, pack_signal, read_reference, reason
 from utils import fail, make_parser, positive, replacing, write_csv
 
 FORMAT_VERSION = 1  # of signals.json and what it names; a change repacks
@@ -261,7 +261,7 @@ def report(reference, labels, table, data_dir):
 def main(args):
     data_dir = Path(args.data_dir)
     if not data_dir.is_dir():
-        fail(f"no folder {data_dir}; put the records there, or make some: python synthetic.py "
+        fail(f"no folder {data_dir}; put the records there, or make some: python -m ecg.synthetic "
              "--data-dir data/synthetic")  # fmt: skip
     sources = find_sources(data_dir)[: args.limit]
     if not sources:

@@ -90,22 +90,28 @@ def weights_digest(state_dict):
     return digest.hexdigest()
 
 
-def load_model(args, leads, device):
-    """Load the model that the flags name; return (model in eval mode, its checkpoint, run name).
+def find_model(model_path, arch, data_dir, seed, round_number, leads):
+    """Return the checkpoint of --model-path, or the one that main.py makes with these flags.
 
-    `leads` is the text of --leads for file names. The checkpoint's own leads, classes and seconds
-    rule; a --leads flag that contradicts them stops. A model used on another data folder than it
-    was trained on makes the run '<model>_on_<folder>'.
+    `leads` is the text of the leads for file names. Stops if it is not there.
     """
-    path = Path(args.model_path or checkpoint_path(run_name(args.arch, args, leads)))
+    path = Path(model_path or checkpoint_path(run_name(arch, data_dir, seed, round_number, leads)))
     if not path.is_file():
-        train = f"python main.py --data-dir {args.data_dir} --leads {leads.replace('-', ',')}"
+        train = f"python main.py --data-dir {data_dir} --leads {leads.replace('-', ',')}"
         fail(f"no model {path}; train it: {train}, with the same --arch, --seed and --round")
+    return path
+
+
+def load_model(path, device, leads=None):
+    """Load a checkpoint; return (model in eval mode, checkpoint).
+
+    The checkpoint's own leads, classes and seconds rule; `leads` that contradict it stop.
+    """
     checkpoint = load_checkpoint(path, device)
-    has, asked = checkpoint["leads"], args.leads
-    if asked is not None and list(asked) != has:
-        fail(f"{path} was trained on leads {','.join(has)}, not {','.join(asked)}; leave --leads "
-             "out, or train that choice: python main.py --leads " + ",".join(asked))  # fmt: skip
+    has = checkpoint["leads"]
+    if leads is not None and list(leads) != has:
+        fail(f"{path} was trained on leads {','.join(has)}, not {','.join(leads)}; leave --leads "
+             "out, or train that choice: python main.py --leads " + ",".join(leads))  # fmt: skip
     trained = checkpoint["args"]["arch"]
     model = ResNet1d(trained, len(has), len(checkpoint["classes"]))
     try:
@@ -113,6 +119,11 @@ def load_model(args, leads, device):
     except RuntimeError:
         fail(f"{path} holds weights of another network than resnet.py's {trained}; train it again: "
              "python main.py")  # fmt: skip
-    folder = Path(args.data_dir).resolve().name
+    return model.to(device).eval(), checkpoint
+
+
+def scored_run(path, checkpoint, data_dir):
+    """Name a model's run on a data folder: the model's own name, or '<model>_on_<folder>'."""
+    name, folder = Path(path).stem, Path(data_dir).resolve().name
     here = folder == Path(checkpoint["args"]["data_dir"]).name
-    return model.to(device).eval(), checkpoint, path.stem if here else f"{path.stem}_on_{folder}"
+    return name if here else f"{name}_on_{folder}"

@@ -1,7 +1,7 @@
 """Explain a model: SHAP values of test records, figures, heat maps, and a page to browse them.
 
 Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of the data folder.
-Writes  shap/<run>/: run.json (the options), values/<patient_id>.npz, values.csv,
+Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, values.csv,
         patient/<patient_id>.png, population.csv and .png (mean shares of |phi| per lead),
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
@@ -25,12 +25,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-import distributed
-from attributions import OneLogit, explain, fold_norms
-from beats import BeatAverages, find_peaks
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args
-from ecg_plots import plot_ecg
-from explain import (
+from ecg.explanation.attributions import OneLogit, explain, fold_norms
+from ecg.explanation.maps import (
     add_explain_args,
     choose_records,
     load_background,
@@ -43,10 +40,13 @@ from explain import (
     run_options,
     write_values,
 )
-from plots import plot_heat_map
+from ecg.plot.ecg_paper import plot_ecg
+from ecg.plot.maps import plot_average_beats
+from ecg.plot.scores import plot_heat_map
+from ecg.processing.beats import BeatAverages, find_peaks
+from ecg.reporting.pages import write_page
+from ecg.training import distributed
 from resnet import add_model_args, add_model_path_arg
-from shap_page import write_page
-from shap_plots import plot_average_beats
 from utils import RESEARCH_USE, make_parser, write_csv
 
 FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
@@ -230,7 +230,7 @@ def main(args):
     device = distributed.start(args.use_gpu)
     run = load_run(args, device)
     names = choose_records(args, run.labels, run.trained_here)
-    folder = Path("shap") / run.name
+    folder = Path("explanations") / run.name
     if distributed.rank() == 0:
         derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
         open_folder(folder, run_options(args, run, classes=args.classes), args.force, derived)

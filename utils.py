@@ -80,14 +80,14 @@ def get_device(use_gpu):
     return torch.device("cuda:0" if use_gpu else "cpu")
 
 
-def run_name(method, args, leads=None):
-    """Name a run; every file it makes hangs on this name.
+def run_name(method, data_dir, seed, round_number=0, leads=None):
+    """Name a run; the names of all files it makes begin with this name.
 
     `method` is an architecture or a classifier, `leads` the text of the leads (networks only):
     resnet34_CPSC_all_42, resnet34_CPSC_I-aVR-V5_42_r3, LR_CPSC_42.
     """
-    parts = [method, Path(args.data_dir).resolve().name, leads, str(args.seed)]
-    parts.append(f"r{args.round}" if args.round else None)
+    parts = [method, Path(data_dir).resolve().name, leads, str(seed)]
+    parts.append(f"r{round_number}" if round_number else None)
     return "_".join(part for part in parts if part)
 
 

@@ -22,15 +22,15 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # not this folder, whose shap.py is no package
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np  # noqa: E402
 import shap  # noqa: E402
 import torch  # noqa: E402
 
-from attributions import OneLogit, explain, fold_norms, score  # noqa: E402
 from dataset import CLASSES, LEADS, SAMPLE_RATE  # noqa: E402
-from map_checks import measure_statistics  # noqa: E402
+from ecg.explanation.attributions import OneLogit, explain, fold_norms, score  # noqa: E402
+from ecg.explanation.checks import measure_statistics  # noqa: E402
 from resnet import ResNet1d  # noqa: E402
 from utils import make_parser, positive  # noqa: E402
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np  # noqa: E402
 from sklearn import metrics as sk  # noqa: E402
 
-from metrics import N_RESAMPLES, intervals, resample_weights, weighted_scores  # noqa: E402
+from ecg.evaluation.metrics import N_RESAMPLES, intervals, resample_weights, weighted_scores  # noqa: E402
 from utils import make_parser, positive  # noqa: E402
 
 TARGET = 10  # s

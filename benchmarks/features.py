@@ -25,7 +25,7 @@ import pywt  # noqa: E402
 from scipy.stats import entropy  # noqa: E402
 
 from dataset import LEADS, SAMPLE_RATE, PackedSignals, load_labels  # noqa: E402
-from expert_features import PAPER_COLUMNS, paper_features, rhythm_features  # noqa: E402
+from ecg.processing.features import PAPER_COLUMNS, paper_features, rhythm_features  # noqa: E402
 from utils import make_parser, positive  # noqa: E402
 
 TARGET = 8  # times faster

@@ -1,7 +1,7 @@
 """Measure packing and reading against one wfdb.rdsamp an item, in one run; print ratios.
 
-    python benchmarks/data.py
-    python benchmarks/data.py --large 100000    # peak memory too; needs 13 GB in --folder
+    python benchmarks/loading.py
+    python benchmarks/loading.py --large 100000    # peak memory too; needs 13 GB in --folder
 
 Records are noise of CPSC2018's lengths in its PhysioNet layout, in a temporary folder.
 """
@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import preprocess  # noqa: E402
-import synthetic  # noqa: E402
 from dataset import CLASSES, SAMPLE_RATE, ECGDataset, PackedSignals, load_labels, pad_signal  # noqa: E402, E501
+from ecg import synthetic  # noqa: E402
 from utils import make_parser, positive  # noqa: E402
 
 # the lengths of CPSC2018's 6,877 records, in samples: percentiles 1.25, 3.75, ... 98.75

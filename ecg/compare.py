@@ -9,11 +9,11 @@ Writes  results/compare_rounds_<run>/rounds.csv      mean and sd over the rounds
         results/compare_<run>_vs_<run>/differences.csv, differences.md
         results/compare_leads_<run>/single_lead.csv, single_lead.md, single_lead.png, .svg
 
-    python compare.py --rounds --data-dir data/CPSC
-    python compare.py --rounds --data-dir data/CPSC --arch LR
-    python compare.py resnet34_CPSC_all_42 LR_CPSC_42 --data-dir data/CPSC
-    python compare.py compare_rounds_resnet34_CPSC_all_42 compare_rounds_LR_CPSC_42
-    python compare.py --leads --data-dir data/CPSC
+    python -m ecg.compare --rounds --data-dir data/CPSC
+    python -m ecg.compare --rounds --data-dir data/CPSC --arch LR
+    python -m ecg.compare resnet34_CPSC_all_42 LR_CPSC_42 --data-dir data/CPSC
+    python -m ecg.compare compare_rounds_resnet34_CPSC_all_42 compare_rounds_LR_CPSC_42
+    python -m ecg.compare --leads --data-dir data/CPSC
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ from dataset import (
     load_labels,
     parse_leads,
 )
-from metrics import (
+from ecg.evaluation.metrics import (
     N_RESAMPLES,
     SCORE_COLUMNS,
     apply_thresholds,
@@ -43,19 +43,19 @@ from metrics import (
     with_average,
     write_scores,
 )
-from plots import plot_ranking
-from runs import (
+from ecg.evaluation.runs import (
     differing_settings,
     finished_rounds,
     left_out,
     load_test,
-    named_run,
     other_lead_sets,
     pool,
+    round_runs,
     scored_file,
     truth,
     write_sources,
 )
+from ecg.plot.scores import plot_ranking
 from utils import RESEARCH_USE, fail, make_parser, replacing, results_dir, write_csv
 
 EACH_LEAD = ()  # --leads without a value
@@ -112,12 +112,12 @@ def report(path, title, tables, notes):
 
 def compare_rounds(args, labels):
     """Write mean and sd of each score over the finished rounds, and the pooled predictions."""
-    runs = finished_rounds(args, args.leads)
-    base = named_run(args, args.leads, 0)
+    named = round_runs(args.arch, args.data_dir, args.seed, args.leads)
+    runs, base = finished_rounds(named), named[0]
     if not runs:
         fail(f"no round of {base} has been scored; run: python predict.py --round 0 ... 9 (or "
              "baselines.py)")  # fmt: skip
-    parts = [load_test(run, labels, args) for run in runs.values()]
+    parts = [load_test(run, labels, args.data_dir) for run in runs.values()]
     tables = [score_table(truth(rows), *arrays, CLASSES) for rows, *arrays in parts]
     groups = pd.concat(tables).groupby("class", sort=False)
     table = groups["n"].sum().to_frame().assign(rounds=groups["f1"].count())
@@ -141,7 +141,7 @@ def compare_rounds(args, labels):
     shown = [text[["class", *names]] for names in (SCORE_COLUMNS[:5], SCORE_COLUMNS[5:])]
     missing = ", ".join(str(i) for i in range(N_FOLDS) if i not in runs)
     notes = [f"missing rounds: {missing}"] if missing else []
-    notes += left_out(args, args.leads)
+    notes += left_out(named)
     title = f"{base}: mean ± sd over {len(runs)} of {N_FOLDS} rounds, test folds"
     report(folder / "rounds.md", title, shown, notes)
     write_sources(folder, runs.values(), notes)
@@ -191,7 +191,7 @@ def differences(y_true, first, second, seed):
 
 def compare_pair(args, labels):
     """Write the differences between two runs on the same records."""
-    (rows, *first), (others, *second) = (load_test(run, labels, args) for run in args.runs)
+    (rows, *first), (others, *second) = (load_test(run, labels, args.data_dir) for run in args.runs)
     names = [Path(run).resolve().name for run in args.runs]
     keys = [[*zip(part["patient_id"], part["fold"], strict=True)] for part in (rows, others)]
     both, notes = set(keys[0]) & set(keys[1]), []
@@ -230,8 +230,14 @@ def compare_pair(args, labels):
 def compare_leads(args, labels):
     """Write the single-lead table and figure, ranked by macro F1."""
     choices = {"12 leads": LEADS} | {lead: (lead,) for lead in LEADS}
-    choices |= {leads_text(leads): leads for leads in other_lead_sets(args)}
-    found = {name: finished_rounds(args, leads) for name, leads in choices.items()}
+    choices |= {
+        leads_text(leads): leads for leads in other_lead_sets(args.arch, args.data_dir, args.seed)
+    }
+    named = {
+        name: round_runs(args.arch, args.data_dir, args.seed, leads)
+        for name, leads in choices.items()
+    }
+    found = {name: finished_rounds(runs) for name, runs in named.items()}
     finished = {name: runs for name, runs in found.items() if runs}
     common = sorted(set.intersection(*map(set, finished.values()))) if finished else []
     if not common:
@@ -239,7 +245,7 @@ def compare_leads(args, labels):
              "predict.py --leads I, and so on, with the same --round")  # fmt: skip
     rows = []
     for name, runs in finished.items():
-        tested, *arrays = pool([load_test(runs[i], labels, args) for i in common])
+        tested, *arrays = pool([load_test(runs[i], labels, args.data_dir) for i in common])
         scores = score_table(truth(tested), *arrays, CLASSES, N_RESAMPLES, args.seed)
         scores = scores.set_index("class")
         columns = [f"{score}{end}" for score in PAIR_SCORES for end in ENDS]
@@ -248,10 +254,11 @@ def compare_leads(args, labels):
     table = pd.DataFrame(rows).sort_values("f1", ascending=False, ignore_index=True)
     table = table.astype({"n": int})
     table.insert(0, "rank", table["f1"].rank(ascending=False, method="min").astype(int))
-    folder = results_dir(f"compare_leads_{named_run(args, None, 0)}")
+    base = named["12 leads"][0]
+    folder = results_dir(f"compare_leads_{base}")
     write_csv(table, folder / "single_lead.csv")
 
-    title = f"{named_run(args, None, 0)}: macro scores by lead, n = {table['n'].max()}"
+    title = f"{base}: macro scores by lead, n = {table['n'].max()}"
     groups = {
         f"macro {PAIR_SCORES[name]}": [start, *(table[f"{name}{end}"] for end in ENDS)]
         for name, start in {"f1": 0, "auc": 0.5}.items()
@@ -265,7 +272,7 @@ def compare_leads(args, labels):
     missing = [name for name in choices if name not in finished]
     notes = [f"rounds in common, pooled: {', '.join(map(str, common))}; classes: F1"]
     notes += [f"not scored: {', '.join(missing)}"] if missing else []
-    notes += [sentence for leads in choices.values() for sentence in left_out(args, leads)]
+    notes += [sentence for runs in named.values() for sentence in left_out(runs)]
     first, *others = (runs[min(runs)] for runs in finished.values())
     for run in others:
         if names := differing_settings(run, first):

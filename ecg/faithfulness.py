@@ -2,11 +2,11 @@
 
 Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of the data folder, its
         evidence.csv if synthetic.py made it, and LUDB (physionet.org/content/ludb) if named.
-Writes  shap/<run>/faithfulness.csv and .png, samples.png, and what they are made of in
-        shap/<run>/faithfulness/, so that a killed run goes on where it was.
+Writes  explanations/<run>/faithfulness.csv and .png, samples.png, and what they are made of in
+        explanations/<run>/faithfulness/, so that a killed run goes on where it was.
 
-    python faithfulness.py --data-dir data/synthetic
-    python faithfulness.py --data-dir data/ptbxl --ludb-dir data/ludb --ludb-sd 0.2
+    python -m ecg.faithfulness --data-dir data/synthetic
+    python -m ecg.faithfulness --data-dir data/ptbxl --ludb-dir data/ludb --ludb-sd 0.2
 
 The classes explained are those a record is labelled with (the predicted one if none; on LUDB the
 predicted one). faithfulness.csv has a row per check, class and measure of all in the folder:
@@ -31,8 +31,6 @@ import torch
 from torch.nn import functional
 from tqdm import tqdm
 
-import ludb
-import map_checks
 from dataset import (
     CLASSES,
     LEADS,
@@ -42,7 +40,8 @@ from dataset import (
     pad_signal,
     to_mv,
 )
-from explain import (
+from ecg.explanation import checks, ludb
+from ecg.explanation.maps import (
     add_explain_args,
     choose_records,
     load_background,
@@ -54,8 +53,8 @@ from explain import (
     run_options,
     write_values,
 )
+from ecg.plot.maps import plot_faithfulness, plot_samples
 from resnet import add_model_args, add_model_path_arg
-from shap_plots import plot_faithfulness, plot_samples
 from utils import (
     RESEARCH_USE,
     fail,
@@ -80,13 +79,13 @@ def parse_args(argv=None):
     add_signal_args(parser)
     add_model_args(parser)
     add_model_path_arg(parser)
-    add_explain_args(parser, map_checks.RECORDS, map_checks.SAMPLES)
+    add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
     group = parser.add_argument_group("checks")
     group.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="which to run")
     group.add_argument(
         "--few",
         type=positive,
-        default=map_checks.FEW,
+        default=checks.FEW,
         help="records of layers, seeds, training and samples",
     )
     group.add_argument("--other-model", help="checkpoint of another training seed (None: no check)")
@@ -108,7 +107,7 @@ def kept_rows(folder, check, record, file, make):
     path = folder / "rows" / f"{check}-{file}.json"
     if read_json(path) is None:
         with replacing(path) as temporary:
-            map_checks.write_rows(temporary, check, record, make())
+            checks.write_rows(temporary, check, record, make())
 
 
 def all_rows(folder):
@@ -152,15 +151,15 @@ def evidence_rows(run, name, stored, evidence):
     for label, _, phi in each_class(stored):
         own = evidence[evidence["class"] == label]
         n = phi.shape[1]
-        mask = map_checks.evidence_mask(own, run.checkpoint["leads"], n, int(stored["n"]) - n)
+        mask = checks.evidence_mask(own, run.checkpoint["leads"], n, int(stored["n"]) - n)
         if mask.any():
-            rows += [(label, *row) for row in map_checks.check_evidence(phi, mask)]
+            rows += [(label, *row) for row in checks.check_evidence(phi, mask)]
     return rows
 
 
 def curve_rows(args, run, pool, name, x, stored):
     rows, others = [], [i for i, other in enumerate(pool[0]) if other != name]
-    others = pool[1][others[: map_checks.REPLACEMENTS]]
+    others = pool[1][others[: checks.REPLACEMENTS]]
     for label, k, phi in each_class(stored):
         padding = x.shape[1] - phi.shape[1]
 
@@ -171,7 +170,7 @@ def curve_rows(args, run, pool, name, x, stored):
         seen = on_device(run, x)[:, padding:]
         rng = np.random.default_rng([args.seed, 2])
         ends = others[:, :, -phi.shape[1] :]
-        found = map_checks.check_curves(logit_of, seen, ends, phi, rng)
+        found = checks.check_curves(logit_of, seen, ends, phi, rng)
         rows += [(label, *row) for row in found]
     return rows
 
@@ -187,12 +186,12 @@ def values_again(args, run, pool, name, x, stored, model=None, **flags):
 
 def correlation_row(what, stored, again):
     (label, _, a), (_, _, b) = next(each_class(stored)), next(each_class(again))
-    return label, f"rank correlation, {what}", map_checks.rank_correlation(a, b), 1
+    return label, f"rank correlation, {what}", checks.rank_correlation(a, b), 1
 
 
 def layer_rows(args, run, *given):
     signals = given[0][1][:NORM_RECORDS]
-    for layer, network in map_checks.random_layers(run.model, signals, args.batch_size, args.seed):
+    for layer, network in checks.random_layers(run.model, signals, args.batch_size, args.seed):
         again = values_again(args, run, *given, model=network)
         yield correlation_row(f"random from output to {layer}", given[-1], again)
 
@@ -208,7 +207,7 @@ def training_rows(args, run, *given, other):
 
 
 def sample_rows(args, run, *given):
-    for samples in map_checks.SAMPLES_STEPS:
+    for samples in checks.SAMPLES_STEPS:
         again = values_again(args, run, *given, samples=samples)
         k = again["classes"][0]
         change = again["logits"][k] - again["base"][k]
@@ -234,7 +233,7 @@ def check_records(args, folder, run, pool, names):
     evidence = None
     if "evidence" in args.checks and (Path(args.data_dir) / "evidence.csv").is_file():
         path = Path(args.data_dir) / "evidence.csv"
-        evidence, evidence_file = map_checks.read_evidence(path), file_digest(path)[:8]
+        evidence, evidence_file = checks.read_evidence(path), file_digest(path)[:8]
         for old in folder.glob("rows/evidence-*"):  # of another table
             if not old.name.startswith(f"evidence-{evidence_file}-"):
                 old.unlink()
@@ -306,7 +305,7 @@ def check_ludb(args, folder, run, pool):
 def main(args):
     run = load_run(args, get_device(args.use_gpu))
     names = choose_records(args, run.labels, run.trained_here)
-    folder = Path("shap") / run.name / "faithfulness"
+    folder = Path("explanations") / run.name / "faithfulness"
     derived = [folder.with_suffix(".csv"), folder.with_suffix(".png")]
     derived.append(folder.with_name("samples.png"))
     open_folder(folder, run_options(args, run), args.force, derived)
@@ -318,7 +317,7 @@ def main(args):
     if not rows:
         fail(f"there was nothing to check in {args.data_dir}; the check 'evidence' needs the "
              "evidence.csv of synthetic.py there")  # fmt: skip
-    table = map_checks.summarise(rows)
+    table = checks.summarise(rows)
     write_csv(table, folder.with_suffix(".csv"))
     plot_faithfulness(table, folder.with_suffix(".png"), f"{run.name}: do the maps hold?")
     if (table["check"] == "samples").any():

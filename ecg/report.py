@@ -1,10 +1,10 @@
-"""Write the report of a reproduction: every table and figure that results/ and shap/ hold.
+"""Write the report of a reproduction: every table and figure that results/ and explanations/ hold.
 
-Reads   only files under results/ and shap/ (made by reproduce.py, or by the steps one by one), and
+Reads   only files under results/ and explanations/ (of the steps), and
         paper.csv, the paper's values with their evidence grade
 Writes  results/report.html (one file, no network needed) and results/report.md
 
-    python report.py --data-dir data/CPSC
+    python -m ecg.report --data-dir data/CPSC
 
 --data-dir only names the data set. The paper's columns are shown where results/dataset_<data>/
 holds CPSC2018's own counts; a run on other data is labelled so. What has not been run says so.
@@ -15,11 +15,10 @@ from pathlib import Path
 import pandas as pd
 
 from dataset import CLASSES, LEADS, add_data_args, leads_text, parse_leads, round_folds
-from document import Code, Figure, Table, Text, write_document
-from plan import CLASSIFIERS, with_arch
-from resnet import add_model_args
-from runs import finished_rounds, left_out, named_run, other_lead_sets
-from scores_report import (
+from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.evaluation.runs import finished_rounds, left_out, other_lead_sets, round_runs
+from ecg.reporting.document import Code, Figure, Table, Text, write_document
+from ecg.reporting.tables import (
     NOT_RUN,
     baseline_blocks,
     data_blocks,
@@ -27,10 +26,12 @@ from scores_report import (
     is_cpsc2018,
     lead_blocks,
     main_blocks,
+    named_run,
     number,
     read_paper,
     read_table,
 )
+from resnet import add_model_args
 from utils import RESEARCH_USE, make_parser, read_json
 
 CURVES = {
@@ -132,31 +133,31 @@ def check_blocks(folder):
 def lead_sets(args):
     """Return every choice of leads of which there may be results."""
     return [*dict.fromkeys((LEADS, args.leads or LEADS, *((lead,) for lead in LEADS),
-                            *other_lead_sets(args)))]  # fmt: skip
+                            *other_lead_sets(args.arch, args.data_dir, args.seed)))]  # fmt: skip
+
+
+def all_rounds(args):
+    """Return {round: run} of every choice of leads, then of every classifier."""
+    choices = [(args.arch, leads) for leads in lead_sets(args)]
+    choices += [(name, None) for name in CLASSIFIERS]
+    return [round_runs(method, args.data_dir, args.seed, leads) for method, leads in choices]
 
 
 def find_left_out(args):
     """Return a sentence for each scored round that the tables leave out."""
-    names = [(with_arch(args, name), None) for name in CLASSIFIERS]
-    choices = [*((args, leads) for leads in lead_sets(args)), *names]
-    return [sentence for one, leads in choices for sentence in left_out(one, leads)]
+    return [sentence for runs in all_rounds(args) for sentence in left_out(runs)]
 
 
 def find_runs(args):
     """Return {run: its run.json} of the networks and baselines of this data set and seed."""
-    runs = {}
-    for leads in lead_sets(args):
-        for run in finished_rounds(args, leads).values():
-            runs[run] = read_json(Path("results", run, "run.json"))
-    for name in CLASSIFIERS:
-        for run in finished_rounds(with_arch(args, name), None).values():
-            runs[run] = read_json(Path("results", run, "run.json"))
+    names = [run for runs in all_rounds(args) for run in finished_rounds(runs).values()]
+    runs = {run: read_json(Path("results", run, "run.json")) for run in names}
     needed = {"args", "versions"}
     return {run: content for run, content in runs.items() if needed <= set(content or ())}
 
 
-def timing_blocks(runs, data):
-    """Return the time of each model, of each step, and of all against the estimate."""
+def timing_blocks(runs):
+    """Return the time of each model."""
     rows = []
     for run, content in runs.items():
         seconds = content.get("seconds_per_epoch")
@@ -168,39 +169,10 @@ def timing_blocks(runs, data):
                          str(gpu) if gpu else ""])  # fmt: skip
     head = ["run", "device", "threads", "precision", "epochs", "s an epoch", "min", "MB", "GPU MB"]
     blocks = [Table("Training", head, rows)] if rows else [Text("No network has been trained.")]
-    stamps = read_stamps(data)
-    if stamps:
-        rows = [[stamp["step"], number(stamp["seconds"] / 60, 1), stamp["written"]]
-                for stamp in stamps]  # fmt: skip
-        blocks.append(Table("Steps", ["step", "min", "ended"], rows))
-    starts = read_json(f"results/.reproduce/invocations_{data}.json") or []
-    rows = [[start["started"], str(start["jobs"]), str(start.get("models_left", "")),
-             number(start.get("seconds_per_epoch") or float("nan"), 1), start.get("source", ""),
-             number((start.get("training_seconds", float("nan"))
-                     + start.get("explaining_seconds", 0)) / 60, 1),
-             number(start["seconds"] / 60, 1)] for start in starts]  # fmt: skip
-    head = ["started", "jobs", "models to train", "s an epoch", "known from", "estimate, min",
-            "took, min"]  # fmt: skip
-    if rows:
-        blocks.append(Table("Starts of reproduce.py before this one ended", head, rows))
-        blocks.append(Text("Baselines and tables are not in the estimate."))
     return blocks
 
 
-def read_stamps(data):
-    """Return the stamps of the steps that reproduce.py has ended well on this data set, in order.
-
-    The report's own is left out: it cannot know how long it will take.
-    """
-    found = [read_json(path) for path in Path("results/.reproduce").glob("*.json")]
-    stamps = [stamp for stamp in found if isinstance(stamp, dict) and stamp.get("data") == data
-              and {"step", "done", "commands", "seconds", "written"} <= set(stamp)]  # fmt: skip
-    stamps = [stamp for stamp in stamps if 0 < stamp["done"] == len(stamp["commands"])]
-    stamps = [stamp for stamp in stamps if stamp["step"] != f"report_{data}"]
-    return sorted(stamps, key=lambda stamp: stamp["written"])
-
-
-def run_blocks(runs, data):
+def run_blocks(runs):
     """Return what was run: versions, options and commands."""
     if not runs:
         return [Text("Nothing has been run.")]
@@ -217,14 +189,13 @@ def run_blocks(runs, data):
     notes = [f"{run}: {note}" for run, content in runs.items() for note in content.get("notes", [])]
     if notes:
         blocks += [Text("Notes of the runs:"), Code(notes)]
-    commands = [command for stamp in read_stamps(data) for command in stamp["commands"]]
-    return [*blocks, *([Text("Commands of reproduce.py:"), Code(commands)] if commands else [])]
+    return blocks
 
 
 def make_sections(args, leads, paper, table, path):
     """Return the sections [(heading, blocks)]; `paper` is None on other data than CPSC2018."""
-    data, run = Path(args.data_dir).resolve().name, named_run(args, leads, 0)
-    results, shap = Path("results", run), Path("shap", run)
+    run = named_run(args, leads)
+    results, shap = Path("results", run), Path("explanations", run)
     runs = find_runs(args)
     text = "An independent reproduction of Zhang et al., Interpretable deep learning for automatic "
     text += "diagnosis of 12-lead electrocardiogram (iScience 24:102373, 2021). Every figure below "
@@ -237,10 +208,6 @@ def make_sections(args, leads, paper, table, path):
         )
         head.append(Text(f"{text}: no comparison with the paper is made.", callout=True))
     head += [Text(f"{sentence}.", callout=True) for sentence in find_left_out(args)]
-    failed = read_json(f"results/.reproduce/unfinished_{data}.json")
-    failed = failed if isinstance(failed, dict) else {}
-    head += [Text(f"{step} has not ended well: {why}.", callout=True)
-             for step, why in failed.items()]  # fmt: skip
     head += glance_blocks(args, leads, paper)
     _, _, fold = round_folds(0)
     return [
@@ -256,8 +223,8 @@ def make_sections(args, leads, paper, table, path):
             "Are the explanations right?",
             outdated_blocks(results, shap / "faithfulness") or check_blocks(shap),
         ),
-        ("Time", timing_blocks(runs, data)),
-        ("What was run", run_blocks(runs, data)),
+        ("Time", timing_blocks(runs)),
+        ("What was run", run_blocks(runs)),
     ]
 
 

@@ -3,7 +3,7 @@
 Writes  data/synthetic/S0001.hea and .mat ... (the layout of CPSC2018 at PhysioNet, 500 Hz, 1 uV)
 and     data/synthetic/evidence.csv: patient_id, class, start, stop, leads
 
-    python synthetic.py --data-dir data/synthetic --records 400 --seed 0
+    python -m ecg.synthetic --data-dir data/synthetic --records 400 --seed 0
 
 The signals and the criteria, with their sources, are those of heart.py.
 """
@@ -16,7 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from heart import make_record
+from ecg.simulation.heart import make_record
 from utils import fail, make_parser, natural, positive, replacing, write_csv
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
@@ -69,7 +69,7 @@ def clear_folder(folder):
     foreign += [path for path in headers if path.with_suffix("") not in stems]
     if foreign:
         fail(f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
-             "choose another folder: python synthetic.py --data-dir FOLDER")  # fmt: skip
+             "choose another folder: python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
     for stem in sorted(stems):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
@@ -83,7 +83,7 @@ def write_dataset(data_dir, n_records, seed, seconds=10):
     """
     folder = Path(data_dir)
     if folder.exists() and not folder.is_dir():
-        fail(f"{folder} is a file; choose a folder: python synthetic.py --data-dir FOLDER")
+        fail(f"{folder} is a file; choose a folder: python -m ecg.synthetic --data-dir FOLDER")
     clear_folder(folder)
     digits, rows, counts = max(4, len(str(n_records))), [], dict.fromkeys(CLASSES, 0)
     for number in tqdm(range(1, n_records + 1), desc="making records", unit="record"):
@@ -101,10 +101,10 @@ def write_dataset(data_dir, n_records, seed, seconds=10):
 
 def main(args):
     if args.seed < 0:
-        fail(f"--seed {args.seed} is negative; see: python synthetic.py --help")
+        fail(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
     if args.seconds < MIN_SECONDS:
         fail(f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
-             "and its pause; see: python synthetic.py --help")  # fmt: skip
+             "and its pause; see: python -m ecg.synthetic --help")  # fmt: skip
     counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds)
     counted = ", ".join(f"{name} {count}" for name, count in counts.items())
     print(f"{args.records} records in {args.data_dir}: {counted} (a record may have two)")

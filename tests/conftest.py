@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-import plots
 import preprocess
-import synthetic
 from dataset import LEADS
+from ecg import synthetic
+from ecg.plot import scores
 
 N_MADE = 240  # records of the synthetic set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -98,8 +98,8 @@ def tiny(records, capsys):
 @pytest.fixture
 def drawn(monkeypatch):
     """Keep the figures that are saved, and close them afterwards."""
-    figures, close = [], plots.plt.close
-    monkeypatch.setattr(plots.plt, "close", figures.append)
+    figures, close = [], scores.plt.close
+    monkeypatch.setattr(scores.plt, "close", figures.append)
     yield figures
     for figure in figures:
         close(figure)

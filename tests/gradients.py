@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-import distributed
 import main
 import resnet
+from ecg.training import distributed
 
 resnet.WIDTHS = (8, 8, 16, 16)
 out, *argv = sys.argv[1:]

@@ -7,7 +7,6 @@ import pandas as pd
 import torch
 from torch import nn
 
-import shap_values
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
 from resnet import ResNet1d
 from utils import run_name, save_checkpoint
@@ -45,9 +44,9 @@ def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
         for _ in range(20):
             model(0.3 * torch.randn(8, len(leads), N_SAMPLES))
     model.eval()
-    args = shap_values.parse_args(["--data-dir", "data/own", "--arch", "resnet18"])
+    run = run_name("resnet18", "data/own", 42, 0, "all" if leads == LEADS else "II")
     save_checkpoint(
-        folder / "models" / f"{run_name('resnet18', args, 'all' if leads == LEADS else 'II')}.pth",
+        folder / "models" / f"{run}.pth",
         state_dict=model.state_dict(), optimizer={}, epoch=1, leads=list(leads),
         classes=list(CLASSES), labels=labels_digest(load_labels(folder / "data/own")), versions={},
         args={"arch": "resnet18", "seconds": seconds, "pad": pad, "data_dir": "data/own",

@@ -7,8 +7,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 import baselines
 import preprocess
-import synthetic
 from dataset import CLASSES, LEADS
+from ecg import synthetic
 
 N_RECORDS = 200
 
@@ -96,8 +96,7 @@ def test_importance_of_a_known_line_points_to_its_feature():
     y[:, 1] = x[:, 1] > 0  # its coefficient is small, because its unit is
     y[:, 2] = x[:, 2] > 0
     for classifier in ("LR", "LGB"):
-        args = baselines.parse_args(["--classifier", classifier, "--jobs", "1"])
-        model = baselines.make_model(classifier, args)
+        model = baselines.make_model(classifier, "none", seed=42, jobs=1)
         notes = baselines.fit(model, x, y)
         found = baselines.importances(model, x)
         assert found[:3].argmax(1).tolist() == [0, 1, 2], classifier
@@ -148,16 +147,15 @@ def test_scores_depend_on_the_seed_and_not_on_the_number_of_workers(classifier):
     y = np.zeros((90, len(CLASSES)), int)
     y[:, :2] = x[:, :2] + rng.normal(size=(90, 2)) > 0
 
-    def scores(*options):
-        args = baselines.parse_args(["--classifier", classifier, *options])
-        model = baselines.make_model(classifier, args)
+    def scores(jobs, seed=42):
+        model = baselines.make_model(classifier, "none", seed, jobs)
         baselines.fit(model, x, y)
         return model.predict_proba(x)
 
-    one = scores("--jobs", "1")
-    assert np.array_equal(one, scores("--jobs", "3"))
+    one = scores(jobs=1)
+    assert np.array_equal(one, scores(jobs=3))
     if classifier in ("RF", "MLP"):  # the other two draw nothing with these settings
-        assert not np.array_equal(one, scores("--jobs", "1", "--seed", "7"))
+        assert not np.array_equal(one, scores(jobs=1, seed=7))
 
 
 def test_options_and_rounds_have_runs_of_their_own(data_dir, work):

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-import compare
-import runs
 from dataset import CLASSES, split_labels
-from metrics import evaluate_run
+from ecg import compare
+from ecg.evaluation import runs
+from ecg.evaluation.metrics import evaluate_run
 
 DATA = ["--data-dir", "data/made"]
 ROUNDS = (0, 1, 4)

@@ -10,11 +10,10 @@ import torch
 from conftest import NEEDS_SHARED, SHARED
 from small_run import write_data, write_model
 
-import faithfulness
-import ludb
-import map_checks
-from beats import REGIONS
 from dataset import CLASSES, LEADS
+from ecg import faithfulness
+from ecg.explanation import checks, ludb
+from ecg.processing.beats import REGIONS
 from resnet import ResNet1d
 
 RUN = "resnet18_own_all_42"
@@ -28,7 +27,7 @@ def evidence(*rows):
 
 def test_evidence_mask_by_hand():
     rows = evidence((5, 9, "all"), (12, 99, "V1;II"))
-    mask = map_checks.evidence_mask(rows, ["I", "II", "V1"], 8, 6)  # samples 6-13 were seen
+    mask = checks.evidence_mask(rows, ["I", "II", "V1"], 8, 6)  # samples 6-13 were seen
     expected = np.zeros((3, 8), bool)
     expected[:, :3] = True
     expected[1:, 6:] = True
@@ -40,7 +39,7 @@ def test_evidence_shares_by_hand():
     mask[1:3, 20:40] = True
     phi = np.zeros((4, 100))
     phi[1, 25], phi[1, 60], phi[0, 30], phi[3, 90], phi[2, 70] = 5, 2, 2, 1, -50
-    found = {name: value for name, value, _ in map_checks.check_evidence(phi, mask)}
+    found = {name: value for name, value, _ in checks.check_evidence(phi, mask)}
     assert found["share in time"] == pytest.approx(0.7)
     assert found["share in leads"] == pytest.approx(0.7)
     assert found["share in both"] == pytest.approx(0.5)
@@ -51,14 +50,14 @@ def test_evidence_shares_by_hand():
     # lead 1 (7) is above leads 0 and 3, lead 2 (0) above neither
     assert found["evidence lead above another"] == 0.5
     phi[3, 90] = 9
-    found = {name: value for name, value, _ in map_checks.check_evidence(phi, mask)}
+    found = {name: value for name, value, _ in checks.check_evidence(phi, mask)}
     assert found["pointing game"] == 0
 
 
 def test_a_uniform_map_scores_one_everywhere():
     mask = np.zeros((12, 1000), bool)
     mask[2:5, 100:300] = True
-    found = {n: v for n, v, _ in map_checks.check_evidence(np.ones((12, 1000)), mask)}
+    found = {n: v for n, v, _ in checks.check_evidence(np.ones((12, 1000)), mask)}
     assert [v for n, v in found.items() if n.startswith("times")] == pytest.approx([1, 1, 1])
 
 
@@ -71,7 +70,7 @@ def test_curves_of_a_linear_logit_are_the_sums_of_its_ranked_values():
     def logit_of(part):
         return (part * w).sum((1, 2)).numpy()
 
-    rows = map_checks.check_curves(logit_of, x, other[None], phi, np.random.default_rng(1))
+    rows = checks.check_curves(logit_of, x, other[None], phi, np.random.default_rng(1))
     found = {name: value for name, value, _ in rows}
     ranked = np.sort(phi.ravel())[::-1]
     for percent in (1, 2, 5, 10, 20):
@@ -93,12 +92,12 @@ def test_curves_of_a_linear_logit_are_the_sums_of_its_ranked_values():
 def test_rank_correlation():
     rng = np.random.default_rng(0)
     a = rng.normal(size=(12, 1000))
-    assert map_checks.rank_correlation(a, 5 * a + 3) == pytest.approx(1)
-    assert map_checks.rank_correlation(a, -a) == pytest.approx(-1)
-    assert abs(map_checks.rank_correlation(a, rng.normal(size=(12, 1000)))) < 0.15
+    assert checks.rank_correlation(a, 5 * a + 3) == pytest.approx(1)
+    assert checks.rank_correlation(a, -a) == pytest.approx(-1)
+    assert abs(checks.rank_correlation(a, rng.normal(size=(12, 1000)))) < 0.15
     # it is the figures' 20 ms that are compared: order within them does not matter
     shuffled = a.reshape(12, 100, 10)[:, :, ::-1].reshape(12, 1000)
-    assert map_checks.rank_correlation(a, shuffled) == pytest.approx(1)
+    assert checks.rank_correlation(a, shuffled) == pytest.approx(1)
 
 
 def test_random_layers_replace_the_network_from_the_output_on():
@@ -107,7 +106,7 @@ def test_random_layers_replace_the_network_from_the_output_on():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     signals = torch.randn(4, 2, 500)
     state, changed = torch.random.get_rng_state(), []
-    for name, network in map_checks.random_layers(model, signals, 2, 0):
+    for name, network in checks.random_layers(model, signals, 2, 0):
         weights = network.state_dict()
         new = {
             key.split(".")[0] if not key.startswith("stages") else key.split(".")[1]
@@ -131,7 +130,7 @@ def test_random_layers_replace_the_network_from_the_output_on():
 
 def test_summary_weighs_and_covers():
     rows = [("c", f"r{i}", CLASSES[i % 2], "m", i % 4, 1 + i % 2) for i in range(40)]
-    table = map_checks.summarise(rows).set_index("class")
+    table = checks.summarise(rows).set_index("class")
     assert table["n"].to_dict() == {"SNR": 20, "AF": 20, "all": 40}
     assert table.loc["SNR", "mean"] == 1 and table.loc["AF", "mean"] == 2
     assert table.loc["all", "mean"] == pytest.approx((20 * 1 * 1 + 20 * 2 * 2) / 60)
@@ -182,12 +181,12 @@ def run_script(*flags):
     faithfulness.main(
         faithfulness.parse_args(["--data-dir", "data/own", "--few", "1", *QUICK, *flags])
     )
-    return pd.read_csv(f"shap/{RUN}/faithfulness.csv")
+    return pd.read_csv(f"explanations/{RUN}/faithfulness.csv")
 
 
 @NEEDS_SHARED
 def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypatch):
-    monkeypatch.setattr(map_checks, "SAMPLES_STEPS", (2, 3))
+    monkeypatch.setattr(checks, "SAMPLES_STEPS", (2, 3))
     monkeypatch.setattr(faithfulness, "NORM_RECORDS", 4)
     for path in [*SHARED.glob("ludb/1.*"), *SHARED.glob("ludb/31.*")]:
         (work / "ludb").mkdir(exist_ok=True)
@@ -205,7 +204,7 @@ def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypa
     shares = whole.loc[[f"share {region}" for region in REGIONS], "mean"]
     assert shares.sum() == pytest.approx(1)
     assert "Research use only" in capsys.readouterr().out
-    folder = Path(f"shap/{RUN}")
+    folder = Path(f"explanations/{RUN}")
     assert (folder / "faithfulness.png").exists() and (folder / "samples.png").exists()
     kept = {path: path.stat().st_mtime_ns for path in folder.rglob("faithfulness/*/*")}
     text = (folder / "faithfulness.csv").read_bytes()
@@ -236,7 +235,7 @@ def test_another_model_under_the_same_name_is_checked_again(work):
     content["state_dict"]["fc.weight"] *= -1
     torch.save(content, other)
     table = run_script(*flags)  # the mean of two other models by now: the same, the opposite
-    assert len(list(work.glob("shap/*/faithfulness/rows/training-*"))) == 2
+    assert len(list(work.glob("explanations/*/faithfulness/rows/training-*"))) == 2
     assert abs(table["mean"]).max() < 0.2
 
 

@@ -239,7 +239,7 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
     write_record(tmp_path / "orphans", "A1", noise(0, 600), DX["AF"])
     (tmp_path / "orphans" / "A1.hea").unlink()
     for name, text in (
-        ("nowhere", "python synthetic.py"),
+        ("nowhere", "python -m ecg.synthetic"),
         ("empty", "holds no .hea header"),
         ("unlabelled", "none of the 1 records"),
         ("orphans", "REFERENCE.csv"),

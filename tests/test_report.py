@@ -10,12 +10,11 @@ from browser import NEEDS_CHROMIUM, look_at
 from conftest import NEEDS_SHARED, SHARED
 from matplotlib.image import imsave
 
-import report
-import scores_report
-import steps
 from dataset import CLASSES, LEADS
-from document import Code, Figure, Table, Text, render_html, render_markdown
-from scores_report import is_cpsc2018, over_rounds, read_paper
+from ecg import report
+from ecg.reporting import tables
+from ecg.reporting.document import Code, Figure, Table, Text, render_html, render_markdown
+from ecg.reporting.tables import is_cpsc2018, over_rounds, read_paper
 
 SCORES = ("precision", "recall", "f1", "auc", "accuracy")
 COLUMNS = ["class", "records", "percent", "male_percent", "age_mean", "age_sd", "seconds_mean",
@@ -186,7 +185,7 @@ def test_baselines_stand_beside_the_network(workdir):
 
 
 def test_examples_are_the_first_right_ones_by_name(workdir):
-    folder = report.Path("shap/resnet34_X_all_42")
+    folder = report.Path("explanations/resnet34_X_all_42")
     (folder / "patient").mkdir(parents=True)
     rows = [("B", "AF", "AF"), ("A", "SNR", "AF"), ("C", "AF;PVC", "AF"), ("D", "PVC", "STD")]
     table = pd.DataFrame(rows, columns=["patient_id", "labels", "class"]).assign(predicted=1)
@@ -205,8 +204,8 @@ HOSTILE = "<script>alert('x')</script> & \"q\" | `c` [l](u)"
 def test_damaged_files_leave_a_section_out_and_the_report_whole(workdir, content):
     write_run("resnet34_made_all_42", scores([0.5] * 9))
     run = "resnet34_made_all_42"
-    for path in (f"results/{run}_r1/scores.csv", f"shap/{run}/values.csv",
-                 f"shap/{run}/faithfulness.csv", f"results/{run}/run.json",
+    for path in (f"results/{run}_r1/scores.csv", f"explanations/{run}/values.csv",
+                 f"explanations/{run}/faithfulness.csv", f"results/{run}/run.json",
                  f"results/compare_leads_{run}/single_lead.csv",
                  "results/.reproduce/x.json"):  # fmt: skip
         report.Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -217,7 +216,7 @@ def test_damaged_files_leave_a_section_out_and_the_report_whole(workdir, content
 
 def test_explanations_of_other_weights_and_old_comparisons_are_not_shown(workdir):
     write_run("resnet34_made_all_42", scores([0.5] * 9))
-    shap = report.Path("shap/resnet34_made_all_42")
+    shap = report.Path("explanations/resnet34_made_all_42")
     (shap / "faithfulness").mkdir(parents=True)
     (shap / "population.png").write_bytes(b"")
     leads = report.Path("results/compare_leads_resnet34_made_all_42")
@@ -231,19 +230,6 @@ def test_explanations_of_other_weights_and_old_comparisons_are_not_shown(workdir
     assert "made from other scores" in markdown
 
 
-def test_steps_that_have_failed_are_named_until_they_end_well(workdir):
-    for ended, expected in [
-        ({"a": "exit status 2: no <room>", "b": ""}, True),
-        ({"b": "interrupted"}, True),
-        ({"a": "", "b": ""}, False),
-    ]:
-        steps.keep_failures("made", ended)
-        page, markdown = write("--data-dir", "data/made")
-        assert ("a has not ended well: exit status 2" in markdown) == expected
-        assert "<room>" not in page
-    assert "not ended well" not in markdown
-
-
 def test_no_text_can_be_markup():
     blocks = [Text(HOSTILE), Table(HOSTILE, [HOSTILE], [[HOSTILE]]), Code([HOSTILE])]
     html = render_html(HOSTILE, [(HOSTILE, blocks)])
@@ -254,19 +240,21 @@ def test_no_text_can_be_markup():
 
 
 def test_figures_are_in_the_page_and_linked_from_the_markdown(tmp_path):
-    path = tmp_path / "shap/a run/x.png"
+    path = tmp_path / "explanations/a run/x.png"
     path.parent.mkdir(parents=True)
     imsave(path, np.zeros((4, 4, 3)))
     sections = [("Figures", [Figure(path, "An example")])]
     html = render_html("t", sections)
     assert "data:image/png;base64,iVBOR" in html and str(tmp_path) not in html
     assert "http" not in html.replace("http-equiv", "")
-    assert "](<../shap/a run/x.png>)" in render_markdown("t", sections, tmp_path / "results")
+    assert "](<../explanations/a run/x.png>)" in render_markdown(
+        "t", sections, tmp_path / "results"
+    )
 
 
 @NEEDS_CHROMIUM
 def test_a_full_report_fits_any_screen(workdir, monkeypatch):
-    monkeypatch.setattr(scores_report, "CLASSIFIERS", ("LR", "A" * 90))
+    monkeypatch.setattr(tables, "CLASSIFIERS", ("LR", "A" * 90))
     write_dataset("CPSC", paper_dataset())
     name = "resnet34_CPSC_all_42"
     write_run(name, scores([0.8] * 9))

@@ -40,7 +40,7 @@ def run(work, tmp_path, monkeypatch):
         if not figures:
             monkeypatch.setattr(shap_values, "draw_patient", draw_nothing)
         shap_values.main(shap_values.parse_args(["--data-dir", data, *QUICK, *flags]))
-        return tmp_path / "shap" / "resnet18_own_all_42"
+        return tmp_path / "explanations" / "resnet18_own_all_42"
 
     return script
 
@@ -77,9 +77,9 @@ def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):
     folder = run("--record", "R010", "R030")
     both = (folder / "values/R030.npz").read_bytes()
     np.random.seed(5)  # noqa: NPY002  (the state that shap draws from)
-    (tmp_path / "shap").rename(tmp_path / "first")
+    (tmp_path / "explanations").rename(tmp_path / "first")
     assert (run("--record", "R030") / "values/R030.npz").read_bytes() == both
-    (tmp_path / "shap").rename(tmp_path / "second")
+    (tmp_path / "explanations").rename(tmp_path / "second")
     all_classes = np.load(run("--record", "R030", "--classes", "all") / "values/R030.npz")
     predicted = np.load(tmp_path / "second/resnet18_own_all_42/values/R030.npz")
     k = predicted["classes"].item()
@@ -148,7 +148,7 @@ def test_only_test_records_are_explained(run, capsys, name, message):
     with pytest.raises(SystemExit, match="2"):
         run("--record", "R010", name)
     assert message in capsys.readouterr().err
-    assert not Path("shap").exists()
+    assert not Path("explanations").exists()
 
 
 def test_another_data_set_is_explained_against_a_background_without_the_record(work, run, capsys):
@@ -157,7 +157,7 @@ def test_another_data_set_is_explained_against_a_background_without_the_record(w
         write_data(folder / "data/other", n=5, first=101)
     run("--model-path", "models/resnet18_own_all_42.pth", "--background", "9", data="data/other")
     assert "5 background records" in capsys.readouterr().out
-    table = pd.read_csv("shap/resnet18_own_all_42_on_other/values.csv")
+    table = pd.read_csv("explanations/resnet18_own_all_42_on_other/values.csv")
     assert list(table["patient_id"]) == [f"R{i}" for i in range(101, 106)]
     rng = np.random.default_rng(101)
     signals = [rng.normal(0, 300, (12, 250 * (1 + i % 3))).astype("<i2") for i in range(5)]
@@ -175,7 +175,11 @@ def test_a_model_that_was_trained_without_padding_is_explained_without(work, run
     model = write_model(folder, pad="batch")
     path = str(next(folder.glob("models/*.pth")))
     run("--model-path", path, "--record", "R010", "R030", "--background", "100")
-    row = pd.read_csv("shap/resnet18_own_all_42/values.csv").set_index("patient_id").loc["R010"]
+    row = (
+        pd.read_csv("explanations/resnet18_own_all_42/values.csv")
+        .set_index("patient_id")
+        .loc["R010"]
+    )
     _, signals, labels, _ = work
     half = N_SAMPLES // 2  # R010 has 0.5 s, others have 0.5, 1 and 1.5 s
     background = torch.cat(
@@ -187,15 +191,15 @@ def test_a_model_that_was_trained_without_padding_is_explained_without(work, run
     k = int(logits.argmax())
     assert row["class"] == CLASSES[k] and row["logit"] == pytest.approx(logits[k].item(), abs=1e-5)
     assert row["base_logit"] == pytest.approx(base[k].item(), abs=1e-5)
-    phi = np.load("shap/resnet18_own_all_42/values/R010.npz")["phi"]
+    phi = np.load("explanations/resnet18_own_all_42/values/R010.npz")["phi"]
     assert phi.shape == (1, 12, half) and np.abs(phi[..., :10]).max() > 0
-    assert np.load("shap/resnet18_own_all_42/values/R030.npz")["phi"].shape[2] == N_SAMPLES
+    assert np.load("explanations/resnet18_own_all_42/values/R030.npz")["phi"].shape[2] == N_SAMPLES
 
 
 def test_a_single_lead_model(work, run, tmp_path):
     write_model(work[0], leads=("II",))
     run("--leads", "II", "--record", "R010", "--method", "ig")
-    with np.load(tmp_path / "shap/resnet18_own_II_42/values/R010.npz") as stored:
+    with np.load(tmp_path / "explanations/resnet18_own_II_42/values/R010.npz") as stored:
         assert stored["phi"].shape == (1, 1, N_SAMPLES)
 
 
@@ -281,11 +285,11 @@ def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, script, *flags], check=True, capture_output=True, env=environment)
-    (tmp_path / "shap").rename(tmp_path / "two")
+    (tmp_path / "explanations").rename(tmp_path / "two")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     one = run("--records", "2")
     torch.set_num_threads(threads)
     for path in [*one.glob("values/*"), one / "values.csv", one / "population.csv"]:
-        two = tmp_path / "two" / path.relative_to(tmp_path / "shap")
+        two = tmp_path / "two" / path.relative_to(tmp_path / "explanations")
         assert two.read_bytes() == path.read_bytes()

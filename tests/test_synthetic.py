@@ -13,8 +13,8 @@ import wfdb
 from conftest import N_MADE
 from scipy.io import loadmat
 
-import synthetic
 from dataset import CLASSES, LEADS
+from ecg import synthetic
 
 ROOT = Path(__file__).parents[1]
 FS = 500
@@ -43,7 +43,7 @@ def test_wfdb_and_scipy_read_the_same_values_as_the_header_promises(made):
 def test_the_same_seed_gives_the_same_bytes_on_other_hardware(made, tmp_path):
     # numpy takes other routines for exp and sin on an older processor; a shorter run, too, must
     # not change a record
-    script = "import sys, synthetic; synthetic.write_dataset(sys.argv[1], 40, 0)"
+    script = "import sys; from ecg import synthetic; synthetic.write_dataset(sys.argv[1], 40, 0)"
     old = os.environ | {"NPY_DISABLE_CPU_FEATURES": "X86_V4 X86_V3", "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-c", script, str(tmp_path / "old")]
     subprocess.run(command, cwd=ROOT, env=old, check=True, capture_output=True)
@@ -85,7 +85,7 @@ def test_a_folder_with_other_records_is_left_alone(name, tmp_path, capsys):
     assert stopped.value.code == 2
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
     message = capsys.readouterr().err.strip().splitlines()[-1]
-    assert name in message and "python synthetic.py" in message
+    assert name in message and "python -m ecg.synthetic" in message
 
 
 @pytest.mark.parametrize("argv", [["--seconds", "2"], ["--seed", "-1"], ["--records", "0"]])

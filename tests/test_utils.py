@@ -2,7 +2,6 @@ import argparse
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -79,8 +78,7 @@ def test_get_device_refuses_a_missing_gpu(monkeypatch, capsys):
     ],
 )
 def test_run_name(method, leads, round_number, name):
-    args = SimpleNamespace(data_dir="data/CPSC/", seed=42, round=round_number)
-    assert utils.run_name(method, args, leads) == name
+    assert utils.run_name(method, "data/CPSC/", 42, round_number, leads) == name
 
 
 def test_replacing_keeps_the_old_file_if_the_block_fails(tmp_path):

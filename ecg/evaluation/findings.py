@@ -6,15 +6,14 @@ warnings, probabilities and findings by class name, page (the PDF, or null).
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 
-from dataset import LEADS, SAMPLE_RATE, to_mv
-from formats import HIGH_MV, TABLES, read_record
-from metrics import apply_thresholds
-from quality import record_warnings
-from records import find_records, pack_signal, reason
+from dataset import LEADS, to_mv
+from ecg.evaluation.metrics import apply_thresholds
+from ecg.io.formats import HIGH_MV, TABLES, read_record
+from ecg.io.records import find_records, pack_signal, reason
+from ecg.processing.quality import record_warnings
 from utils import RESEARCH_USE, replacing
 
 
@@ -91,17 +90,6 @@ def answer_text(row, thresholds):
         found = "yes" if name in row["findings"] else "no"
         lines.append(f"{name:6}{p:12.3f}{threshold:11.3f}  {found}")
     return "\n".join([*lines, *(f"warning: {text}" for text in row["warnings"]), RESEARCH_USE])
-
-
-def draw_answer(row, packed, folder):
-    """Write the ECG pages of an answer, with the findings in the title; note the PDF's path."""
-    from ecg_plots import plot_ecg_pages  # matplotlib only where it is drawn with
-
-    found = ", ".join(f"{name} {row['probabilities'][name]:.2f}" for name in row["findings"])
-    title = f"{row['record']}: {found or 'no finding reaches its threshold'}"
-    path = Path(folder) / f"{row['record']}.pdf"
-    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, row["warnings"])
-    row["page"] = str(path)
 
 
 def write_json(target, model, thresholds, classes, rows, bad):

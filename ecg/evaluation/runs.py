@@ -3,7 +3,6 @@
 import glob
 import json
 import re
-from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ FREE_SETTINGS = {
 }  # fmt: skip
 
 
-def named_run(args, leads, round_number):
-    """Name the run of a round; a classifier's name holds no leads."""
-    flags = Namespace(data_dir=args.data_dir, seed=args.seed, round=round_number)
-    return run_name(args.arch, flags, leads_text(leads) if args.arch in BLOCKS else None)
+def round_runs(method, data_dir, seed, leads=None):
+    """Name the runs of the ten rounds, {round: run}; a classifier's names hold no leads."""
+    text = leads_text(leads) if method in BLOCKS else None
+    return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
 def run_settings(run):
@@ -49,9 +48,8 @@ def has_current_scores(run):
     return None in (trained, scored) or trained == scored
 
 
-def scored_rounds(args, leads):
-    """Return {round: run} of the rounds that predict.py or baselines.py has scored."""
-    runs = {i: named_run(args, leads, i) for i in range(N_FOLDS)}
+def scored_rounds(runs):
+    """Return those of {round: run} that predict.py or baselines.py has scored."""
     files = ("predictions.csv", "thresholds.json")
     return {
         i: run
@@ -60,15 +58,15 @@ def scored_rounds(args, leads):
     }
 
 
-def finished_rounds(args, leads):
-    """Return {round: run} of the scored rounds with the same settings as the first of them."""
-    runs = {i: run for i, run in scored_rounds(args, leads).items() if has_current_scores(run)}
+def finished_rounds(runs):
+    """Return those of {round: run} that are scored, with the settings of the first of them."""
+    runs = {i: run for i, run in scored_rounds(runs).items() if has_current_scores(run)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
-def left_out(args, leads):
-    """Return a sentence for each scored round that `finished_rounds` leaves out."""
-    scored = scored_rounds(args, leads)
+def left_out(runs):
+    """Return a sentence for each scored round of {round: run} that `finished_rounds` leaves out."""
+    scored = scored_rounds(runs)
     runs = {i: run for i, run in scored.items() if has_current_scores(run)}
     old = [
         f"{run} is left out: trained again since it was scored; run predict.py again"
@@ -83,11 +81,11 @@ def left_out(args, leads):
     ]
 
 
-def other_lead_sets(args):
+def other_lead_sets(arch, data_dir, seed):
     """Return the choices of several leads, though not all, of which there are results."""
-    data, found = Path(args.data_dir).resolve().name, []
-    for path in sorted(Path("results").glob(f"{args.arch}_{glob.escape(data)}_*-*_{args.seed}")):
-        leads = tuple(path.name.removeprefix(f"{args.arch}_{data}_").split("_")[0].split("-"))
+    data, found = Path(data_dir).resolve().name, []
+    for path in sorted(Path("results").glob(f"{arch}_{glob.escape(data)}_*-*_{seed}")):
+        leads = tuple(path.name.removeprefix(f"{arch}_{data}_").split("_")[0].split("-"))
         if set(leads) <= set(LEADS):
             found.append(leads)
     return found
@@ -121,7 +119,7 @@ def read_thresholds(folder, folds):
         fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
 
 
-def load_test(run, labels, args):
+def load_test(run, labels, data_dir):
     """Return the tested records of a run: rows of labels.csv, y_score (N, K), thresholds (N, K).
 
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
@@ -131,7 +129,7 @@ def load_test(run, labels, args):
     folder, table = path.parent, read_table(path)
     run = folder.resolve().name
     if path.name != "pooled.csv":
-        if not run.endswith(f"_on_{Path(args.data_dir).resolve().name}"):
+        if not run.endswith(f"_on_{Path(data_dir).resolve().name}"):
             numbered = re.search(r"_r([1-9])$", run)
             _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
             table = table[table["fold"] == fold]
@@ -140,7 +138,7 @@ def load_test(run, labels, args):
     known = labels[labels["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
     same = known[["patient_id", "fold"]].to_numpy().tolist()
     if table.empty or table[["patient_id", "fold"]].to_numpy().tolist() != same:
-        fail(f"{folder} was not tested on the folds of {args.data_dir}/labels.csv (or --limit); "
+        fail(f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
              "give its --data-dir, or score it again: python predict.py")  # fmt: skip
     return known, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table["fold"])
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+VALUE_BIN = 0.02  # s: values are summed over half a millimetre of paper to be visible
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
 METHODS = {
     "shap": "shap.GradientExplainer",

@@ -13,8 +13,8 @@ import torch
 from scipy.stats import spearmanr
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
-from ecg_plots import VALUE_BIN
-from metrics import resample_weights
+from ecg.evaluation.metrics import resample_weights
+from ecg.explanation.attributions import VALUE_BIN
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
@@ -47,7 +47,7 @@ def read_evidence(path):
         leads = {lead for text in table["leads"].unique() for lead in text.split(";")}
         good = numbers and set(table["class"]) <= set(CLASSES) and leads <= {"all", *LEADS}
     if not good:
-        fail(f"{path} is not a table of synthetic.py; make it again: python synthetic.py")
+        fail(f"{path} is not a table of synthetic.py; make it again: python -m ecg.synthetic")
     return table
 
 

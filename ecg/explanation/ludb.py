@@ -6,10 +6,10 @@ in each lead the onset, peak and end of P, QRS and T. It leaves the first and la
 
 import numpy as np
 
-from beats import REGIONS, find_borders, find_peaks, region_of
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
-from formats import read_record
-from records import pack_signal
+from ecg.io.formats import read_record
+from ecg.io.records import pack_signal
+from ecg.processing.beats import REGIONS, find_borders, find_peaks, region_of
 from utils import fail
 
 TOLERANCE = 0.075  # s, within which a found R peak is the annotated one

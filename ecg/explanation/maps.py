@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from attributions import METHODS, OneLogit, explain, fold_norms, score
 from dataset import (
     ECGDataset,
     PackedSignals,
@@ -24,7 +23,8 @@ from dataset import (
     pad_signal,
     round_folds,
 )
-from resnet import ResNet1d, load_model, weights_digest
+from ecg.explanation.attributions import METHODS, OneLogit, explain, fold_norms, score
+from resnet import ResNet1d, find_model, load_model, scored_run, weights_digest
 from utils import RESEARCH_USE, fail, positive, replacing
 
 STORED = {"phi", "classes", "logits", "base", "n"}  # arrays of values/<patient_id>.npz
@@ -66,8 +66,11 @@ def load_run(args, device):
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
-    model, checkpoint, name = load_model(args, leads_text(args.leads), device)
-    trained_here = is_training_data(checkpoint, labels, args)
+    leads = leads_text(args.leads)
+    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
+    model, checkpoint = load_model(path, device, args.leads)
+    name = scored_run(path, checkpoint, args.data_dir)
+    trained_here = is_training_data(checkpoint, labels, args.data_dir, args.limit, args.round)
     trained = checkpoint["args"]
     data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"])
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)

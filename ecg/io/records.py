@@ -8,7 +8,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from formats import HIGH_MV, TABLES
+from ecg.io.formats import HIGH_MV, TABLES
 
 # SNOMED CT codes, and the words of the first generation of headers, for each class.
 CODES = {

@@ -10,7 +10,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from dataset import LEADS
-from plots import INCH, save_figure
+from ecg.explanation.attributions import VALUE_BIN
+from ecg.plot.scores import INCH, save_figure
 from utils import replacing
 
 # ECG paper: the scale that cardiologists read without looking at the axes.
@@ -20,7 +21,6 @@ LEFT, RIGHT, BOTTOM, TOP = 4, 4, 12, 14  # mm around the paper of a figure
 MIN_SECONDS = 5  # paper for a shorter signal, so that the title fits
 NAME_WIDTH = 20  # mm in front of a trace, for the calibration pulse and the lead's name
 ROW_LIMITS = (15, 40)  # mm from one trace's baseline to the next
-VALUE_BIN = 0.02  # s: values are summed over half a millimetre of paper to be visible
 
 # The page of a whole record: A4 landscape, mm.
 PAGE = np.array([297, 210])

@@ -4,10 +4,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.collections import LineCollection
 
-from beats import REGIONS, WINDOW
 from dataset import CLASSES, LEADS, SAMPLE_RATE
-from ecg_plots import VALUE_BIN, VALUE_MAP, value_norm
-from plots import BLUE, ORANGE, save_figure
+from ecg.explanation.attributions import VALUE_BIN
+from ecg.plot.ecg_paper import VALUE_MAP, value_norm
+from ecg.plot.scores import BLUE, ORANGE, save_figure
+from ecg.processing.beats import REGIONS, WINDOW
 
 GRAY = "0.45"
 COLOURS = (BLUE, "#56b4e9", ORANGE)

@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
+from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
 from utils import RESEARCH_USE, replacing
 
 matplotlib.use("Agg")  # before pyplot, so that no figure needs a display

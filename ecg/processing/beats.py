@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter1d
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, to_mv
-from expert_features import PREMATURE, detect_beats
+from ecg.processing.features import PREMATURE, detect_beats
 
 REGIONS = ("before_qrs", "qrs", "st_t", "elsewhere")
 SMOOTHING = 0.024  # s

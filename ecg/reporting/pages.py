@@ -1,4 +1,4 @@
-"""The page shap/<run>/index.html: browse a run's explanations from disk, without a network.
+"""The page explanations/<run>/index.html: browse a run's explanations from disk, without a network.
 
 One file of HTML with its style and a short script inside; the figures stay beside it. Without the
 script every class and record is shown one below the other.
@@ -10,8 +10,8 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from beats import REGIONS
 from dataset import CLASSES
+from ecg.processing.beats import REGIONS
 from utils import RESEARCH_USE, replacing
 
 REGION_NAMES = dict(zip(REGIONS, ("before QRS", "QRS", "ST-T", "elsewhere"), strict=True))

@@ -11,9 +11,9 @@ import pandas as pd
 from scipy.stats import t as student
 
 from dataset import CLASSES, LEADS, N_FOLDS
-from document import Figure, Table, Text
-from plan import CLASSIFIERS, with_arch
-from runs import finished_rounds, named_run, read_sources
+from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.evaluation.runs import finished_rounds, read_sources, round_runs
+from ecg.reporting.document import Figure, Table, Text
 
 PAPER = Path(__file__).parent / "paper.csv"
 PAPER_SCORES = {"f1": "F1", "auc": "AUC", "precision": "precision", "recall": "recall"}
@@ -89,9 +89,14 @@ def read_table(path, column="class", **options):
     return table if len(table) and column in table else None
 
 
+def named_run(args, leads, method=None):
+    """Name the first round's run of a network or (`method`) of a classifier."""
+    return round_runs(method or args.arch, args.data_dir, args.seed, leads)[0]
+
+
 def read_rounds(args, leads, arch=None):
     """Return {round: scores.csv indexed by class} of the finished rounds of a run."""
-    runs = finished_rounds(with_arch(args, arch or args.arch), leads)
+    runs = finished_rounds(round_runs(arch or args.arch, args.data_dir, args.seed, leads))
     tables = {i: read_table(Path("results", run, "scores.csv")) for i, run in runs.items()}
     whole = {i: t for i, t in tables.items() if t is not None and t["class"].iloc[-1] == "AVG"}
     return {i: table.set_index("class") for i, table in whole.items()}
@@ -153,17 +158,17 @@ def glance_blocks(args, leads, paper):
         rows += [[label, *row[1:]] for row in table.rows if row[0] == "AVG"] if tables else []
     if not rows:
         return []
-    return [Table(f"At a glance: {named_run(args, leads, 0)}", ["score", *table.head[1:]], rows)]
+    return [Table(f"At a glance: {named_run(args, leads)}", ["score", *table.head[1:]], rows)]
 
 
 def main_blocks(args, leads, paper):
     """Return the tables of the network's scores."""
     tables = read_rounds(args, leads)
     if not tables:
-        return [Text(NOT_RUN.format(f"results/{named_run(args, leads, 0)}/scores.csv"))]
+        return [Text(NOT_RUN.format(f"results/{named_run(args, leads)}/scores.csv"))]
     count = len(tables)
     which = ", ".join(map(str, tables))
-    text = f"{named_run(args, leads, 0)}: {count} of {N_FOLDS} rounds scored ({which}). "
+    text = f"{named_run(args, leads)}: {count} of {N_FOLDS} rounds scored ({which}). "
     if count >= MIN_ROUNDS:
         text += ("Mean and sd over them; the interval is of the mean and allows for training sets "
                  "that overlap (Nadeau and Bengio 2003).")  # fmt: skip
@@ -212,9 +217,9 @@ def baseline_blocks(args, leads, paper):
 
 def pair_blocks(args, leads):
     """Return the differences network - classifier on the pooled test folds."""
-    base, rows, old = named_run(args, leads, 0), [], []
+    base, rows, old = named_run(args, leads), [], []
     for name in CLASSIFIERS:
-        other = named_run(with_arch(args, name), None, 0)
+        other = named_run(args, None, name)
         path = Path("results", f"compare_rounds_{base}_vs_rounds_{other}", "differences.csv")
         table = read_table(path)
         if table is None:
@@ -247,7 +252,7 @@ def pair_blocks(args, leads):
 
 def lead_blocks(args, paper):
     """Return the table and the figure of the single-lead models."""
-    folder = Path("results", f"compare_leads_{named_run(args, LEADS, 0)}")
+    folder = Path("results", f"compare_leads_{named_run(args, LEADS)}")
     path = folder / "single_lead.csv"
     table, notes = read_table(path, "rank"), read_sources(folder)
     if table is None:

@@ -14,10 +14,10 @@ import scipy.io
 import torch
 from conftest import noise, write_record
 
-import ecg_plots
 import predict
 import resnet
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
+from ecg.plot import ecg_paper
 from utils import RESEARCH_USE, save_checkpoint
 
 MODEL = "models/resnet18_tiny_all_42.pth"
@@ -209,9 +209,9 @@ def test_records_of_one_name_keep_their_pages_apart(workdir, capsys):
 
 def test_pages_bear_the_findings_and_are_not_drawn_unasked_for_many(workdir, capsys, monkeypatch):
     titles = []
-    draw = ecg_plots.draw_ecg_page
+    draw = ecg_paper.draw_ecg_page
     monkeypatch.setattr(
-        ecg_plots, "draw_ecg_page", lambda *args: (titles.append(args[2]), draw(*args))[1]
+        ecg_paper, "draw_ecg_page", lambda *args: (titles.append(args[2]), draw(*args))[1]
     )
     ask("--record", "data/tiny/g1/T0000", "--json", "a.json")
     row = json.loads(Path("a.json").read_text())["records"][0]
@@ -238,7 +238,7 @@ def test_page_is_a4_and_25_mm_a_second_and_10_mm_a_millivolt():
     signal = np.zeros((12, 5000))
     signal[:, 500:600] = 1  # 1.0 to 1.2 s
     signal[:, 4000:4100] = 1
-    figure = ecg_plots.draw_ecg_page(signal, 500, "t")
+    figure = ecg_paper.draw_ecg_page(signal, 500, "t")
     ax = figure.axes[0]
     assert figure.get_size_inches() * 25.4 == pytest.approx([297, 210])
     (strip,) = trace(ax, 10)
@@ -261,7 +261,7 @@ def test_page_shows_four_columns_one_after_the_other_in_time(seconds):
     signal, quarter = np.zeros((12, seconds * 500)), seconds * 500 // 4
     for k in range(12):
         signal[k, k // 3 * quarter + quarter // 2] = (k + 1) / 10
-    figure = ecg_plots.draw_ecg_page(signal, 500, "t")
+    figure = ecg_paper.draw_ecg_page(signal, 500, "t")
     ax = figure.axes[0]
     order = [text.get_text() for text in ax.texts if text.get_text()]
     assert order == [
@@ -293,13 +293,13 @@ def test_page_shows_four_columns_one_after_the_other_in_time(seconds):
 @pytest.mark.parametrize(("seconds", "starts"), [(3, [0]), (10, [0]), (25, [0, 10, 15])])
 def test_long_records_get_pages_and_the_last_page_is_full(seconds, starts, tmp_path, monkeypatch):
     drawn = []
-    draw = ecg_plots.draw_ecg_page
+    draw = ecg_paper.draw_ecg_page
     monkeypatch.setattr(
-        ecg_plots, "draw_ecg_page", lambda *args: (drawn.append(args), draw(*args))[1]
+        ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(args), draw(*args))[1]
     )
     signal = noise(1, seconds * 500) / 1000
     path = tmp_path / "$a_1$.pdf"  # a name that a formula could be read in
-    assert ecg_plots.plot_ecg_pages(signal, 500, path, "$a_1$: AF", ["flat: V1"]) == len(starts)
+    assert ecg_paper.plot_ecg_pages(signal, 500, path, "$a_1$: AF", ["flat: V1"]) == len(starts)
     assert [args[4] for args in drawn] == pytest.approx(starts)
     for args in drawn:
         first = round(args[4] * 500)
@@ -316,13 +316,13 @@ def test_long_records_get_pages_and_the_last_page_is_full(seconds, starts, tmp_p
 
 def test_more_warnings_than_fit_are_pointed_to(tmp_path, monkeypatch):
     notes = []
-    draw = ecg_plots.draw_ecg_page
+    draw = ecg_paper.draw_ecg_page
     monkeypatch.setattr(
-        ecg_plots, "draw_ecg_page", lambda *args: (notes.append(args[3]), draw(*args))[1]
+        ecg_paper, "draw_ecg_page", lambda *args: (notes.append(args[3]), draw(*args))[1]
     )
     for count in (3, 4):
         warnings = [f"warning {i}" for i in range(count)]
-        ecg_plots.plot_ecg_pages(noise(1, 600) / 1000, 500, tmp_path / "a.pdf", "t", warnings)
+        ecg_paper.plot_ecg_pages(noise(1, 600) / 1000, 500, tmp_path / "a.pdf", "t", warnings)
     assert notes[0].splitlines() == ["warning 0", "warning 1", "warning 2"]
     assert "more warnings" in notes[1].splitlines()[2] and len(notes[1].splitlines()) == 3
 
@@ -331,5 +331,5 @@ def test_an_answer_loads_nothing_it_does_not_need():
     code = "import sys, predict; print(*{'shap', 'lightgbm', 'wfdb', 'pywt', 'matplotlib'} & " \
            "set(sys.modules))"  # fmt: skip
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          cwd=Path(__file__).parents[1], check=True)  # fmt: skip
+                          cwd=Path(__file__).parents[2], check=True)  # fmt: skip
     assert done.stdout.strip() == ""

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-import metrics
+from ecg.evaluation import metrics
 
 CLASSES = ("a", "b", "c")
 

@@ -6,9 +6,8 @@ import torch
 from small_run import N_SAMPLES, padded, write_data, write_model
 from torch import nn
 
-import attributions
-import explain
 import shap_values
+from ecg.explanation import attributions, maps
 
 
 @pytest.fixture(scope="module")
@@ -93,16 +92,16 @@ def test_background_and_explained_records_come_from_different_folds(work):
     draws = []
     for seed in "12":
         args = shap_values.parse_args(["--seed", seed, "--round", "3", "--background", "20"])
-        names = explain.choose_records(args, labels, trained_here=True)
-        background = explain.draw_background(args, labels)
+        names = maps.choose_records(args, labels, trained_here=True)
+        background = maps.draw_background(args, labels)
         assert set(fold[names]) == {3}  # round 3 tests on fold 3 and validates on fold 2
         assert len(set(background)) == 21 and not set(fold[background]) & {2, 3}
         draws.append(background)
     assert draws[0] != draws[1]
     args = shap_values.parse_args(["--records", "2"])
-    few = explain.choose_records(args, labels, trained_here=False)
+    few = maps.choose_records(args, labels, trained_here=False)
     shuffled = labels.sample(frac=1, random_state=0)
-    assert len(few) == 2 and few == explain.choose_records(args, shuffled, trained_here=False)
+    assert len(few) == 2 and few == maps.choose_records(args, shuffled, trained_here=False)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ from conftest import (
     write_wfdb,
 )
 
-import formats
-import records
 from dataset import LEADS
+from ecg.io import formats, records
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from conftest import noise, write_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import formats
 import preprocess
-import records
+from ecg.io import formats, records
 
 MEMORY = 3 << 30  # bytes above what the process has: an allocation beyond is a failure
 FUZZ = settings(

@@ -12,8 +12,7 @@ from conftest import (
     write_wfdb,
 )
 
-import formats
-import records
+from ecg.io import formats, records
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-import ecg_plots
+from ecg.plot import ecg_paper
 
 
 def texts(ax):
@@ -27,7 +27,7 @@ def square_wave(n_leads=2, seconds=4, rate=500):
 
 
 def test_one_second_is_25_mm_and_one_millivolt_10_mm():
-    points = ecg_plots.strip_points(square_wave()[0] + 3, 500, x=20, y=30)
+    points = ecg_paper.strip_points(square_wave()[0] + 3, 500, x=20, y=30)
     assert points[0] == pytest.approx([20, 30])  # an offset does not move the baseline
     assert points[500] == pytest.approx([20 + 25, 30 + 10])
     assert points[600] == pytest.approx([20 + 25 * 1.2, 30])
@@ -37,7 +37,7 @@ def test_one_second_is_25_mm_and_one_millivolt_10_mm():
 def test_paper_is_true_to_scale_in_the_file(tmp_path, drawn, with_values):
     path = tmp_path / "ecg.png"
     signal = square_wave()
-    ecg_plots.plot_ecg(signal, ["I", "II"], 500, path, "t", values=signal if with_values else None)
+    ecg_paper.plot_ecg(signal, ["I", "II"], 500, path, "t", values=signal if with_values else None)
     ax = drawn[0].axes[0]
     ends = ax.transData.transform([(0, 0), (100, 10)])
     assert (ends[1] - ends[0]) / drawn[0].dpi * 25.4 == pytest.approx([100, 10])
@@ -46,8 +46,8 @@ def test_paper_is_true_to_scale_in_the_file(tmp_path, drawn, with_values):
 
 
 def test_calibration_pulse_is_one_millivolt_and_200_ms():
-    _, ax = ecg_plots.ecg_paper(50, 30)
-    ecg_plots.draw_calibration(ax, 3, 10)
+    _, ax = ecg_paper.ecg_paper(50, 30)
+    ecg_paper.draw_calibration(ax, 3, 10)
     xs, ys = ax.lines[0].get_data()
     high = xs[ys > 15]
     assert (np.ptp(high), np.ptp(ys)) == (5, 10)
@@ -58,7 +58,7 @@ def test_calibration_pulse_is_one_millivolt_and_200_ms():
 def test_the_colour_bars_label_stays_in_the_figure(tmp_path, drawn, n_leads):
     signal = square_wave(n_leads)
     labels = [f"L{i}" for i in range(n_leads)]
-    ecg_plots.plot_ecg(signal, labels, 500, tmp_path / "a.png", "t", values=signal)
+    ecg_paper.plot_ecg(signal, labels, 500, tmp_path / "a.png", "t", values=signal)
     figure = drawn[0]
     figure.draw_without_rendering()
     box = figure.axes[1].yaxis.label.get_window_extent()
@@ -69,14 +69,14 @@ def test_the_colour_bars_label_stays_in_the_figure(tmp_path, drawn, n_leads):
 
 
 def test_a_dollar_in_a_name_is_no_formula(tmp_path, drawn):
-    ecg_plots.plot_ecg(square_wave(), ["I", "II"], 500, tmp_path / "a.png", "a$_$b: predicted AF")
+    ecg_paper.plot_ecg(square_wave(), ["I", "II"], 500, tmp_path / "a.png", "a$_$b: predicted AF")
     assert drawn[0].axes[0].get_title(loc="left") == "a$_$b: predicted AF"
 
 
 def test_every_lead_is_named_and_stays_on_the_paper(tmp_path, drawn):
     rng = np.random.default_rng(0)
     signal = np.cumsum(rng.normal(0, 0.02, (12, 1000)), axis=1) * np.geomspace(0.1, 2, 12)[:, None]
-    ecg_plots.plot_ecg(signal, [f"L{i}" for i in range(12)], 500, tmp_path / "ecg.png", "t")
+    ecg_paper.plot_ecg(signal, [f"L{i}" for i in range(12)], 500, tmp_path / "ecg.png", "t")
     ax = drawn[0].axes[0]
     assert texts(ax) == [f"L{i}" for i in range(12)]
     traces = [line.get_ydata() for line in ax.lines if len(line.get_ydata()) == 1000]
@@ -89,22 +89,22 @@ def test_every_lead_is_named_and_stays_on_the_paper(tmp_path, drawn):
 
 
 def test_time_marks_are_whole_seconds_of_the_record(tmp_path, drawn):
-    ecg_plots.plot_ecg(square_wave(), ["I", "II"], 500, tmp_path / "ecg.png", "t", start=20.4)
+    ecg_paper.plot_ecg(square_wave(), ["I", "II"], 500, tmp_path / "ecg.png", "t", start=20.4)
     ax = drawn[0].axes[0]
     marks = {label.get_text(): label.get_position()[0] for label in ax.get_xticklabels()}
     assert list(marks) == ["21 s", "22 s", "23 s", "24 s"]
-    assert marks["21 s"] == pytest.approx(ecg_plots.NAME_WIDTH + 0.6 * 25)
+    assert marks["21 s"] == pytest.approx(ecg_paper.NAME_WIDTH + 0.6 * 25)
 
 
 def test_values_colour_the_trace_where_they_are(tmp_path, drawn):
     signal, values = square_wave(), np.zeros((2, 2000))
     values[0, 500:510], values[1, 1000:1010] = 0.3, -0.3
-    ecg_plots.plot_ecg(signal, ["I", "II"], 500, tmp_path / "ecg.png", "t", values=values)
+    ecg_paper.plot_ecg(signal, ["I", "II"], 500, tmp_path / "ecg.png", "t", values=values)
     strips = [c for c in drawn[0].axes[0].collections if len(c.get_segments()) == 200]
     first, second = (strip.get_colors() for strip in strips)
     assert first[50, 0] > 0.8 > 0.3 > first[50, 2] and first[50, 3] == 1  # red, opaque
     assert second[100, 2] > 0.8 > 0.3 > second[100, 0] and second[100, 3] == 1  # blue
     assert np.delete(first[:, 3], 50).max() < 0.01  # transparent where the values are zero
     segment = strips[0].get_segments()[50]
-    assert segment[0, 0] == pytest.approx(ecg_plots.NAME_WIDTH + 25)
+    assert segment[0, 0] == pytest.approx(ecg_paper.NAME_WIDTH + 25)
     assert len(drawn[0].axes) == 2  # one paper and one colour bar

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-import plots
-from metrics import calibration_bins, score_table
+from ecg.evaluation.metrics import calibration_bins, score_table
+from ecg.plot import scores
 from utils import RESEARCH_USE
 
 CLASSES = ("a", "b", "c", "d")
@@ -16,14 +16,14 @@ THRESHOLDS = np.array([0.4, 0.5, 0.3, 0.5])
 @pytest.fixture(scope="module")
 def figures():
     """Keep the figures that are saved; what is drawn in them stays readable after closing."""
-    kept, save = {}, plots.save_print
+    kept, save = {}, scores.save_print
 
     def keep(figure, path):
         kept[path.name] = figure
         save(figure, path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "save_print", keep)
+        patch.setattr(scores, "save_print", keep)
         yield kept
 
 
@@ -41,7 +41,7 @@ def drawn(scored, figures, tmp_path_factory):
     y_true, y_score = scored
     folder = tmp_path_factory.mktemp("figures")
     table = score_table(y_true, y_score, THRESHOLDS, CLASSES, 30)
-    plots.plot_scores(y_true, y_score, THRESHOLDS, table, folder, "run, n = 300")
+    scores.plot_scores(y_true, y_score, THRESHOLDS, table, folder, "run, n = 300")
     return {name: figure.axes for name, figure in figures.items()}, table, folder
 
 
@@ -97,20 +97,20 @@ def test_calibration_bins_hold_their_lower_edge_and_the_last_one_holds_1():
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (3, 17), (17, 17), (400, 1000)])
 def test_wilson_interval_equals_scipy(hits, n):
     expected = binomtest(hits, n).proportion_ci(method="wilson")
-    found = plots.wilson_interval(np.array([hits]), np.array([n]))
+    found = scores.wilson_interval(np.array([hits]), np.array([n]))
     assert np.ravel(found) == pytest.approx([expected.low, expected.high], abs=1e-6)
 
 
 def test_ranking_draws_bars_from_chance_to_the_value_in_the_order_given(figures, tmp_path):
-    scores = [0.9, 0.7, 0.6], [0.85, 0.65, 0.5], [0.95, 0.72, 0.7]
-    plots.plot_ranking(["x", "y", "z"], {"AUC": (0.5, *scores)}, tmp_path / "rank", "t")
+    values = [0.9, 0.7, 0.6], [0.85, 0.65, 0.5], [0.95, 0.72, 0.7]
+    scores.plot_ranking(["x", "y", "z"], {"AUC": (0.5, *values)}, tmp_path / "rank", "t")
     ax = figures["rank"].axes[0]
     bars = ax.patches
-    assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(scores[0])
+    assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(values[0])
     assert {bar.get_x() for bar in bars} == {0.5}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["x", "y", "z"]
     assert ax.yaxis_inverted()  # the first on top
     ends = ax.containers[-1].lines[2][0].get_segments()
     assert [segment[:, 0].tolist() for segment in ends] == [
-        pytest.approx(pair) for pair in zip(*scores[1:], strict=True)
+        pytest.approx(pair) for pair in zip(*values[1:], strict=True)
     ]

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from conftest import NEEDS_SHARED, SHARED
 
-import beats
-import heart
-import ludb
-import map_checks
-from beats import REGIONS
 from dataset import CLASSES, LEADS
+from ecg.explanation import checks, ludb
+from ecg.processing import beats
+from ecg.processing.beats import REGIONS
+from ecg.simulation import heart
 
 
 def made_beats(classes, seed=3):
@@ -107,7 +106,7 @@ def test_ludb_marks_agree():
         marks = ludb.read_marks(SHARED / "ludb" / str(name))
         found = ludb.check_beats(packed, marks)
         rows += [("beats", name, "all", *row) for row in found]
-    table = map_checks.summarise(rows).set_index("measure")["mean"]
+    table = checks.summarise(rows).set_index("measure")["mean"]
     assert table["R peak sensitivity"] >= 0.99 and table["R peak ppv"] >= 0.99
     assert table["QRS onset absolute error, ms"] < 12
     assert table["QRS end absolute error, ms"] < 12

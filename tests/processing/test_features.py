@@ -6,9 +6,9 @@ import pytest
 import pywt
 from scipy.stats import entropy
 
-import expert_features
 from dataset import LEADS
-from expert_features import (
+from ecg.processing import features
+from ecg.processing.features import (
     PAPER_COLUMNS,
     RHYTHM_COLUMNS,
     detect_beats,
@@ -88,13 +88,13 @@ def test_an_all_zero_record_gives_zeros_only():
 def test_entropy_of_values_that_never_repeat_is_log_n():
     rng = np.random.default_rng(1)
     ordered = np.sort(rng.random((3, 777)), axis=1)
-    assert expert_features.repeat_entropy(ordered) == pytest.approx(np.log(777))
+    assert features.repeat_entropy(ordered) == pytest.approx(np.log(777))
 
 
 def test_entropy_of_a_fair_coin_is_one_bit_row_by_row():
     ordered = np.array([[0.0, 0, 0, 1, 1, 1], [2.0, 2, 2, 2, 2, 2], [2.0, 3, 3, 3, 3, 3]])
     coin = -(1 / 6 * np.log(1 / 6) + 5 / 6 * np.log(5 / 6))
-    assert expert_features.repeat_entropy(ordered) == pytest.approx([np.log(2), 0, coin])
+    assert features.repeat_entropy(ordered) == pytest.approx([np.log(2), 0, coin])
 
 
 def test_paper_features_ignore_the_order_of_other_leads():
@@ -126,7 +126,7 @@ def test_flat_and_noisy_leads_do_not_spoil_the_vote():
 def test_a_lead_has_one_vote_a_beat(monkeypatch):
     """Five of twelve leads see each deflection twice, 60 ms apart: not more than half see it."""
     detections = [[100, 115, 300, 315]] * 5 + [[200, 400]] * 7  # samples at 250 Hz
-    monkeypatch.setattr(expert_features, "detect_lead_beats", lambda row: np.array(next(found)))
+    monkeypatch.setattr(features, "detect_lead_beats", lambda row: np.array(next(found)))
     found = iter(detections)
     beats, leads = detect_beats(np.zeros((12, 1000)))
     assert leads == 12 and beats == pytest.approx([0.8, 1.6])
@@ -200,7 +200,7 @@ def test_cache_gives_back_the_same_numbers_without_computing(folder, monkeypatch
     fresh = load_features(folder, NAMES)
     assert list(fresh.index) == NAMES and tuple(fresh.columns) == PAPER_COLUMNS
     assert np.array_equal(fresh.loc["c"], paper_features(noise(6, 2)))
-    monkeypatch.setattr(expert_features, "compute_all", fail_if_computed)
+    monkeypatch.setattr(features, "compute_all", fail_if_computed)
     assert load_features(folder, NAMES).equals(fresh)
     assert load_features(folder, NAMES[:1]).equals(fresh[:1])
 
@@ -209,7 +209,7 @@ def test_rhythm_cache_keeps_what_is_missing(folder, monkeypatch):
     pack(folder, {"flat": np.zeros((12, 3000), np.int16), "beats": beats_record([1, 2, 3.1, 4])})
     fresh = load_features(folder, ["flat", "beats"], "rhythm")
     assert fresh.shape == (2, 650) and fresh.loc["flat"].isna().sum() == 12
-    monkeypatch.setattr(expert_features, "compute_all", fail_if_computed)
+    monkeypatch.setattr(features, "compute_all", fail_if_computed)
     assert load_features(folder, ["flat", "beats"], "rhythm").equals(fresh)
 
 
@@ -240,9 +240,9 @@ def test_a_damaged_cache_is_made_again(folder, capsys, spoil, reason):
     spoil(folder)
     assert load_features(folder, NAMES).equals(fresh)
     assert reason in capsys.readouterr().out
-    assert expert_features.read_cache(
+    assert features.read_cache(
         folder / "features.csv",
-        {"signals": "a", "version": expert_features.VERSION, "columns": list(PAPER_COLUMNS)},
+        {"signals": "a", "version": features.VERSION, "columns": list(PAPER_COLUMNS)},
         NAMES,
     )[0].equals(fresh)
 
@@ -254,7 +254,7 @@ def test_other_signals_or_definitions_or_records_are_computed(folder, monkeypatc
     pack(folder, {name: noise(7, 9) for name in NAMES}, "b")
     changed = load_features(folder, NAMES)
     assert np.array_equal(changed.loc["c"], paper_features(noise(7, 9)))
-    monkeypatch.setattr(expert_features, "VERSION", expert_features.VERSION + 1)
+    monkeypatch.setattr(features, "VERSION", features.VERSION + 1)
     load_features(folder, NAMES)
     assert capsys.readouterr().out.count("other signals or with other options") == 2
 
@@ -279,7 +279,7 @@ def test_a_run_killed_while_writing_leaves_no_half_file(folder, monkeypatch):
     assert (folder / "features.csv").read_bytes() == before
     assert not list(folder.glob(".*"))
     with monkeypatch.context() as patch:  # killed between the csv and its json
-        patch.setattr(expert_features.json, "dumps", interrupt)
+        patch.setattr(features.json, "dumps", interrupt)
         with pytest.raises(KeyboardInterrupt):
             load_features(folder, NAMES)
     assert np.array_equal(load_features(folder, NAMES).loc["c"], paper_features(noise(7, 9)))

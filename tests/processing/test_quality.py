@@ -7,10 +7,9 @@ import pytest
 from conftest import NEEDS_SHARED, SHARED
 from scipy.signal import butter, sosfilt
 
-import formats
-import quality
-import records
 from dataset import LEADS
+from ecg.io import formats, records
+from ecg.processing import quality
 
 # P, Q, R, S, T of a beat: (s from R, width in s, mV)
 WAVES = [(-0.17, 0.025, 0.12), (-0.03, 0.008, -0.1), (0, 0.01, 1), (0.03, 0.008, -0.2),

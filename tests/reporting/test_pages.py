@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from browser import NEEDS_CHROMIUM, browser
 
-from beats import BeatAverages
 from dataset import CLASSES, LEADS
-from shap_page import write_page
+from ecg.processing.beats import BeatAverages
+from ecg.reporting.pages import write_page
 
 ODD = 'R&<b>"2"#3%'  # a record's name may be any file name
 

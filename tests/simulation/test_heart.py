@@ -11,10 +11,10 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 from sklearn.metrics import roc_auc_score
 
-import synthetic
 from dataset import CLASSES, LEADS
+from ecg import synthetic
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FS = 500
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-import distributed
+from ecg.training import distributed
 
 
 def test_one_process_keeps_everything(monkeypatch):

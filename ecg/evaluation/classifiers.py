@@ -1,0 +1,125 @@
+"""The classifiers on expert features: what they are, how they are fitted, what weighs in them."""
+
+import warnings
+from collections import Counter
+
+import numpy as np
+
+from dataset import CLASSES
+
+# the libraries are imported where they are used: they take seconds, which --help need not
+
+
+def logistic_regression(seed, jobs):
+    """Return logistic regression, one model a class."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
+
+    return OneVsRestClassifier(LogisticRegression(random_state=seed))
+
+
+def random_forest(seed, jobs):
+    """Return a random forest of 300 trees of depth 10, one forest a class."""
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.multiclass import OneVsRestClassifier
+
+    forest = RandomForestClassifier(300, max_depth=10, random_state=seed, n_jobs=jobs)
+    return OneVsRestClassifier(forest)
+
+
+def gradient_boosting(seed, jobs):
+    """Return LightGBM with 100 trees, one model a class."""
+    from lightgbm import LGBMClassifier
+    from sklearn.multiclass import OneVsRestClassifier
+
+    # one thread: LightGBM's spin while they wait, 20 times slower where a core is shared
+    trees = LGBMClassifier(
+        n_estimators=100,
+        importance_type="gain",
+        random_state=seed,
+        n_jobs=1,
+        deterministic=True,
+        force_row_wise=True,
+        verbosity=-1,
+    )
+    return OneVsRestClassifier(trees)
+
+
+def perceptron(seed, jobs):
+    """Return a multi-layer perceptron (100, 50) for all classes together."""
+    from sklearn.neural_network import MLPClassifier
+
+    return MLPClassifier((100, 50), random_state=seed)
+
+
+# name -> factory (seed, processes to use); what the paper does not say is the library's default
+CLASSIFIERS = {
+    "LR": logistic_regression,
+    "RF": random_forest,
+    "LGB": gradient_boosting,
+    "MLP": perceptron,
+}
+
+
+def make_model(classifier, scale, seed, jobs):
+    """Return the unfitted pipeline: imputer, scaler if `scale` is 'standard', classifier."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    # the paper's features are never missing; a rhythm figure is where a record shows no beat
+    steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
+    steps += [StandardScaler()] if scale == "standard" else []
+    return make_pipeline(*steps, CLASSIFIERS[classifier](seed, jobs))
+
+
+def fit(model, x, y):
+    """Fit on features (N, F) and labels (N, K); return notes on all that was not as it should be.
+
+    Warnings are collected instead of printed: each becomes a note, none is dropped.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(x, y)
+    for estimator in getattr(model[-1], "estimators_", []):
+        if hasattr(estimator, "n_jobs"):
+            estimator.n_jobs = 1  # threads would add up the trees' votes in no fixed order
+    absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
+    notes = [f"no training record with {', '.join(absent)}"] if absent else []
+    stopped = unconverged(model[-1])
+    notes += [stopped] if stopped else []
+    texts = [f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught]
+    told = ["present in all training examples"] * bool(absent) + ["onverge"] * bool(stopped)
+    others = Counter(text for text in texts if not any(part in text for part in told))
+    return notes + [f"{count} x {text}" for text, count in others.items()]
+
+
+def unconverged(classifier):
+    """Return a sentence about the models that ran into their limit of iterations, '' if none."""
+    models = getattr(classifier, "estimators_", [classifier])
+    limits = [getattr(m, "max_iter", np.inf) for m in models]  # trees have none
+    stopped = [
+        np.max(getattr(m, "n_iter_", 0)) >= limit for m, limit in zip(models, limits, strict=True)
+    ]
+    if not any(stopped):
+        return ""
+    names = [name for name, hit in zip(CLASSES, stopped, strict=False) if hit]
+    which = ", ".join(names) if len(models) > 1 else "all classes"
+    limit = min(limits)
+    return f"did not converge within {limit} iterations (ConvergenceWarning): {which}"
+
+
+def importances(model, x):
+    """Return how much each feature weighs in each class, (K, F); NaN for a class never fitted.
+
+    LR: |coefficient| x the standard deviation of the feature over x as the classifier sees it
+    (Menard 2004: semi-standardised coefficients), else the units would decide. LGB: total gain.
+    """
+    spread = model[:-1].transform(x).std(0)
+    rows = []
+    for estimator in model[-1].estimators_:
+        if hasattr(estimator, "coef_"):
+            rows.append(np.abs(estimator.coef_[0]) * spread)
+        else:
+            rows.append(getattr(estimator, "feature_importances_", np.full(x.shape[1], np.nan)))
+    return np.array(rows, float)
