@@ -47,8 +47,8 @@ def add_data_args(parser):
     """Add the flags of all five steps: one meaning, one default."""
     group = parser.add_argument_group("data")
     group.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
-    group.add_argument("--seed", type=natural, default=42, help="seeds everything that is drawn")
-    group.add_argument("--limit", type=positive, help="use the first N records only (None: all)")
+    group.add_argument("--seed", type=natural, default=42, help="seed of everything random")
+    group.add_argument("--limit", type=positive, help="use only the first N records")
 
 
 def add_round_arg(parser):
@@ -58,20 +58,20 @@ def add_round_arg(parser):
         type=int,
         choices=range(N_FOLDS),
         default=0,
-        help="which of the ten rotations of the folds to use as train, validation and test",
+        help="which of the ten rotations of the folds gives training, validation and test",
     )
 
 
 def add_signal_args(parser):
     """Add the flags of the steps that feed signals to the network."""
     group = parser.add_argument_group("signals")
-    group.add_argument("--leads", type=parse_leads, help="all (as without it), or such as I,aVR,V5")
-    group.add_argument("--batch-size", type=positive, default=32, help="records a batch")
-    group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
+    group.add_argument("--leads", type=parse_leads, help="leads to use, such as I,aVR,V5; without it: all twelve")
+    group.add_argument("--batch-size", type=positive, default=32, help="number of records in a batch")
+    group.add_argument("--num-workers", type=natural, default=0, help="number of processes that load data")
 
 
 def load_labels(data_dir, limit=None):
-    """Read labels.csv: patient_id, the nine classes as 0/1, fold 1-10; one row a record."""
+    """Read labels.csv: patient_id, the nine classes as 0/1, fold 1-10; one row per record."""
     path = Path(data_dir) / "labels.csv"
     if not path.is_file():
         fail(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")

@@ -73,13 +73,13 @@ def add_model_args(parser):
     """Add the flags of the scripts that save or load a model."""
     group = parser.add_argument_group("model")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="depth of the network")
-    group.add_argument("--use-gpu", action="store_true", help="run on cuda:0, or stop")
+    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU; stops if there is none")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
 
 def add_model_path_arg(parser):
     """Add the flag of the scripts that load a model."""
-    parser.add_argument("--model-path", help="checkpoint to load instead of models/<run>.pth")
+    parser.add_argument("--model-path", help="model to load, instead of models/<run>.pth")
 
 
 def weights_digest(state_dict):

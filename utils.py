@@ -29,12 +29,19 @@ def fail(message):
     raise SystemExit(2)
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Print each flag's default, but not where it says nothing: None and False."""
+
+    def _get_help_string(self, action):
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def make_parser(doc):
     """Make a parser described by the script's first line, that prints defaults and is strict."""
     parser = argparse.ArgumentParser(
-        description=doc.strip().splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+        description=doc.strip().splitlines()[0], formatter_class=HelpFormatter, allow_abbrev=False
     )
     parser.error = lambda message: fail(f"{message}; see: python {parser.prog} --help")
     return parser
