@@ -15,6 +15,11 @@ N_MADE = 240  # records of the synthetic set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
 
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run every fault point and more orders")
+
+
 DX = {
     "SNR": "426783006",
     "AF": "164889003",
@@ -71,6 +76,12 @@ def write_table(path, leads=LEADS, samples=None, separator=",", **cells):
         lines[row][column] = text
     path.write_text("\n".join(separator.join(line) for line in lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """Tell whether everything is to run, or a sample."""
+    return request.config.getoption("--long")
 
 
 @pytest.fixture
