@@ -65,9 +65,9 @@ def add_round_arg(parser):
 def add_signal_args(parser):
     """Add the flags of the steps that feed signals to the network."""
     group = parser.add_argument_group("signals")
-    group.add_argument("--leads", type=parse_leads, help="leads to use, such as I,aVR,V5; without it: all twelve")
-    group.add_argument("--batch-size", type=positive, default=32, help="number of records in a batch")
-    group.add_argument("--num-workers", type=natural, default=0, help="number of processes that load data")
+    group.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
+    group.add_argument("--batch-size", type=positive, default=32, help="records in a batch")
+    group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
 
 
 def load_labels(data_dir, limit=None):

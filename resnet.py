@@ -73,7 +73,7 @@ def add_model_args(parser):
     """Add the flags of the scripts that save or load a model."""
     group = parser.add_argument_group("model")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="depth of the network")
-    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU; stops if there is none")
+    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
 

@@ -1,6 +1,6 @@
-"""A harness for faults: run a step in a process of its own, and break it at a chosen file operation.
+"""A harness for faults: run a step as a process, and break it at a chosen file operation.
 
-Every operation that changes the disk (open for writing, rename, replace, unlink, mkdir) is counted.
+Every operation that changes the disk (open to write, rename, replace, unlink, mkdir) is counted.
 A plan (kind, number) says what happens at which of them: 'kill' ends the process there, as a power
 cut would, 'full' lets the operation fail as on a full disk. Processes are forked, so that nothing
 has to be imported again.
