@@ -240,7 +240,7 @@ def main(args):
     missing = [name for name in names if not is_finished(folder, name)]
     wait()
     share = distributed.share(missing)
-    explain_records(folder, share, run, options, every_class=args.classes == "all")
+    explain_records(folder, share, run, options, args.classes == "all")
     wait()
     if distributed.rank() == 0:
         table = write_tables(folder, run)

@@ -1,43 +1,12 @@
-"""Figures of scores, training history and heat maps, and how every figure is written."""
+"""Figures of scores, training history and heat maps."""
 
-import matplotlib
 import numpy as np
+from matplotlib.patches import Rectangle
+from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
-from utils import RESEARCH_USE, replacing
-
-matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
-
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.patches import Rectangle  # noqa: E402
-
-DPI = 200
-INCH = 25.4  # mm
-BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart with every common colour blindness
-
-
-def save_figure(figure, path):
-    """Write the figure atomically, in the format of the path's suffix, marked 'research use only'.
-
-    The mark stands in the lower right corner, the figure is closed.
-    """
-    x, y = np.array([-2, 1.5]) / INCH / figure.get_size_inches()  # mm from the corner
-    mark = figure.text(1 + x, y, RESEARCH_USE, ha="right", va="bottom", size=6, color="0.4")
-    mark.set_in_layout(False)
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DPI)
-    finally:
-        plt.close(figure)
-
-
-def save_print(figure, path):
-    """Write the figure as PNG, for the screen, and as SVG beside it, for print."""
-    save_figure(figure, path.with_suffix(".png"))
-    # no date, no random names: the same figure is the same file
-    with replacing(path.with_suffix(".svg")) as temporary, plt.rc_context({"svg.hashsalt": "0"}):
-        figure.savefig(temporary, metadata={"Date": None})
+from ecg.plot.figures import BLUE, ORANGE, footnote, make_panels, plt, save_figure, save_print
 
 
 def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
@@ -76,7 +45,6 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
     ax.set_yticks(range(rows), row_labels)
     ax.tick_params(length=0)
     ax.set_title(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
     save_figure(figure, path)
 
 
@@ -85,11 +53,8 @@ def plot_confusions(y_true, y_pred, classes, path, title):
 
     A cell shows its count and its share of the row; a row without records has no shares.
     """
-    n_rows = -(-len(classes) // 3)
-    figure, axes = plt.subplots(n_rows, 3, figsize=(7.2, 2.4 * n_rows + 0.5), layout="constrained")
-    for ax in axes.flat[len(classes) :]:
-        ax.axis("off")
-    for k, (name, ax) in enumerate(zip(classes, axes.flat, strict=False)):
+    figure, panels = make_panels(len(classes), 3, 2.4, 2.4)
+    for k, (name, ax) in enumerate(zip(classes, panels, strict=True)):
         true, pred = np.asarray(y_true)[:, k].astype(int), np.asarray(y_pred)[:, k].astype(int)
         counts = np.bincount(2 * true + pred, minlength=4).reshape(2, 2)
         totals = counts.sum(1, keepdims=True)
@@ -100,15 +65,14 @@ def plot_confusions(y_true, y_pred, classes, path, title):
             colour = "white" if shares[row, column] > 0.55 else "black"
             text = f"{counts[row, column]}\n{percent}"
             ax.text(column, row, text, ha="center", va="center", size=8, color=colour)
-        ax.set_title(f"{name} ({true.sum()} positive)" if true.any() else f"{name} (no positives)")
-        ax.title.set_size(9)
+        positive = f"{true.sum()} positive" if true.any() else "no positives"
+        ax.set_title(f"{name} ({positive})", size=9)
         ax.set_xticks([0, 1], ["no", "yes"])
         ax.set_yticks([0, 1], ["no", "yes"])
         ax.set_xlabel("predicted", size=8)
         ax.set_ylabel("true", size=8)
         ax.tick_params(length=0, labelsize=8)
     figure.suptitle(f"{title}; counts and shares of the row", size=10)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
     save_print(figure, path)
 
 
@@ -123,9 +87,7 @@ def plot_history(history, path):
         ("binary cross-entropy", {"train_loss": "training", "val_loss": "validation"}),
         ("validation score, macro", {"val_f1": "F1", "val_auc": "AUC"}),
     ]
-    best = None
-    if history["val_f1"].notna().any():
-        best = history.loc[history["val_f1"].idxmax()]
+    best = history.loc[history["val_f1"].idxmax()] if history["val_f1"].notna().any() else None
     for ax, (label, columns) in zip(axes, groups, strict=True):
         for (column, name), colour in zip(columns.items(), (BLUE, ORANGE), strict=True):
             marker = "o-" if column.startswith("val") else "s--"
@@ -141,7 +103,6 @@ def plot_history(history, path):
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     axes[1].set_ylim(top=1)
-    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
     save_figure(figure, path)
 
 
@@ -150,30 +111,24 @@ def class_panels(classes, title, x_label, y_label):
 
     Panels stand beside each other, not lines upon each other: nine colours cannot be told apart.
     """
-    n_rows = -(-len(classes) // 3)
-    size = (7.2, 2.35 * n_rows + 0.6)
-    figure, axes = plt.subplots(n_rows, 3, figsize=size, layout="constrained", squeeze=False)
-    for ax in axes.flat[len(classes) :]:
-        ax.axis("off")
-    panels = axes.flat[: len(classes)]
+    figure, panels = make_panels(len(classes), 3, 2.4, 2.35)
     for name, ax in zip(classes, panels, strict=True):
         ax.set_title(name, size=8)
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
-        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_ticks([0, 0.5, 1], ["0", "0.5", "1"])
         ax.grid(alpha=0.3, lw=0.5)
         ax.tick_params(labelsize=8, length=2)
         ax.set_xlabel(x_label, size=8)
         ax.set_ylabel(y_label, size=8)
     figure.suptitle(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
     return figure, panels
 
 
 def title_score(ax, row, name, text):
     """Put class, score and (if the table has one) its interval above a panel.
 
-    There no curve can run through it.
+    No curve can run through it there.
     """
     low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
     interval = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
@@ -241,9 +196,8 @@ def mark_threshold(figure, thresholds, classes):
     """Say below the panels what the dot is, and which thresholds it stands for."""
     pairs = zip(classes, thresholds, strict=True)
     text = ", ".join(f"{name} {threshold:.2f}" for name, threshold in pairs)
-    x, y = np.array([2, 1.5]) / INCH / figure.get_size_inches()
-    figure.text(x, y, "\N{BLACK CIRCLE}", c=ORANGE, size=8, va="bottom").set_in_layout(False)
-    figure.text(2.6 * x, y, f"at the threshold: {text}", size=6, va="bottom").set_in_layout(False)
+    footnote(figure, 2, "\N{BLACK CIRCLE}", color=ORANGE, size=8)
+    footnote(figure, 5.2, f"at the threshold: {text}")
 
 
 def plot_reliability(y_true, y_score, table, path, title):
@@ -267,22 +221,14 @@ def plot_reliability(y_true, y_score, table, path, title):
         hits, sums = np.bincount(bins, true, len(n)), np.bincount(bins, score, len(n))
         held = n > 0
         means, shares = sums[held] / n[held], hits[held] / n[held]
-        low, high = wilson_interval(hits[held], n[held])
-        ends = [shares - low, high - shares]
+        tests = [binomtest(int(h), m) for h, m in zip(hits[held], n[held].tolist(), strict=True)]
+        low, high = np.array([test.proportion_ci(method="wilson") for test in tests]).T
+        ends = np.clip([shares - low, high - shares], 0, None)  # rounding may leave -1e-17
         ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
         ax.set_title(f"{row['class']}  ECE {row['ece']:.3f}, Brier {row['brier']:.3f}", size=8)
     note = "dot: records of a tenth, 95 % interval; grey: square root of their share of all records"
-    x, y = np.array([2, 1.5]) / INCH / figure.get_size_inches()
-    figure.text(x, y, note, size=6, va="bottom").set_in_layout(False)
+    footnote(figure, 2, note)
     save_print(figure, path)
-
-
-def wilson_interval(hits, n):
-    """Return the 95 % interval of a share, low and high, after Wilson (1927); n > 0."""
-    z2, share = 1.959964**2, hits / n
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)
 
 
 def plot_scores(y_true, y_score, thresholds, table, folder, title):
@@ -326,5 +272,4 @@ def plot_ranking(names, groups, path, title):
         ax.set_axisbelow(True)
         ax.tick_params(labelsize=8)
     figure.suptitle(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))
     save_print(figure, path)
