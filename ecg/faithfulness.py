@@ -70,7 +70,9 @@ def parse_args(argv=None):
     add_model_path_arg(parser)
     maps.add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
     group = parser.add_argument_group("checks")
-    group.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="which to run")
+    group.add_argument(
+        "--checks", nargs="+", metavar="CHECK", choices=CHECKS, default=CHECKS, help="which to run"
+    )
     text = "number of records for the checks layers, seeds, training and samples"
     group.add_argument("--few", type=positive, default=checks.FEW, help=text)
     text = "checkpoint of a training with another seed, for the check training"
