@@ -26,14 +26,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dataset import (
-    CLASSES,
-    SAMPLE_RATE,
-    add_data_args,
-    add_round_arg,
-    add_signal_args,
-    leads_text,
-)
+from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import maps
 from ecg.explanation.attributions import Options
 from ecg.plot.ecg_paper import plot_ecg
@@ -58,12 +51,8 @@ def parse_args(argv=None):
     add_model_args(parser)
     add_model_path_arg(parser)
     maps.add_explain_args(parser, records=200, samples=200)
-    parser.add_argument(
-        "--classes",
-        choices=("predicted", "all"),
-        default="predicted",
-        help="whether the logit of the predicted class is explained, or those of all classes",
-    )
+    text = "explain the logit of the predicted class, or those of all classes"
+    parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     return parser.parse_args(argv)
 
 
@@ -184,36 +173,31 @@ def write_tables(folder, run):
 
 def write_heat_maps(folder, run, leads, count, shares, sums):
     """Write population.* and population_signed.* from sums over the records of a class (K, L)."""
-    with np.errstate(invalid="ignore"):
-        shares = shares / count[:, None]
-    notes = np.where(count, "", "no record predicted as this")
-    label = "mean share of |SHAP value|"
-    write_population(folder / "population", run, leads, count, shares, notes, label)
     totals = sums.sum(1, keepdims=True)
     cancelled = np.abs(totals[:, 0]) < CANCELLED * np.abs(sums).sum(1)
-    signed = np.divide(sums, totals, out=np.full_like(sums, np.nan), where=totals != 0)
-    signed[cancelled] = np.nan
-    notes = notes.astype(object)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares, signed = shares / count[:, None], sums / totals
+    signed[cancelled | (totals[:, 0] == 0)] = np.nan
+    notes = np.where(count, "", "no record predicted as this").astype(object)
+    label = "mean share of |SHAP value|"
+    write_population(folder / "population", run, leads, count, shares, notes, label)
     notes[cancelled & (count > 0)] = "signed sums cancel: not divided by a sum near zero"
     label = "sum of SHAP values, of the row's sum"
     write_population(folder / "population_signed", run, leads, count, signed, notes, label)
 
 
-def write_population(path, run, leads, count, values, notes, value_label):
+def write_population(path, run, leads, count, values, notes, label):
     """Write class x lead values (K, L), with an AVG row over the classes, as csv and heat map."""
     filled = values[np.isfinite(values).all(1)]
     average = filled.mean(0) if len(filled) else np.full(len(leads), np.nan)
     values = np.vstack([values, average])
-    names, counts = [*CLASSES, "AVG"], [*count, count.sum()]
-    frame = pd.DataFrame({"class": names, "n": counts})
+    frame = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*count, count.sum()]})
     frame[list(leads)] = values
     frame["note"] = [*notes, f"mean of {len(filled)} classes"]
     write_csv(frame, path.with_suffix(".csv"))
-    labels = [f"{name} (n = {n})" for name, n in zip(names, counts, strict=True)]
-    title = f"{run}: {value_label}, by predicted class"
-    plot_heat_map(
-        values, labels, leads, path.with_suffix(".png"), title, value_label, frame["note"]
-    )
+    rows = [f"{name} (n = {n})" for name, n in zip(frame["class"], frame["n"], strict=True)]
+    title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
+    plot_heat_map(values, rows, leads, figure, title, label, frame["note"])
 
 
 def wait():
@@ -223,9 +207,8 @@ def wait():
 
 
 def main(args):
-    path = find_model(
-        args.model_path, args.arch, args.data_dir, args.seed, args.round, leads_text(args.leads)
-    )
+    leads = leads_text(args.leads)
+    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
     device = distributed.start(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))

@@ -70,25 +70,18 @@ def parse_args(argv=None):
     add_model_path_arg(parser)
     maps.add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
     group = parser.add_argument_group("checks")
-    group.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="which to run")
     group.add_argument(
-        "--few",
-        type=positive,
-        default=checks.FEW,
-        help="number of records for the slow checks: layers, seeds, training and samples",
+        "--checks", nargs="+", metavar="CHECK", choices=CHECKS, default=CHECKS, help="which to run"
     )
-    group.add_argument(
-        "--other-model", help="checkpoint of a training with another seed, for the check training"
+    text = "number of records for the checks layers, seeds, training and samples"
+    group.add_argument("--few", type=positive, default=checks.FEW, help=text)
+    text = "checkpoint of a training with another seed, for the check training"
+    group.add_argument("--other-model", help=text)
+    group.add_argument("--ludb-dir", help="folder of LUDB, for the checks beats and marks")
+    text = (
+        "scale LUDB's leads to this standard deviation in mV, for a model trained on such signals"
     )
-    group.add_argument(
-        "--ludb-dir", help="folder of LUDB's .hea, .dat and marks, for the checks beats and marks"
-    )
-    group.add_argument(
-        "--ludb-sd",
-        type=positive_number,
-        help="scale LUDB's leads to this standard deviation in mV, for a model trained on such "
-        "signals",
-    )
+    group.add_argument("--ludb-sd", type=positive_number, help=text)
     args = parser.parse_args(argv)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
     if not any(needs.get(check, True) for check in args.checks):
@@ -130,26 +123,30 @@ def kept_values(folder, given, name, x, n, classes=None):
 def load_other(args, run):
     """Load the model of another training; stop if it does not see the records as this one does."""
     device = next(run.model.parameters()).device
-    other = maps.load_run(
-        args.data_dir, args.limit, args.other_model, args.leads, args.round, device
-    )
+    path = args.other_model
+    other = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     for name in ("leads", "seconds", "pad"):
-        values = [one.checkpoint["args"].get(name) for one in (run, other)]
-        if values[0] != values[1]:
+        if run.checkpoint["args"].get(name) != other.checkpoint["args"].get(name):
             fail(
-                f"{args.other_model} has other {name} than {run.name}; name a model that was "
-                "trained alike, but for --seed"
+                f"{path} has other {name} than {run.name}; name a model that was trained alike, "
+                "but for --seed"
             )
     return other
 
 
-def load_companions(args, run, options):
-    """Return what else some checks compare a record with, and a word for it in file names."""
+def load_companions(args, folder, run, options):
+    """Return what else some checks compare a record with, and a word for it in file names.
+
+    Rows of the folder that were made with another table of evidence go.
+    """
     others, words = {}, {}
     evidence = Path(args.data_dir) / "evidence.csv"
     if "evidence" in args.checks and evidence.is_file():
         others["evidence"] = checks.read_evidence(evidence)
         words["evidence"] = f"{file_digest(evidence)[:8]}-"
+        for old in folder.glob("rows/evidence-*"):  # of another table
+            if not old.name.startswith(f"evidence-{words['evidence']}"):
+                old.unlink()
     if "training" in args.checks and args.other_model:
         others["training"] = load_other(args, run)
         state_dict = others["training"].checkpoint["state_dict"]
@@ -162,11 +159,7 @@ def load_companions(args, run, options):
 def check_records(args, folder, given, names):
     """Make the rows of the data folder's records, where they are not kept already."""
     run, options, _ = given
-    others, words = load_companions(args, run, options)
-    if "evidence" in others:
-        for old in folder.glob("rows/evidence-*"):  # of another table
-            if not old.name.startswith(f"evidence-{words['evidence']}"):
-                old.unlink()
+    others, words = load_companions(args, folder, run, options)
     asked = {
         name: check
         for name, check in checks.CHECKS.items()
@@ -179,7 +172,8 @@ def check_records(args, folder, given, names):
         x, y = maps.load_record(run, name)
         classes = np.flatnonzero(y) if y.any() else None
         n = run.data.signals[name].shape[1]
-        subject = checks.Subject(*given, name, x, kept_values(folder, given, name, x, n, classes))
+        stored = kept_values(folder, given, name, x, n, classes)
+        subject = checks.Subject(*given, name, x, stored)
         for check in due:
             make = partial(asked[check].rows, subject, others.get(check))
             kept_rows(folder, check, name, make, words.get(check, ""))
@@ -221,17 +215,15 @@ def check_ludb(args, folder, given):
 
 
 def main(args):
-    path = find_model(
-        args.model_path, args.arch, args.data_dir, args.seed, args.round, leads_text(args.leads)
-    )
+    leads = leads_text(args.leads)
+    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
     device = get_device(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))
     names = maps.choose_records(run, options, args.records, args.record)
     folder = Path("explanations") / run.name / "faithfulness"
-    table_path, figure, samples_figure = (
-        folder.with_name(name) for name in ("faithfulness.csv", "faithfulness.png", "samples.png")
-    )
+    table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")
+    samples_figure = folder.with_name("samples.png")
     derived = table_path, figure, samples_figure
     maps.open_folder(folder, maps.run_options(run, options), args.force, args.resume, derived)
     given = run, options, maps.load_background(run, options)

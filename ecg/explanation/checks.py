@@ -5,6 +5,7 @@ rows of many records into weighted means with bootstrap intervals.
 """
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,7 +22,6 @@ from ecg.explanation.maps import Background, Run, each_class, make_values
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
-ORDERS = ("top", "random", "lowest")  # highest phi first, any, lowest (most negative) first
 SAMPLES_STEPS = (25, 50, 100, 200)  # of which the residual is compared
 RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of faithfulness.py
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
@@ -96,42 +96,33 @@ def check_evidence(phi, mask):
 def check_curves(logit_of, x, others, phi, rng):
     """Remove or put in the samples of x (L, t) in three orders; return the logit's course.
 
+    The orders are 'top', the highest phi first, 'random', and 'lowest', the most negative first.
     `logit_of` maps (N, L, t) to (N,), `others` (M, L, t) are background records. 'deletion' is how
     far the logit falls below that of x, 'insertion' how far it rises above the mean of the others.
     Areas are means over the part, from 0 to 20 %.
     """
     flat, n = phi.ravel(), phi.size
-    noise = rng.random(n)
-    orders = {"top": np.argsort(-flat), "random": np.argsort(noise), "lowest": np.argsort(flat)}
+    ranks = {"top": np.argsort(-flat), "random": np.argsort(rng.random(n))}
+    ranks["lowest"] = np.argsort(flat)
     full, empty = logit_of(x[None])[0], logit_of(others).mean()
-    rows = []
-    for order in ORDERS:
-        values = {"deletion": [0.0], "insertion": [0.0]}
+    rows, areas = [], {}
+    for order, ranked in ranks.items():
+        courses = {"deletion": [0.0], "insertion": [0.0]}
         for fraction in FRACTIONS:
             chosen = np.zeros(n, bool)
-            chosen[orders[order][: round(fraction * n)]] = True
+            chosen[ranked[: round(fraction * n)]] = True
             chosen = torch.from_numpy(chosen.reshape(phi.shape)).to(x.device)
-            without = logit_of(torch.where(chosen, others, x)).mean()
-            only = logit_of(torch.where(chosen, x, others)).mean()
-            values["deletion"].append(full - without)
-            values["insertion"].append(only - empty)
-        for kind, course in values.items():
-            names = [f"{kind} {order} {fraction:.0%}" for fraction in FRACTIONS]
-            rows += [(name, value, 1) for name, value in zip(names, course[1:], strict=True)]
-            area = np.trapezoid(course, (0, *FRACTIONS)) / FRACTIONS[-1]
-            rows.append((f"{kind} {order} area", area, 1))
-    return rows + contrasts(rows)
-
-
-def contrasts(rows):
-    """Return the differences of the areas between the top order and the other two."""
-    areas = {name.removesuffix(" area"): value for name, value, _ in rows if "area" in name}
-    found = []
-    for kind in ("deletion", "insertion"):
-        for order in ORDERS[1:]:
-            gain = areas[f"{kind} top"] - areas[f"{kind} {order}"]
-            found.append((f"{kind} top minus {order} area", gain, 1))
-    return found
+            courses["deletion"].append(full - logit_of(torch.where(chosen, others, x)).mean())
+            courses["insertion"].append(logit_of(torch.where(chosen, x, others)).mean() - empty)
+        for kind, course in courses.items():
+            parts = zip(FRACTIONS, course[1:], strict=True)
+            rows += [(f"{kind} {order} {fraction:.0%}", value, 1) for fraction, value in parts]
+            areas[kind, order] = np.trapezoid(course, (0, *FRACTIONS)) / FRACTIONS[-1]
+            rows.append((f"{kind} {order} area", areas[kind, order], 1))
+    for kind, order in itertools.product(("deletion", "insertion"), ("random", "lowest")):
+        gain = areas[kind, "top"] - areas[kind, order]
+        rows.append((f"{kind} top minus {order} area", gain, 1))
+    return rows
 
 
 def random_layers(model, signals, batch_size, seed):
@@ -141,17 +132,12 @@ def random_layers(model, signals, batch_size, seed):
     statistics from `signals` (N, L, T), or its activations would be of no sensible size.
     """
     network = copy.deepcopy(model)
-    parts = [("output", network.fc)]
-    stages = list(network.stages)
-    widths = [block.conv1.out_channels for block in stages]
-    for number, width in enumerate(sorted(set(widths), reverse=True)):
-        blocks = [b for b, w in zip(stages, widths, strict=True) if w == width]
-        parts.append((f"stage {len(set(widths)) - number}", torch.nn.ModuleList(blocks)))
-    parts.append(("stem", network.stem))
+    by_width = itertools.groupby(network.stages, lambda block: block.conv1.out_channels)
+    stages = [(f"stage {i}", list(blocks)) for i, (_, blocks) in enumerate(by_width, 1)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, part in parts:
-            for module in part.modules():
+        for name, part in [("output", [network.fc]), *stages[::-1], ("stem", [network.stem])]:
+            for module in torch.nn.ModuleList(part).modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
             measure_statistics(network, signals, batch_size)
@@ -160,11 +146,11 @@ def random_layers(model, signals, batch_size, seed):
 
 def measure_statistics(network, signals, batch_size):
     """Set the statistics of every batch norm to those of the signals (N, L, T)."""
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over batches
-        norm.train()
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d):
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over batches
+            norm.train()
     with torch.no_grad():
         for part in signals.split(batch_size):
             network(part)

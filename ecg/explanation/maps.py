@@ -32,35 +32,20 @@ STORED = {"phi", "classes", "logits", "base", "n"}  # arrays of values/<patient_
 def add_explain_args(parser, records, samples):
     """Add the flags of the scripts that explain records, with that script's defaults."""
     group = parser.add_argument_group("explanation")
+    number = {"type": positive, "metavar": "N"}
     group.add_argument(
-        "--background",
-        type=positive,
-        default=100,
-        help="number of training records to compare with",
+        "--background", default=100, help="training records to compare with", **number
     )
+    group.add_argument("--records", default=records, help="explain N records at most", **number)
+    group.add_argument("--record", nargs="+", metavar="ID", help="explain these records instead")
     group.add_argument(
-        "--records", type=positive, default=records, help="largest number of records, drawn by seed"
-    )
-    group.add_argument(
-        "--record", nargs="+", metavar="ID", help="take these records instead of drawing some"
-    )
-    group.add_argument(
-        "--samples",
-        type=positive,
-        default=samples,
-        help="number of gradients for each record and class",
+        "--samples", default=samples, help="gradients, or steps, for each class", **number
     )
     text = "; ".join(f"{name}: {method.text}" for name, method in METHODS.items())
     group.add_argument("--method", choices=METHODS, default="shap", help=text)
-    group.add_argument(
-        "--resume",
-        choices=["auto"],
-        help="auto: go on if the folder's values were made with these options, else start anew "
-        "(without it: stop if they were not)",
-    )
-    group.add_argument(
-        "--force", action="store_true", help="start anew: delete what the folder holds first"
-    )
+    text = "go on if the folder's values were made with the same options, else start anew"
+    group.add_argument("--resume", choices=["auto"], help=text)
+    group.add_argument("--force", action="store_true", help="delete the folder's values first")
 
 
 def record_seed(patient_id, seed):
@@ -117,10 +102,10 @@ def choose_records(run, options, at_most, wanted=None):
             folder = run.data.signals.path.parent
             fail(f"no record {name} in {folder}/labels.csv; name one that is listed there")
         if name not in allowed:
-            fail(
-                f"record {name} is in fold {folds[name]}, which the model was trained or chosen "
-                f"on; name records of the test fold {test_fold}"
+            seen = (
+                f"record {name} is in fold {folds[name]}, which the model was trained or chosen on"
             )
+            fail(f"{seen}; name records of the test fold {test_fold}")
     if wanted:
         return sorted(set(wanted))
     if not allowed:
@@ -146,10 +131,8 @@ def draw_background(labels, options):
     names = sorted(labels.loc[labels["fold"].isin(train_folds), "patient_id"])
     order = np.random.default_rng([options.seed, 1]).permutation(names)[: options.background + 1]
     if len(order) < 2:
-        fail(
-            f"the training folds hold {len(order)} records, too few for a background; "
-            "use more records (a larger --limit, or none)"
-        )
+        found = f"the training folds hold {len(order)} records, too few for a background"
+        fail(f"{found}; use more records (a larger --limit, or none)")
     if len(order) < options.background:
         print(f"note: {len(order)} background records, as the training folds hold no more")
     return order.tolist()
@@ -165,8 +148,7 @@ def load_background(run, options):
 
 def run_options(run, options, **others):
     """Return what decides the values of all records, as a flat dictionary for run.json."""
-    own = options._asdict()
-    del own["batch_size"]
+    own = {name: value for name, value in options._asdict().items() if name != "batch_size"}
     return {
         "weights": weights_digest(run.checkpoint["state_dict"]),
         "signals": run.data.signals.fingerprint,
@@ -192,13 +174,11 @@ def open_folder(folder, options, force=False, auto=False, derived=()):
     if not isinstance(before, dict):  # nobody knows how the values were made
         before = {}
     changed = [key for key in options if before.get(key) != options[key]] if made else []
-    if changed and not (force or auto):
-        fail(
-            f"{folder} holds values made with another {', '.join(changed)}; repeat that run's "
-            "options, or start anew with --force"
-        )
     if changed and not force:
-        print(f"note: {folder} held values made with another {', '.join(changed)}; starting anew")
+        found = f"{folder} holds values made with another {', '.join(changed)}"
+        if not auto:
+            fail(f"{found}; repeat that run's options, or start anew with --force")
+        print(f"note: {found}; starting anew")
     if changed or force:
         for old in [*derived, *made, path]:
             old.unlink(missing_ok=True)
