@@ -20,6 +20,7 @@ SAMPLE_RATE = 500  # Hz, of everything after preprocess.py
 SECONDS = 30  # the paper's network sees the last 30 s of a record
 UNITS_PER_MV = 1000  # packed samples are int16 microvolts
 N_FOLDS = 10
+BATCH_SIZE = 32
 
 # The paper's augmentation: each of the two is applied to a record with this probability.
 AUGMENT_PROBABILITY = 0.31
@@ -66,7 +67,7 @@ def add_signal_args(parser):
     """Add the flags of the steps that feed signals to the network."""
     group = parser.add_argument_group("signals")
     group.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
-    group.add_argument("--batch-size", type=positive, default=32, help="records in a batch")
+    group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records in a batch")
     group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
 
 
@@ -106,6 +107,9 @@ def is_training_data(checkpoint, labels, data_dir, limit, round_number):
     name is the one of the training but its labels are not, or if the round is another: the test
     fold would hold records the model has seen.
     """
+    if checkpoint["classes"] != list(CLASSES):
+        fail(f"the model names {', '.join(checkpoint['classes'])}, not the classes "
+             f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py")  # fmt: skip
     trained = checkpoint["args"]
     same = checkpoint["labels"] == labels_digest(labels)
     if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
@@ -172,6 +176,11 @@ class PackedSignals:
         return np.memmap(self.path, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
 
 
+def signal_digest(packed):
+    """Return a short hash of a record's packed signal (12, n), whatever the record is called."""
+    return hashlib.sha256(np.ascontiguousarray(packed, "<i2").tobytes()).hexdigest()[:16]
+
+
 def to_mv(packed, rows=slice(None), n=None):
     """Return the last n samples (all of them if None) of some rows, float32 in mV: (L, <= n)."""
     return packed[rows, -n if n else None :].astype(np.float32) / np.float32(UNITS_PER_MV)
@@ -226,6 +235,10 @@ class ECGDataset:
     def __init__(
         self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, pad="window"
     ):
+        unknown = [lead for lead in leads if lead not in LEADS]
+        if unknown:
+            fail(f"the model's leads {', '.join(unknown)} are none of {', '.join(LEADS)}; train it "
+                 "again: python main.py")  # fmt: skip
         missing = [name for name in labels["patient_id"] if name not in signals]
         if missing:
             fail(f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "

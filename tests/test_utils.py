@@ -98,20 +98,53 @@ def test_write_csv_has_empty_cells_and_lf(tmp_path):
     assert (tmp_path / "t.csv").read_bytes() == b"a,b\n1.5,x\n,y\n"
 
 
+def content(**changes):
+    """Return what a checkpoint holds, with some entries changed (None: left out)."""
+    args = {"arch": "resnet18", "data_dir": "x", "seconds": 2, "pad": "window", "round": 0}
+    whole = {"state_dict": {"w": torch.arange(3.0)}, "epoch": 1, "leads": ["II"], "classes": ["AF"],
+             "labels": "a", "signals": "b", "shortest": 5.5, "versions": {}, "training_records": {},
+             "args": {**args, "limit": None, "seed": 1}, "thresholds": {"AF": 0.5},
+             "threshold_rule": "any"}  # fmt: skip
+    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
+
+
 def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
-    content = dict.fromkeys(utils.CHECKPOINT_KEYS, [1, "a", {"b": 2.5}])
-    content["state_dict"] = {"w": torch.arange(3.0)}
-    utils.save_checkpoint(tmp_path / "m.pth", **content)
+    utils.save_checkpoint(tmp_path / "m.pth", **content(extra=[1, "a", {"b": 2.5}]))
     loaded = utils.load_checkpoint(tmp_path / "m.pth")
     assert torch.equal(loaded["state_dict"]["w"], torch.arange(3.0))
-    assert loaded["args"] == [1, "a", {"b": 2.5}]
+    assert loaded["extra"] == [1, "a", {"b": 2.5}]
+    assert loaded["version"] == utils.CHECKPOINT_VERSION
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"version": 1}, "is of version 1"),
+        ({"version": "two"}, "is of version two"),
+        ({"args": {"arch": "resnet18"}}, "args: data_dir, args: seconds, args: pad"),
+        ({"args": ["a list"]}, "damaged (args)"),
+        ({"leads": "II"}, "damaged (leads)"),
+        ({"classes": [1]}, "leads or classes"),
+        ({"state_dict": {"w": [1.0]}}, "damaged (state_dict)"),
+        ({"thresholds": None}, "damaged (thresholds)"),
+        ({"thresholds": {"AF": float("nan")}}, "damaged (thresholds)"),
+        ({"thresholds": {"PAC": 0.5}}, "damaged (thresholds)"),
+        ({"training_records": None}, "damaged (training_records)"),
+    ],
+)
+def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp_path, capsys):
+    utils.save_checkpoint(tmp_path / "m.pth", **content(**changes))
+    with pytest.raises(SystemExit, match="2"):
+        utils.load_checkpoint(tmp_path / "m.pth")
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and text in err and "m.pth" in err and "python main.py" in err
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "text", "other", "pickle"])
 def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
     path = tmp_path / "m.pth"
     if kind == "truncated":
-        utils.save_checkpoint(path, **dict.fromkeys(utils.CHECKPOINT_KEYS, [1] * 1000))
+        utils.save_checkpoint(path, **content(extra=[1] * 1000))
         path.write_bytes(path.read_bytes()[:500])
     elif kind == "text":
         path.write_text("hello")

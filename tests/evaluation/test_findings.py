@@ -18,6 +18,7 @@ import predict
 import resnet
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
 from ecg.plot import ecg_paper
+from ecg.processing.quality import SHORTEST
 from utils import RESEARCH_USE, save_checkpoint
 
 MODEL = "models/resnet18_tiny_all_42.pth"
@@ -37,11 +38,15 @@ def workdir(tiny, monkeypatch):
     save_checkpoint(
         MODEL,
         state_dict=model.state_dict(),
-        optimizer={},
         epoch=1,
         leads=list(LEADS),
         classes=list(CLASSES),
         labels=labels_digest(load_labels("data/tiny")),
+        signals="unknown",
+        shortest=SHORTEST,
+        training_records={},
+        thresholds=dict.fromkeys(CLASSES, 0.5),
+        threshold_rule="none",
         args=settings,
         versions={},
     )
