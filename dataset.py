@@ -99,20 +99,23 @@ def labels_digest(labels):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_training_data(checkpoint, labels, data_dir, limit, round_number):
-    """Tell whether a model was trained on these labels, or on another data set.
+def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number):
+    """Tell whether a model was trained on these labels and signals, or on another data set.
 
-    The same labels in a folder of another name are the training data too. Stops if the folder's
-    name is the one of the training but its labels are not, or if the round is another: the test
-    fold would hold records the model has seen.
+    The same labels in a folder of another name are the training data too. Stops if only the labels
+    or only the folder's name are those of the training, if the signals are not, or if the round is
+    another: the test fold would hold records the model has seen, or be another one.
     """
     trained = checkpoint["args"]
     same = checkpoint["labels"] == labels_digest(labels)
     if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
         return False
-    if not same or trained["limit"] != limit:
-        fail(f"the model was trained on other labels, folds or --limit than {data_dir} has "
-             "now; run preprocess.py as it was then, or train again: python main.py")  # fmt: skip
+    changed = {"labels or folds": not same, "--limit": trained["limit"] != limit}
+    changed["signals"] = checkpoint["signals"] != signals.fingerprint
+    if any(changed.values()):
+        names = ", other ".join(name for name, differs in changed.items() if differs)
+        fail(f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
+             "as it was then, or train again: python main.py")  # fmt: skip
     if trained["round"] != round_number:
         fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
              f"--round {trained['round']}")  # fmt: skip
@@ -170,6 +173,11 @@ class PackedSignals:
         # a map per record, not one of the file: memory stays flat, and nothing is pickled with self
         start, n = self.index[patient_id]
         return np.memmap(self.path, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
+
+
+def signal_digest(packed):
+    """Return a short hash of a record's packed signal (12, n), whatever the record is called."""
+    return hashlib.sha256(np.ascontiguousarray(packed, "<i2").tobytes()).hexdigest()[:16]
 
 
 def to_mv(packed, rows=slice(None), n=None):

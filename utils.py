@@ -154,6 +154,14 @@ def replacing(path):
                 temporary.unlink(missing_ok=True)
 
 
+def remove(path):
+    """Remove a file if it is there; stop if that cannot be done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        cannot_write(path, error)
+
+
 @functools.cache  # once for each folder: some hold thousands of files
 def remove_leftovers(folder):
     """Remove the temporary files that killed processes of this machine have left in a folder."""
