@@ -100,12 +100,12 @@ def labels_digest(labels):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_training_data(checkpoint, labels, data_dir, limit, round_number):
-    """Tell whether a model was trained on these labels, or on another data set.
+def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number):
+    """Tell whether a model was trained on these labels and signals, or on another data set.
 
-    The same labels in a folder of another name are the training data too. Stops if the folder's
-    name is the one of the training but its labels are not, or if the round is another: the test
-    fold would hold records the model has seen.
+    The same labels in a folder of another name are the training data too. Stops if only the labels
+    or only the folder's name are those of the training, if the signals are not, or if the round is
+    another: the test fold would hold records the model has seen, or be another one.
     """
     if checkpoint["classes"] != list(CLASSES):
         fail(f"the model names {', '.join(checkpoint['classes'])}, not the classes "
@@ -114,9 +114,12 @@ def is_training_data(checkpoint, labels, data_dir, limit, round_number):
     same = checkpoint["labels"] == labels_digest(labels)
     if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
         return False
-    if not same or trained["limit"] != limit:
-        fail(f"the model was trained on other labels, folds or --limit than {data_dir} has "
-             "now; run preprocess.py as it was then, or train again: python main.py")  # fmt: skip
+    changed = {"labels or folds": not same, "--limit": trained["limit"] != limit}
+    changed["signals"] = checkpoint["signals"] != signals.fingerprint
+    if any(changed.values()):
+        names = ", other ".join(name for name, differs in changed.items() if differs)
+        fail(f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
+             "as it was then, or train again: python main.py")  # fmt: skip
     if trained["round"] != round_number:
         fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
              f"--round {trained['round']}")  # fmt: skip

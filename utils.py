@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -18,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 RESEARCH_USE = "Research use only; not a diagnosis."
+HOST = re.sub(r"\W", "_", platform.node())  # in temporary names: folders may be shared
 CHECKPOINT_VERSION = 2  # goes up when checkpoints of before can no longer be used
 EVERY_CHECKPOINT = {
     "state_dict": dict,
@@ -117,28 +119,80 @@ def checkpoint_path(run):
 
 def results_dir(run):
     """Return the folder of the run's tables and figures, made if need be."""
-    path = Path("results") / run
-    path.mkdir(parents=True, exist_ok=True)
+    return make_folder(Path("results") / run)
+
+
+def make_folder(path):
+    """Make a folder, and those it lies in, if need be; return it. Stops if that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cannot_write(path, error)
     return path
+
+
+def cannot_write(path, error):
+    """Stop, as a file or folder cannot be written or removed."""
+    fail(f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
+         "there, and run the same command again")  # fmt: skip
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Yield a temporary name beside `path`, moved onto it only if the block ends well.
 
-    A run killed at any point leaves the old file whole, or none. The temporary name keeps the
-    suffix, for writers (matplotlib, numpy) that choose the format by it.
+    A run killed at any point leaves the old file whole, or none; what cannot be written stops in
+    one line. The temporary name keeps the suffix, for writers (matplotlib, numpy) that choose the
+    format by it. What is there and no regular file, such as /dev/null or a pipe, is written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    make_folder(path.parent)
+    if path.exists() and not path.is_file():
+        temporary = path
+    else:
+        temporary = path.with_name(f".{path.stem}.{HOST}.{os.getpid()}.tmp{path.suffix}")
+        remove_leftovers(path.parent)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        if temporary != path:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+    except OSError as error:
+        cannot_write(path, error)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def remove(path):
+    """Remove a file if it is there; stop if that cannot be done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        cannot_write(path, error)
+
+
+@functools.cache  # once for each folder: some hold thousands of files
+def remove_leftovers(folder):
+    """Remove the temporary files that killed processes of this machine have left in a folder."""
+    for path in folder.glob(f".*.{HOST}.*.tmp*"):
+        number = re.search(r"\.(\d+)\.tmp(\.[^.]*)?$", path.name)
+        with contextlib.suppress(OSError):
+            if number and not is_alive(int(number[1])):
+                path.unlink()
+
+
+def is_alive(pid):
+    """Tell whether a process of this machine is running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of somebody else
+        pass
+    return True
 
 
 def write_csv(frame, path):
@@ -248,14 +302,19 @@ def wrong_entries(checkpoint, content):
 
 
 def predict_scores(model, loader, device, amp=False, disable=None):
-    """Return y_true and y_score (probabilities), both (N, K), of every record of the loader."""
+    """Return y_true and y_score, both (N, K), of every record of the loader.
+
+    y_score are probabilities, NaN where a logit is not finite.
+    """
     was_training = model.training
     model.eval()
     y_true, y_score = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
         for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False, disable=disable):
             logits = model(x.to(device))  # (N, K)
-            y_score.append(torch.sigmoid(logits.float()).cpu().numpy())
+            scores = torch.sigmoid(logits.float())
+            scores[~torch.isfinite(logits)] = np.nan  # an infinite logit is no certainty
+            y_score.append(scores.cpu().numpy())
             y_true.append(y.numpy())
     model.train(was_training)
     return np.concatenate(y_true), np.concatenate(y_score)

@@ -33,7 +33,7 @@ from dataset import (
 )
 from ecg.evaluation.metrics import (
     N_RESAMPLES,
-    SCORE_COLUMNS,
+    SCORES,
     apply_thresholds,
     format_table,
     intervals,
@@ -121,7 +121,7 @@ def compare_rounds(args, labels):
     tables = [score_table(truth(rows), *arrays, CLASSES) for rows, *arrays in parts]
     groups = pd.concat(tables).groupby("class", sort=False)
     table = groups["n"].sum().to_frame().assign(rounds=groups["f1"].count())
-    for name in SCORE_COLUMNS:
+    for name in SCORES:
         table[f"{name}_mean"], table[f"{name}_sd"] = groups[name].mean(), groups[name].std()
     folder = results_dir(f"compare_rounds_{base}")
     write_csv(table.reset_index(), folder / "rounds.csv")
@@ -135,10 +135,10 @@ def compare_rounds(args, labels):
     scores = write_scores(folder, truth(pooled), y_score, thresholds, CLASSES, args.seed)
 
     text = pd.DataFrame({"class": table.index})
-    for name in SCORE_COLUMNS:
+    for name in SCORES:
         pairs = zip(table[f"{name}_mean"], table[f"{name}_sd"], strict=True)
         text[name] = [three(m) + (f" ± {three(sd)}" if np.isfinite(sd) else "") for m, sd in pairs]
-    shown = [text[["class", *names]] for names in (SCORE_COLUMNS[:5], SCORE_COLUMNS[5:])]
+    shown = [text[["class", *names]] for names in (list(SCORES)[:5], list(SCORES)[5:])]
     missing = ", ".join(str(i) for i in range(N_FOLDS) if i not in runs)
     notes = [f"missing rounds: {missing}"] if missing else []
     notes += left_out(named)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, LEADS, N_FOLDS, leads_text, round_folds
+from dataset import CLASSES, LEADS, N_FOLDS, labels_digest, leads_text, round_folds
 from resnet import BLOCKS
 from utils import fail, file_digest, read_json, replacing, run_name
 
@@ -17,6 +17,7 @@ FREE_SETTINGS = {
     "round", "resume", "data_dir", "num_workers", "jobs", "use_gpu", "compile", "deterministic",
     "classifier", "leads", "model_path",
 }  # fmt: skip
+MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, which it finishes
 
 
 def round_runs(method, data_dir, seed, leads=None):
@@ -25,13 +26,18 @@ def round_runs(method, data_dir, seed, leads=None):
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
+def read_dict(path):
+    """Return the dictionary of a JSON file, {} where it is missing or damaged."""
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
 def run_settings(run):
     """Return what decides a run's numbers beside its round: its options and labels; {} if lost."""
-    try:
-        content = json.loads(Path("results", run, "run.json").read_text())
-        settings = {"labels": content.get("labels"), **content["args"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    content, mark = (read_dict(Path("results", run, name)) for name in MARKED)
+    if not isinstance(content.get("args"), dict):
         return {}
+    settings = {"labels": content.get("labels"), **content["args"], "thresholds": mark.get("rule")}
     return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
 
 
@@ -41,11 +47,26 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
-def has_current_scores(run):
-    """Tell whether a run's scores are those of the weights it was trained to last, if known."""
-    contents = [read_json(Path("results", run, name)) for name in ("run.json", "thresholds.json")]
-    trained, scored = ((content or {}).get("weights") for content in contents)
-    return None in (trained, scored) or trained == scored
+def data_digests(labels, data_dir):
+    """Return the digests of labels.csv and of a folder's packed signals (None if there are none).
+
+    They are those that the scores of a run carry, for `finished_rounds` and `left_out`.
+    """
+    return labels_digest(labels), read_dict(Path(data_dir, "signals.json")).get("fingerprint")
+
+
+def has_current_scores(run, labels=None, signals=None):
+    """Tell whether a run's scores are those of its weights, of these labels and these signals.
+
+    `run` is a name or a folder; `labels` and `signals` are what `data_digests` returns. Labels or
+    signals that are None are not looked at; nor are weights that are not known.
+    """
+    trained, mark = (read_dict(scored_file(run).with_name(name)) for name in MARKED)
+    if None not in (trained.get("weights"), mark.get("weights")):
+        if trained["weights"] != mark["weights"]:
+            return False
+    today = {"labels": labels, "signals": signals}
+    return all(mark.get(name) == value for name, value in today.items() if value is not None)
 
 
 def scored_rounds(runs):
@@ -58,27 +79,38 @@ def scored_rounds(runs):
     }
 
 
-def finished_rounds(runs):
-    """Return those of {round: run} that are scored, with the settings of the first of them."""
-    runs = {i: run for i, run in scored_rounds(runs).items() if has_current_scores(run)}
+def current_rounds(runs, labels, signals):
+    """Return those of {round: run} whose scores are there, and those of today."""
+    runs = scored_rounds(runs)
+    return {i: run for i, run in runs.items() if has_current_scores(run, labels, signals)}
+
+
+def finished_rounds(runs, labels=None, signals=None):
+    """Return those of {round: run} that are scored, with the settings of the first of them.
+
+    `labels` and `signals` are as for `has_current_scores`.
+    """
+    runs = current_rounds(runs, labels, signals)
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
-def left_out(runs):
+def left_out(runs, labels=None, signals=None):
     """Return a sentence for each scored round of {round: run} that `finished_rounds` leaves out."""
-    scored = scored_rounds(runs)
-    runs = {i: run for i, run in scored.items() if has_current_scores(run)}
-    old = [
-        f"{run} is left out: trained again since it was scored; run predict.py again"
-        for i, run in scored.items()
-        if i not in runs
-    ]
-    pairs = {run: differing_settings(run, runs[min(runs)]) for run in runs.values()}
-    return old + [
-        f"{run} is left out: made with other {', '.join(names)} than {runs[min(runs)]}"
-        for run, names in pairs.items()
-        if names
-    ]
+    current, notes = current_rounds(runs, labels, signals), []
+    for i, run in runs.items():
+        if i in current:
+            names = differing_settings(run, current[min(current)])
+            if names:
+                notes.append(f"{run} is left out: made with other {', '.join(names)} than "
+                             f"{current[min(current)]}")  # fmt: skip
+        elif i in scored_rounds(runs):
+            why = "trained again" if not has_current_scores(run) else "other labels or signals"
+            notes.append(f"{run} is left out: {why} since it was scored; run predict.py (or "
+                         "baselines.py) again")  # fmt: skip
+        elif Path("results", run, "predictions.csv").is_file():
+            notes.append(f"{run} is left out: its scoring has not been finished; run predict.py "
+                         "(or baselines.py) again")  # fmt: skip
+    return notes
 
 
 def other_lead_sets(arch, data_dir, seed):
@@ -126,21 +158,36 @@ def load_test(run, labels, data_dir):
     on another data set. Stops where they are not the records of labels.csv.
     """
     path = scored_file(run)
-    folder, table = path.parent, read_table(path)
+    folder, table, tested = path.parent, read_table(path), labels
     run = folder.resolve().name
     if path.name != "pooled.csv":
         if not run.endswith(f"_on_{Path(data_dir).resolve().name}"):
             numbered = re.search(r"_r([1-9])$", run)
             _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
             table = table[table["fold"] == fold]
-            labels = labels[labels["fold"] == fold]
+            tested = labels[labels["fold"] == fold]
     table = table.sort_values("patient_id")
-    known = labels[labels["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
+    known = tested[tested["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
     same = known[["patient_id", "fold"]].to_numpy().tolist()
     if table.empty or table[["patient_id", "fold"]].to_numpy().tolist() != same:
         fail(f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
              "give its --data-dir, or score it again: python predict.py")  # fmt: skip
-    return known, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table["fold"])
+    thresholds = read_thresholds(folder, table["fold"])
+    for source in rounds_of(folder):
+        if not has_current_scores(source, *data_digests(labels, data_dir)):
+            fail(f"{source} was scored with other weights, labels or signals than those of today "
+                 f"({data_dir}); score it again: python predict.py (or baselines.py)")  # fmt: skip
+    return known, table[list(CLASSES)].to_numpy(), thresholds
+
+
+def rounds_of(folder):
+    """Return the folders of the rounds that predictions were pooled from; a run's own, if not."""
+    if not (folder / "pooled.csv").is_file():
+        return [folder]
+    if read_sources(folder) is None:
+        fail(f"{folder} was gathered from other predictions than there are now; gather them again: "
+             "python -m ecg.compare --rounds")  # fmt: skip
+    return [Path(path).parent for path in read_dict(folder / "sources.json")["made_from"]]
 
 
 def scored_file(run):

@@ -75,7 +75,7 @@ def load_run(data_dir, limit, path, leads, round_number, device):
     signals = PackedSignals(data_dir)
     model, checkpoint = load_model(path, device, leads)
     name = scored_run(path, checkpoint, data_dir)
-    trained_here = is_training_data(checkpoint, labels, data_dir, limit, round_number)
+    trained_here = is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
     trained = checkpoint["args"]
     data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"])
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
