@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, LEADS, N_FOLDS, leads_text, round_folds
+from dataset import (
+    CLASSES,
+    LEADS,
+    N_FOLDS,
+    labels_digest,
+    leads_text,
+    load_labels,
+    round_folds,
+)
 from resnet import BLOCKS
 from utils import fail, file_digest, read_json, replacing, run_name
 
@@ -41,11 +49,35 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
-def has_current_scores(run):
-    """Tell whether a run's scores are those of the weights it was trained to last, if known."""
-    contents = [read_json(Path("results", run, name)) for name in ("run.json", "thresholds.json")]
-    trained, scored = ((content or {}).get("weights") for content in contents)
-    return None in (trained, scored) or trained == scored
+def data_digests(data_dir, limit=None):
+    """Return {"labels", "signals"}: the digests of a data folder now; None where it has none."""
+    folder = Path(data_dir)
+    index = read_json(folder / "signals.json")
+    labels = load_labels(data_dir, limit) if (folder / "labels.csv").is_file() else None
+    return {
+        "labels": None if labels is None else labels_digest(labels),
+        "signals": index.get("fingerprint") if isinstance(index, dict) else None,
+    }
+
+
+def why_outdated(folder, today):
+    """Return why scores are not those of the weights and data there are now; '' if they are.
+
+    `today` is what `data_digests` returns; a digest that is None there is not compared.
+    """
+    if (folder / "pooled.csv").is_file():
+        same = read_sources(folder, today) is not None
+        return "" if same else "made from other scores or data than there are now"
+    contents = [read_json(folder / name) for name in ("run.json", "thresholds.json")]
+    trained, scored = (content if isinstance(content, dict) else {} for content in contents)
+    if trained.get("weights") not in (None, scored.get("weights")):
+        return "trained again since it was scored"
+    for name in ("labels", "signals"):
+        if not scored.get(name):
+            return f"its thresholds.json does not say on which {name} it was scored"
+        if today[name] not in (None, scored[name]):
+            return f"the {name} have changed since it was scored"
+    return ""
 
 
 def scored_rounds(runs):
@@ -58,27 +90,25 @@ def scored_rounds(runs):
     }
 
 
-def finished_rounds(runs):
-    """Return those of {round: run} that are scored, with the settings of the first of them."""
-    runs = {i: run for i, run in scored_rounds(runs).items() if has_current_scores(run)}
+def finished_rounds(runs, today):
+    """Return those of {round: run} whose scores are of today, with the settings of the first."""
+    runs = scored_rounds(runs)
+    runs = {i: run for i, run in runs.items() if not why_outdated(Path("results", run), today)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
-def left_out(runs):
+def left_out(runs, today):
     """Return a sentence for each scored round of {round: run} that `finished_rounds` leaves out."""
-    scored = scored_rounds(runs)
-    runs = {i: run for i, run in scored.items() if has_current_scores(run)}
-    old = [
-        f"{run} is left out: trained again since it was scored; run predict.py again"
-        for i, run in scored.items()
-        if i not in runs
-    ]
-    pairs = {run: differing_settings(run, runs[min(runs)]) for run in runs.values()}
-    return old + [
-        f"{run} is left out: made with other {', '.join(names)} than {runs[min(runs)]}"
-        for run, names in pairs.items()
-        if names
-    ]
+    found = scored_rounds(runs)
+    reasons = {run: why_outdated(Path("results", run), today) for run in found.values()}
+    first = next((run for run, why in reasons.items() if not why), None)
+    sentences = []
+    for run, why in reasons.items():
+        if why:
+            sentences.append(f"{run} is left out: {why}; run predict.py (or baselines.py) again")
+        elif names := differing_settings(run, first):
+            sentences.append(f"{run} is left out: made with other {', '.join(names)} than {first}")
+    return sentences
 
 
 def other_lead_sets(arch, data_dir, seed):
@@ -119,15 +149,21 @@ def read_thresholds(folder, folds):
         fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
 
 
-def load_test(run, labels, data_dir):
+def load_test(run, labels, data_dir, today):
     """Return the tested records of a run: rows of labels.csv, y_score (N, K), thresholds (N, K).
 
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
-    on another data set. Stops where they are not the records of labels.csv.
+    on another data set. Stops where they are not the records of labels.csv, or the scores not of
+    the weights and data there are now (`today`, from `data_digests`).
     """
     path = scored_file(run)
     folder, table = path.parent, read_table(path)
     run = folder.resolve().name
+    if why := why_outdated(folder, today):
+        again = (
+            "ecg.compare --rounds" if path.name == "pooled.csv" else "predict.py (or baselines.py)"
+        )
+        fail(f"{folder}: {why}; run {again} again")
     if path.name != "pooled.csv":
         if not run.endswith(f"_on_{Path(data_dir).resolve().name}"):
             numbered = re.search(r"_r([1-9])$", run)
@@ -152,20 +188,25 @@ def scored_file(run):
 
 def write_sources(folder, runs, notes):
     """Keep what a comparison was made from, for `read_sources`, and its notes."""
-    content = {"made_from": {str(path): file_digest(path) for path in map(scored_file, runs)}}
+    files = []
+    for path in map(scored_file, runs):
+        suffix = "csv" if path.name == "pooled.csv" else "json"
+        files += [path, path.with_name(f"thresholds.{suffix}")]
+    content = {"made_from": {str(path): file_digest(path) for path in files}, "notes": notes}
     with replacing(folder / "sources.json") as temporary:
-        temporary.write_text(json.dumps(content | {"notes": notes}, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_sources(folder):
+def read_sources(folder, today):
     """Return a comparison's notes, or None if what it was made from is no longer what is there."""
     try:
         content = json.loads((folder / "sources.json").read_text())
-        same = all(file_digest(path) == kept for path, kept in content["made_from"].items())
-        pooled = [Path(path).parent for path in content["made_from"] if "pooled.csv" in path]
-        same = same and all(read_sources(folder) is not None for folder in pooled)
+        kept = content["made_from"]
+        same = all(file_digest(path) == digest for path, digest in kept.items())
+        parents = {Path(path).parent for path in kept}
+        same = same and not any(why_outdated(parent, today) for parent in parents)
         return content["notes"] if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
