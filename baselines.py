@@ -6,8 +6,8 @@ Writes  data/CPSC/features.csv, and features_rhythm.csv for --features rhythm: c
         LR_CPSC_42, results/<run>/scores.csv, thresholds.json, predictions.csv, run.json (options,
         versions, convergence notes), for LR and LGB importance.csv, importance_leads.csv and
         importance.png, and models/<run>.joblib. With --classifier all also
-        results/baselines_CPSC_42/table.csv and table.md, with the network's row where its
-        predict.py has been run.
+        results/baselines_CPSC_42/table.csv, with the network's row where its predict.py has
+        been run.
 
     python baselines.py --data-dir data/CPSC --classifier LR
     python baselines.py --data-dir data/CPSC --scale standard --features rhythm
@@ -159,20 +159,6 @@ def comparison(tables):
     return pd.DataFrame(rows)
 
 
-def markdown(table, title):
-    """Return the comparison as markdown, the best of each column and score (ties too) in bold."""
-    columns = list(table.columns[2:])
-    best = table.groupby("score")[columns].transform("max").round(3)
-    lines = [f"# {title}", "", "| " + " | ".join(table.columns) + " |"]
-    lines.append("|---|---|" + "---:|" * len(columns))
-    for i, row in table.iterrows():
-        texts = [f"{row[name]:.3f}" if np.isfinite(row[name]) else "" for name in columns]
-        bold = [round(row[name], 3) == best.loc[i, name] for name in columns]
-        cells = [f"**{t}**" if b else t for t, b in zip(texts, bold, strict=True)]
-        lines.append("| " + " | ".join([row["classifier"], row["score"], *cells]) + " |")
-    return "\n".join([*lines, "", RESEARCH_USE, ""])
-
-
 def write_comparison(args, tables):
     """Print and write the table of all classifiers, and of the network where it has been run."""
     network = network_table(args, tables)
@@ -181,9 +167,7 @@ def write_comparison(args, tables):
     run = name_run("baselines", args)
     folder = results_dir(run)
     write_csv(table, folder / "table.csv")
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(markdown(table, f"{run}: test fold, best in bold"))
-    print(f"\n{run}, test fold\n{format_table(table)}\n{RESEARCH_USE} Wrote {folder}/table.md")
+    print(f"\n{run}, test fold\n{format_table(table)}\n{RESEARCH_USE} Wrote {folder}/table.csv")
 
 
 def main(args):

@@ -8,6 +8,7 @@ Writes  results/<run>/thresholds.json   per class, from the validation fold
         results/<run>/challenge.json    the CPSC2018 challenge's own score
         results/<run>/confusion.png     a confusion matrix per class; roc.png, precision_recall.png
                                         and reliability.png; each as .svg too
+        results/<run>/scores.html       a page with all of these
 
     python predict.py --data-dir data/CPSC --leads all --use-gpu
 
@@ -242,9 +243,9 @@ def main(args):
         return answer_records(args)
     if args.json or args.sample_rate or args.pages is not None:
         fail("--json, --sample-rate and --pages go with --record PATH; add it")
-    from ecg.plot.scores import (
-        plot_scores,  # not needed for --record, whose answer then comes sooner
-    )
+    # not needed for --record, whose answer then comes sooner
+    from ecg.plot.scores import plot_scores
+    from ecg.reporting import pages
 
     device = get_device(args.use_gpu)
     labels = load_labels(args.data_dir, args.limit)
@@ -272,9 +273,12 @@ def main(args):
     thresholds = stored_thresholds(run, classes)
     title = f"{run}, {name}, n = {len(scored)}"
     plot_scores(scored[classes].to_numpy(), y_score, thresholds, table, folder, title)
+    pages.write_scores(folder)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
-    print(f"\nwrote thresholds.json, predictions.csv, scores.csv, challenge.json and the figures "
-          f"confusion, roc, precision_recall and reliability (png, svg) to {folder}")  # fmt: skip
+    print(
+        "\nwrote thresholds.json, predictions.csv, scores.csv, challenge.json, the page scores.html"
+    )
+    print("and the figures confusion, roc, precision_recall and reliability (png, svg) to", folder)
 
 
 if __name__ == "__main__":

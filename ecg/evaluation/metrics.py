@@ -220,11 +220,36 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     return pd.DataFrame(columns)
 
 
+def doubtful_classes(tables):
+    """Return {class: why} of the classes whose threshold says little, over the rounds' tables.
+
+    These are the classes in which more than half of the records are called, and those whose mean
+    F1 is not above that of calling every record, 2 n / (n + records). The number called follows
+    from n, recall and specificity. {} for tables without these columns.
+    """
+    if any(not {"n", "recall", "specificity", "f1"} <= set(table) for table in tables):
+        return {}
+    parts = [table[:-1].assign(records=int(table["n"].iloc[-1])) for table in tables]
+    rows = pd.concat(parts).dropna(subset="f1")
+    false = (1 - rows["specificity"].fillna(1)) * (rows["records"] - rows["n"])
+    rows["called"] = (rows["recall"] * rows["n"] + false).round()
+    rows["all"] = 2 * rows["n"] / (rows["n"] + rows["records"])
+    found = {}
+    for name, part in rows.groupby("class", sort=False):
+        called, total = int(part["called"].sum()), part["records"].sum()
+        why = [f"{called} of {total} records called"] * bool(called > total / 2)
+        if part["f1"].mean() <= part["all"].mean():
+            why.append(f"F1 not above the {part['all'].mean():.3f} of calling every record")
+        if why:
+            found[name] = ", ".join(why)
+    return found
+
+
 def format_table(table):
     """Return the table as aligned text with three decimals; a cell not known stays blank.
 
-    Intervals of F1 and AUC stand beside their value, the other ones only in the file. A line
-    below names the classes without positives.
+    Intervals of F1 and AUC stand beside their value, the other ones only in the file. Lines below
+    name the classes without positives, and say why a class is marked (`doubtful_classes`).
     """
     shown = table[[name for name in table if not name.endswith(("_low", "_high"))]].copy()
     numbers = {name: "{:.3f}".format for name in shown if shown[name].dtype.kind == "f"}
@@ -238,10 +263,13 @@ def format_table(table):
         headings = {name: score.heading for name, score in SCORES.items()}
         numbers = {headings.get(name, name): value for name, value in numbers.items()}
         shown = shown.rename(columns=headings)
+    marks = doubtful_classes([table])
+    if marks:
+        shown["class"] = [f"{name}*" if name in marks else name for name in shown["class"]]
     text = shown.to_string(index=False, formatters=numbers, na_rep="")
     absent = list(table.loc[table["n"] == 0, "class"]) if {"class", "n"} <= set(table) else []
     note = f"\nno positives, so left out of the average: {', '.join(absent)}" if absent else ""
-    return text + note
+    return text + note + "".join(f"\n* {name}: {why}" for name, why in marks.items())
 
 
 def evaluate_run(folder, validation, test, scores, classes, seed=42, rule="middle"):

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, LEADS, N_FOLDS, labels_digest, leads_text, round_folds
+from dataset import (
+    CLASSES,
+    LEADS,
+    N_FOLDS,
+    labels_digest,
+    leads_text,
+    load_labels,
+    round_folds,
+)
 from resnet import BLOCKS
 from utils import fail, file_digest, read_json, replacing, run_name
 
@@ -47,26 +55,33 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
-def data_digests(labels, data_dir):
-    """Return the digests of labels.csv and of a folder's packed signals (None if there are none).
+def data_digests(data_dir, limit=None):
+    """Return {"labels", "signals"}: the digests of a data folder now; None where it has none."""
+    folder = Path(data_dir)
+    labels = load_labels(data_dir, limit) if (folder / "labels.csv").is_file() else None
+    return {
+        "labels": None if labels is None else labels_digest(labels),
+        "signals": read_dict(folder / "signals.json").get("fingerprint"),
+    }
 
-    They are those that the scores of a run carry, for `finished_rounds` and `left_out`.
+
+def why_outdated(folder, today):
+    """Return why scores are not those of the weights and data there are now; '' if they are.
+
+    `today` is what `data_digests` returns; a digest that is None there is not compared.
     """
-    return labels_digest(labels), read_dict(Path(data_dir, "signals.json")).get("fingerprint")
-
-
-def has_current_scores(run, labels=None, signals=None):
-    """Tell whether a run's scores are those of its weights, of these labels and these signals.
-
-    `run` is a name or a folder; `labels` and `signals` are what `data_digests` returns. Labels or
-    signals that are None are not looked at; nor are weights that are not known.
-    """
-    trained, mark = (read_dict(scored_file(run).with_name(name)) for name in MARKED)
-    if None not in (trained.get("weights"), mark.get("weights")):
-        if trained["weights"] != mark["weights"]:
-            return False
-    today = {"labels": labels, "signals": signals}
-    return all(mark.get(name) == value for name, value in today.items() if value is not None)
+    if (folder / "pooled.csv").is_file():
+        same = read_sources(folder, today) is not None
+        return "" if same else "made from other scores or data than there are now"
+    trained, scored = (read_dict(folder / name) for name in MARKED)
+    if trained.get("weights") not in (None, scored.get("weights")):
+        return "trained again since it was scored"
+    for name in ("labels", "signals"):
+        if not scored.get(name):
+            return f"its thresholds.json does not say on which {name} it was scored"
+        if today[name] not in (None, scored[name]):
+            return f"the {name} have changed since it was scored"
+    return ""
 
 
 def scored_rounds(runs):
@@ -79,38 +94,28 @@ def scored_rounds(runs):
     }
 
 
-def current_rounds(runs, labels, signals):
-    """Return those of {round: run} whose scores are there, and those of today."""
+def finished_rounds(runs, today):
+    """Return those of {round: run} whose scores are of today, with the settings of the first."""
     runs = scored_rounds(runs)
-    return {i: run for i, run in runs.items() if has_current_scores(run, labels, signals)}
-
-
-def finished_rounds(runs, labels=None, signals=None):
-    """Return those of {round: run} that are scored, with the settings of the first of them.
-
-    `labels` and `signals` are as for `has_current_scores`.
-    """
-    runs = current_rounds(runs, labels, signals)
+    runs = {i: run for i, run in runs.items() if not why_outdated(Path("results", run), today)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
-def left_out(runs, labels=None, signals=None):
+def left_out(runs, today):
     """Return a sentence for each scored round of {round: run} that `finished_rounds` leaves out."""
-    current, notes = current_rounds(runs, labels, signals), []
-    for i, run in runs.items():
-        if i in current:
-            names = differing_settings(run, current[min(current)])
-            if names:
-                notes.append(f"{run} is left out: made with other {', '.join(names)} than "
-                             f"{current[min(current)]}")  # fmt: skip
-        elif i in scored_rounds(runs):
-            why = "trained again" if not has_current_scores(run) else "other labels or signals"
-            notes.append(f"{run} is left out: {why} since it was scored; run predict.py (or "
-                         "baselines.py) again")  # fmt: skip
-        elif Path("results", run, "predictions.csv").is_file():
-            notes.append(f"{run} is left out: its scoring has not been finished; run predict.py "
-                         "(or baselines.py) again")  # fmt: skip
-    return notes
+    found = scored_rounds(runs)
+    reasons = {run: why_outdated(Path("results", run), today) for run in found.values()}
+    first = next((run for run, why in reasons.items() if not why), None)
+    unfinished = [run for i, run in runs.items() if i not in found
+                  and Path("results", run, "predictions.csv").is_file()]  # fmt: skip
+    sentences = [f"{run} is left out: its scoring has not been finished; run predict.py (or "
+                 "baselines.py) again" for run in unfinished]  # fmt: skip
+    for run, why in reasons.items():
+        if why:
+            sentences.append(f"{run} is left out: {why}; run predict.py (or baselines.py) again")
+        elif names := differing_settings(run, first):
+            sentences.append(f"{run} is left out: made with other {', '.join(names)} than {first}")
+    return sentences
 
 
 def other_lead_sets(arch, data_dir, seed):
@@ -151,15 +156,21 @@ def read_thresholds(folder, folds):
         fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
 
 
-def load_test(run, labels, data_dir):
+def load_test(run, labels, data_dir, today):
     """Return the tested records of a run: rows of labels.csv, y_score (N, K), thresholds (N, K).
 
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
-    on another data set. Stops where they are not the records of labels.csv.
+    on another data set. Stops where they are not the records of labels.csv, or the scores not of
+    the weights and data there are now (`today`, from `data_digests`).
     """
     path = scored_file(run)
     folder, table, tested = path.parent, read_table(path), labels
     run = folder.resolve().name
+    if why := why_outdated(folder, today):
+        again = (
+            "ecg.compare --rounds" if path.name == "pooled.csv" else "predict.py (or baselines.py)"
+        )
+        fail(f"{folder}: {why}; run {again} again")
     if path.name != "pooled.csv":
         if not run.endswith(f"_on_{Path(data_dir).resolve().name}"):
             numbered = re.search(r"_r([1-9])$", run)
@@ -173,21 +184,7 @@ def load_test(run, labels, data_dir):
         fail(f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
              "give its --data-dir, or score it again: python predict.py")  # fmt: skip
     thresholds = read_thresholds(folder, table["fold"])
-    for source in rounds_of(folder):
-        if not has_current_scores(source, *data_digests(labels, data_dir)):
-            fail(f"{source} was scored with other weights, labels or signals than those of today "
-                 f"({data_dir}); score it again: python predict.py (or baselines.py)")  # fmt: skip
     return known, table[list(CLASSES)].to_numpy(), thresholds
-
-
-def rounds_of(folder):
-    """Return the folders of the rounds that predictions were pooled from; a run's own, if not."""
-    if not (folder / "pooled.csv").is_file():
-        return [folder]
-    if read_sources(folder) is None:
-        fail(f"{folder} was gathered from other predictions than there are now; gather them again: "
-             "python -m ecg.compare --rounds")  # fmt: skip
-    return [Path(path).parent for path in read_dict(folder / "sources.json")["made_from"]]
 
 
 def scored_file(run):
@@ -199,20 +196,25 @@ def scored_file(run):
 
 def write_sources(folder, runs, notes):
     """Keep what a comparison was made from, for `read_sources`, and its notes."""
-    content = {"made_from": {str(path): file_digest(path) for path in map(scored_file, runs)}}
+    files = []
+    for path in map(scored_file, runs):
+        suffix = "csv" if path.name == "pooled.csv" else "json"
+        files += [path, path.with_name(f"thresholds.{suffix}")]
+    content = {"made_from": {str(path): file_digest(path) for path in files}, "notes": notes}
     with replacing(folder / "sources.json") as temporary:
-        temporary.write_text(json.dumps(content | {"notes": notes}, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_sources(folder):
+def read_sources(folder, today):
     """Return a comparison's notes, or None if what it was made from is no longer what is there."""
     try:
         content = json.loads((folder / "sources.json").read_text())
-        same = all(file_digest(path) == kept for path, kept in content["made_from"].items())
-        pooled = [Path(path).parent for path in content["made_from"] if "pooled.csv" in path]
-        same = same and all(read_sources(folder) is not None for folder in pooled)
+        kept = content["made_from"]
+        same = all(file_digest(path) == digest for path, digest in kept.items())
+        parents = {Path(path).parent for path in kept}
+        same = same and not any(why_outdated(parent, today) for parent in parents)
         return content["notes"] if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -45,6 +45,9 @@ def labels(tmp_path, monkeypatch):
     return labels
 
 
+TODAY = {"labels": None, "signals": None}  # nothing to compare with
+
+
 def relabelled(labels):
     return labels.assign(AF=1 - labels["AF"])
 
@@ -54,57 +57,66 @@ def spoil(file, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def outdated(labels=None, signals=None):
+    return runs.why_outdated(Path("results", RUN), {"labels": labels, "signals": signals})
+
+
 def test_scores_are_those_of_these_labels_and_signals(labels):
-    assert runs.has_current_scores(RUN, *runs.data_digests(labels, "data/made"))
-    assert not runs.has_current_scores(RUN, *runs.data_digests(relabelled(labels), "data/made"))
-    assert not runs.has_current_scores(RUN, signals="others")
-    assert runs.has_current_scores(RUN, signals=runs.data_digests(labels, "data/none")[1])
+    today = runs.data_digests("data/made")
+    assert outdated(**today) == "" and outdated() == ""
+    assert "labels have changed" in outdated(labels_digest(relabelled(labels)))
+    assert "signals have changed" in outdated(signals="others")
+    assert runs.data_digests("data/none") == {"labels": None, "signals": None}
 
 
 @pytest.mark.parametrize(
     ("file", "changes", "why"),
     [
         ("run.json", {"weights": "others"}, "trained again"),
-        ("thresholds.json", {"labels": "others"}, "other labels or signals"),
-        ("thresholds.json", {"labels": None}, "other labels or signals"),  # of an older version
-        ("thresholds.json", {"signals": "others"}, "other labels or signals"),
+        ("thresholds.json", {"labels": "others"}, "the labels have changed"),
+        ("thresholds.json", {"labels": None}, "its thresholds.json does not say"),  # an older one
+        ("thresholds.json", {"signals": "others"}, "the signals have changed"),
     ],
 )
 def test_rounds_with_older_scores_are_left_out_and_named(labels, file, changes, why):
     score(labels, f"{RUN}_r1", 1)
     named = runs.round_runs("LR", "data/made", 42)
-    digests = runs.data_digests(labels, "data/made")
-    assert list(runs.finished_rounds(named, *digests)) == [0, 1]
-    assert runs.left_out(named, *digests) == []
+    today = runs.data_digests("data/made")
+    assert list(runs.finished_rounds(named, today)) == [0, 1]
+    assert runs.left_out(named, today) == []
     spoil(file, **changes)
-    assert list(runs.finished_rounds(named, *digests)) == [1]
-    (sentence,) = runs.left_out(named, *digests)
+    assert list(runs.finished_rounds(named, today)) == [1]
+    (sentence,) = runs.left_out(named, today)
     assert sentence.startswith(f"{RUN} is left out: {why}")
 
 
 def test_a_scoring_that_was_interrupted_is_named(labels):
     Path("results", RUN, "thresholds.json").unlink()
     named = runs.round_runs("LR", "data/made", 42)
-    assert runs.finished_rounds(named) == {}
-    (sentence,) = runs.left_out(named)
+    assert runs.finished_rounds(named, TODAY) == {}
+    (sentence,) = runs.left_out(named, TODAY)
     assert "has not been finished" in sentence
 
 
 def test_rounds_with_another_rule_for_thresholds_are_left_out(labels):
     score(labels, f"{RUN}_r1", 1, "first")
     named = runs.round_runs("LR", "data/made", 42)
-    assert list(runs.finished_rounds(named)) == [0]
-    assert runs.left_out(named) == [f"{RUN}_r1 is left out: made with other thresholds than {RUN}"]
+    assert list(runs.finished_rounds(named, TODAY)) == [0]
+    assert runs.left_out(named, TODAY) == [
+        f"{RUN}_r1 is left out: made with other thresholds than {RUN}"
+    ]
 
 
 def test_predictions_scored_with_other_labels_or_signals_are_refused(labels, capsys):
-    assert len(runs.load_test(RUN, labels, "data/made")[0]) == 8
+    assert len(runs.load_test(RUN, labels, "data/made", runs.data_digests("data/made"))[0]) == 8
+    relabelled(labels).to_csv("data/made/labels.csv", index=False)
     with pytest.raises(SystemExit):
-        runs.load_test(RUN, relabelled(labels), "data/made")
-    assert "score it again" in capsys.readouterr().err
+        runs.load_test(RUN, relabelled(labels), "data/made", runs.data_digests("data/made"))
+    assert "run predict.py (or baselines.py) again" in capsys.readouterr().err
+    labels.to_csv("data/made/labels.csv", index=False)
     Path("data/made/signals.json").write_text(json.dumps({"fingerprint": "others"}))
     with pytest.raises(SystemExit):
-        runs.load_test(RUN, labels, "data/made")
+        runs.load_test(RUN, labels, "data/made", runs.data_digests("data/made"))
 
 
 def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsys):
@@ -115,19 +127,20 @@ def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsy
     thresholds = pd.DataFrame([[10, *[0.5] * 9]], columns=["fold", *CLASSES])
     thresholds.to_csv(folder / "thresholds.csv", index=False)
     runs.write_sources(folder, [RUN], [])
-    assert len(runs.load_test(folder, labels, "data/made")[0]) == 8
+    today = runs.data_digests("data/made")
+    assert len(runs.load_test(folder, labels, "data/made", today)[0]) == 8
     with pytest.raises(SystemExit):
-        runs.load_test(folder, relabelled(labels), "data/made")
-    assert f"results/{RUN} was scored with other" in capsys.readouterr().err
+        runs.load_test(folder, labels, "data/made", today | {"labels": "others"})
+    assert "--rounds" in capsys.readouterr().err
     with open(f"results/{RUN}/predictions.csv", "a") as file:
         file.write("\n")
     with pytest.raises(SystemExit):
-        runs.load_test(folder, labels, "data/made")
+        runs.load_test(folder, labels, "data/made", today)
     assert "--rounds" in capsys.readouterr().err
 
 
 def test_damaged_files_of_a_run_are_no_crash(labels):
     for file in ("run.json", "thresholds.json"):
         Path("results", RUN, file).write_text("[1]")
-    assert not runs.has_current_scores(RUN, "l")
+    assert outdated("l")
     assert runs.run_settings(RUN) == {}
