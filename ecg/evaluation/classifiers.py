@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,13 +53,19 @@ def perceptron(seed, jobs):
     return MLPClassifier((100, 50), max_iter=500, random_state=seed)
 
 
-# name -> factory (seed, processes to use). The iterations of LR and MLP are those of the paper's
-# code; what it does not say is the library's default.
+class Classifier(NamedTuple):
+    """A classifier: its factory, and what measures a feature's importance (if it is computed)."""
+
+    make: object  # of the seed and the number of processes
+    importance: str = ""
+
+
+# The iterations of LR and MLP are those of the paper's code; what it leaves open is the default.
 CLASSIFIERS = {
-    "LR": logistic_regression,
-    "RF": random_forest,
-    "LGB": gradient_boosting,
-    "MLP": perceptron,
+    "LR": Classifier(logistic_regression, "|coefficient| x sd"),
+    "RF": Classifier(random_forest),
+    "LGB": Classifier(gradient_boosting, "gain"),
+    "MLP": Classifier(perceptron),
 }
 
 
@@ -71,7 +78,7 @@ def make_model(classifier, scale, seed, jobs):
     # the paper's features are never missing; a rhythm figure is where a record shows no beat
     steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
     steps += [StandardScaler()] if scale == "standard" else []
-    return make_pipeline(*steps, CLASSIFIERS[classifier](seed, jobs))
+    return make_pipeline(*steps, CLASSIFIERS[classifier].make(seed, jobs))
 
 
 def fit(model, x, y):
