@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 import preprocess
-from dataset import LEADS
+from dataset import CLASSES, LEADS, PackedSignals, load_labels, signal_digest, split_labels
 from ecg import synthetic
 from ecg.plot import scores
 
@@ -82,6 +82,19 @@ def write_table(path, leads=LEADS, samples=None, separator=",", **cells):
 def long(request):
     """Tell whether everything is to run, or a sample."""
     return request.config.getoption("--long")
+
+
+def model_keys(data_dir, round_number=0):
+    """Return what a checkpoint keeps of its data, its thresholds, as main.py publishes them."""
+    signals = PackedSignals(data_dir)
+    train, validation, _ = split_labels(load_labels(data_dir), round_number)
+    used = [*train["patient_id"], *validation["patient_id"]]
+    return {
+        "signals": signals.fingerprint,
+        "thresholds": dict(zip(CLASSES, np.linspace(0.41, 0.57, 9).tolist(), strict=True)),
+        "threshold_rule": "best F1 on the validation fold, the middle of the best",
+        "training_records": {name: signal_digest(signals[name]) for name in used},
+    }
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import torch
+from conftest import model_keys
 from torch import nn
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, PackedSignals, labels_digest, load_labels
@@ -53,6 +54,7 @@ def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
         thresholds=dict.fromkeys(CLASSES, 0.5), threshold_rule="none",
         args={"arch": "resnet18", "seconds": seconds, "pad": pad, "data_dir": "data/own",
               "round": 0, "limit": None, "seed": 42},
+        **model_keys(folder / "data/own"),
     )  # fmt: skip
     return model
 

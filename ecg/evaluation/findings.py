@@ -1,4 +1,4 @@
-"""What is said about one's own records: reading them in batches, findings, text, JSON, ECG pages.
+"""Answers for one's own records: reading them in batches, findings, text and JSON.
 
 An answer is a dictionary, as in the JSON: record (its name), path, sample_rate (Hz), seconds,
 warnings, probabilities and findings by class name, page (the PDF, or null).
@@ -93,7 +93,7 @@ def answer_text(row, thresholds):
 
 
 def write_json(target, model, thresholds, classes, rows, bad):
-    """Write all answers, and the records that gave none, to a file or ('-') to stdout."""
+    """Write all answers, and the records that gave none, to a file, or ('-') to stdout."""
     content = {
         "use": RESEARCH_USE,
         "model": model,
