@@ -68,8 +68,10 @@ def why_outdated(folder, today):
     if (folder / "pooled.csv").is_file():
         same = read_sources(folder, today) is not None
         return "" if same else "made from other scores or data than there are now"
-    contents = [read_json(folder / name) for name in ("run.json", "thresholds.json")]
-    trained, scored = (content if isinstance(content, dict) else {} for content in contents)
+    trained, scored = (read_json(folder / name) for name in ("run.json", "thresholds.json"))
+    if not isinstance(scored, dict):
+        return "its thresholds.json is missing or damaged"
+    trained = trained if isinstance(trained, dict) else {}
     if trained.get("weights") not in (None, scored.get("weights")):
         return "trained again since it was scored"
     for name in ("labels", "signals"):

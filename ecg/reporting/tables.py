@@ -225,7 +225,7 @@ def one_run_table(table, thresholds, marks):
         for score in names:
             low, high = row.get(f"{score}_low", np.nan), row.get(f"{score}_high", np.nan)
             interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
-            cells.append(number(row[score]) + interval * np.isfinite(row[score]))
+            cells.append(number(row[score]) + interval)
         rows.append(cells)
     head = ["class", "n", "threshold", *(labels.get(name, name) for name in names)]
     return Table("", head, rows)
