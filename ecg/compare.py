@@ -34,9 +34,7 @@ MODELS_NOTE = (
     "p and interval are over resamples of the test records, for the models as they were fitted: "
     "the spread between trainings and the overlap of their training records are not in them"
 )
-ROUNDS_NOTE = (
-    "p over rounds, which allows for both: corrected resampled t test (Nadeau, Bengio 2003)"
-)
+ROUNDS_NOTE = "p, rounds, allows for both: corrected resampled t test (Nadeau and Bengio 2003)"
 
 
 def parse_args(argv=None):

@@ -273,10 +273,8 @@ def test_a_round_that_was_trained_again_and_not_scored_is_left_out(
 def test_a_comparison_knows_when_its_scores_have_changed(labels, tmp_path, monkeypatch):
     copy_results(tmp_path, monkeypatch, {})
     run_compare("--rounds")
-    folder, today = (
-        Path("results/compare_rounds_resnet34_made_all_42"),
-        runs.data_digests("data/made"),
-    )
+    folder = Path("results/compare_rounds_resnet34_made_all_42")
+    today = runs.data_digests("data/made")
     assert runs.read_sources(folder, today) == ["missing rounds: 2, 3, 5, 6, 7, 8, 9"]
     with open("results/resnet34_made_all_42/predictions.csv", "a") as file:
         file.write("\n")
@@ -383,7 +381,7 @@ def test_scores_of_other_labels_or_signals_are_left_out_and_named(
         says = "the signals have changed since it was scored"
     else:
         mark(f"results/{name}_r1", None)
-        says = "does not say on which labels it was scored"
+        says = "its thresholds.json does not say on which labels it was scored"
     folder = f"compare_rounds_{name}"
     pooled = refused(capsys, folder, folder)
     assert "made from other scores or data" in pooled and "compare --rounds" in pooled

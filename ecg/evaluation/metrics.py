@@ -236,8 +236,8 @@ def doubtful_classes(tables):
     rows["all"] = 2 * rows["n"] / (rows["n"] + rows["records"])
     found = {}
     for name, part in rows.groupby("class", sort=False):
-        called, total = int(part["called"].sum()), part["records"].sum()
-        why = [f"{called} of {total} records called"] * bool(called > total / 2)
+        called, total = int(part["called"].sum()), int(part["records"].sum())
+        why = [f"{called} of {total} records called"] * (called > total / 2)
         if part["f1"].mean() <= part["all"].mean():
             why.append(f"F1 not above the {part['all'].mean():.3f} of calling every record")
         if why:

@@ -74,6 +74,8 @@ def why_outdated(folder, today):
         same = read_sources(folder, today) is not None
         return "" if same else "made from other scores or data than there are now"
     trained, scored = (read_dict(folder / name) for name in MARKED)
+    if not scored:
+        return "its thresholds.json is missing or damaged"
     if trained.get("weights") not in (None, scored.get("weights")):
         return "trained again since it was scored"
     for name in ("labels", "signals"):

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 
 from dataset import CLASSES
 from ecg.evaluation.challenge import CHALLENGE_GROUPS
-from ecg.evaluation.metrics import SCORES, doubtful_classes
+from ecg.evaluation.metrics import doubtful_classes
 from ecg.evaluation.pairs import corrected_error
 
 PAPER = Path(__file__).parent / "paper.csv"
@@ -28,6 +28,7 @@ OTHER_SCORES = {
     "brier": "Brier score",
     "ece": "calibration error",
 }
+INTERVALS = ("f1", "auc")  # shown with them; the others are in the files
 MIN_ROUNDS = 5  # for an interval from the sd over the rounds
 DATA_COLUMNS = {
     "records": "records",
@@ -85,9 +86,8 @@ def read_table(path, column="class", **options):
 
 
 def links(paths, folder):
-    """Return (name, link from `folder`) of those files that are there."""
-    found = [path for path in map(Path, paths) if path.is_file()]
-    return [(path.name, os.path.relpath(path, folder).replace(os.sep, "/")) for path in found]
+    """Return the links from `folder` to those files that are there."""
+    return [Path(os.path.relpath(path, folder)).as_posix() for path in paths if path.is_file()]
 
 
 def figures(folder, captions, prefix=""):
@@ -208,28 +208,25 @@ def score_tables(tables, paper, marks):
     means = {label: over_rounds(tables, score)["mean"] for score, label in OTHER_SCORES.items()
              if all(score in table for table in tables.values())}  # fmt: skip
     if means:
-        classes = [*CLASSES, "AVG"]
-        rows = [[name, *(number(mean[name]) for mean in means.values())] for name in classes]
+        rows = [[str(name), *map(number, row)] for name, row in pd.DataFrame(means).iterrows()]
         found.append(Table("Other scores, mean over the rounds", ["class", *means], rows))
     return found
 
 
 def one_run_table(table, thresholds, marks):
     """Return a run's scores.csv with its {class: threshold} as a table to read."""
-    names = [name for name in SCORES if name in table]
-    labels = PAPER_SCORES | OTHER_SCORES
-    rows = []
+    labels, rows = PAPER_SCORES | OTHER_SCORES, []
     for _, row in table.iterrows():
         name = str(row["class"])
         cells = [f"{name}*" if name in marks else name, str(row["n"])]
         cells.append(number(thresholds.get(name, np.nan), 2))
-        for score in names:
-            low, high = row.get(f"{score}_low", np.nan), row.get(f"{score}_high", np.nan)
-            interval = f" [{number(low)}, {number(high)}]" if np.isfinite(low) else ""
-            cells.append(number(row[score]) + interval * np.isfinite(row[score]))
+        cells += [number(row[score]) for score in SCORE_COLUMNS]
+        for place, score in enumerate(SCORE_COLUMNS, 3):
+            if score in INTERVALS and cells[place]:
+                low, high = (number(row[f"{score}_{end}"]) for end in ("low", "high"))
+                cells[place] += f" [{low}, {high}]"
         rows.append(cells)
-    head = ["class", "n", "threshold", *(labels.get(name, name) for name in names)]
-    return Table("", head, rows)
+    return Table("", ["class", "n", "threshold", *(labels[name] for name in SCORE_COLUMNS)], rows)
 
 
 def challenge_table(challenge):
@@ -246,7 +243,7 @@ def baseline_tables(found, marks):
     for score in ("f1", "auc"):
         rows = []
         for name, tables in found.items():
-            mean = over_rounds(tables, score)["mean"]
+            mean = over_rounds(tables, score)["mean"].reindex([*CLASSES, "AVG"])
             star = marks.get(name, {}) if score == "f1" else {}
             cells = [number(value) + "*" * (key in star) for key, value in mean.items()]
             rows.append([name, str(len(tables)), *cells])
