@@ -10,6 +10,7 @@ import json
 import numpy as np
 import pandas as pd
 
+from ecg.evaluation.marks import doubtful_classes
 from utils import RESEARCH_USE, replacing, write_csv
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
@@ -173,31 +174,6 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     return pd.DataFrame(columns)
 
 
-def doubtful_classes(tables):
-    """Return {class: why} of the classes whose threshold says little, over the rounds' tables.
-
-    These are the classes in which more than half of the records are called, and those whose mean
-    F1 is not above that of calling every record, 2 n / (n + records). The number called follows
-    from n, recall and specificity. {} for tables without these columns.
-    """
-    if any(not {"n", "recall", "specificity", "f1"} <= set(table) for table in tables):
-        return {}
-    parts = [table[:-1].assign(records=int(table["n"].iloc[-1])) for table in tables]
-    rows = pd.concat(parts).dropna(subset="f1")
-    false = (1 - rows["specificity"].fillna(1)) * (rows["records"] - rows["n"])
-    rows["called"] = (rows["recall"] * rows["n"] + false).round()
-    rows["all"] = 2 * rows["n"] / (rows["n"] + rows["records"])
-    found = {}
-    for name, part in rows.groupby("class", sort=False):
-        called, total = int(part["called"].sum()), int(part["records"].sum())
-        why = [f"{called} of {total} records called"] * (called > total / 2)
-        if part["f1"].mean() <= part["all"].mean():
-            why.append(f"F1 not above the {part['all'].mean():.3f} of calling every record")
-        if why:
-            found[name] = ", ".join(why)
-    return found
-
-
 def challenge_scores(y_true, y_score, classes):
     """Return the CPSC2018 challenge's own scores: F1, four groups, and F1 of the nine classes.
 
@@ -256,7 +232,7 @@ def format_table(table):
     text = shown.to_string(index=False, formatters=numbers, na_rep="")
     absent = list(table.loc[table["n"] == 0, "class"]) if {"class", "n"} <= set(table) else []
     note = f"\nno positives, so left out of the average: {', '.join(absent)}" if absent else ""
-    return text + note + "".join(f"\n* {name}: {why}" for name, why in marks.items())
+    return text + "".join(f"\n* {name}: {why}" for name, why in marks.items()) + note
 
 
 def evaluate_run(folder, validation, test, scores, classes, seed=42, weights=None):

@@ -15,7 +15,8 @@ import pandas as pd
 from scipy.stats import t as student
 
 from dataset import CLASSES
-from ecg.evaluation.metrics import CHALLENGE_GROUPS, SCORE_COLUMNS, doubtful_classes
+from ecg.evaluation.marks import doubtful_classes
+from ecg.evaluation.metrics import CHALLENGE_GROUPS, SCORE_COLUMNS
 from ecg.evaluation.pairs import corrected_error
 
 PAPER = Path(__file__).parent / "paper.csv"
