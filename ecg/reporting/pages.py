@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 
 from dataset import CLASSES
-from ecg.evaluation.metrics import doubtful_classes
+from ecg.evaluation.marks import doubtful_classes
 from ecg.processing.beats import REGIONS
 from ecg.reporting.tables import (
     challenge_table,
