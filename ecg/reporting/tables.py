@@ -15,8 +15,9 @@ import pandas as pd
 from scipy.stats import t as student
 
 from dataset import CLASSES
+from ecg.evaluation.challenge import CHALLENGE_GROUPS
 from ecg.evaluation.marks import doubtful_classes
-from ecg.evaluation.metrics import CHALLENGE_GROUPS, SCORE_COLUMNS
+from ecg.evaluation.metrics import SCORES
 from ecg.evaluation.pairs import corrected_error
 
 PAPER = Path(__file__).parent / "paper.csv"
@@ -220,13 +221,13 @@ def one_run_table(table, thresholds, marks):
         name = str(row["class"])
         cells = [f"{name}*" if name in marks else name, str(row["n"])]
         cells.append(number(thresholds.get(name, np.nan), 2))
-        cells += [number(row[score]) for score in SCORE_COLUMNS]
-        for place, score in enumerate(SCORE_COLUMNS, 3):
+        cells += [number(row[score]) for score in SCORES]
+        for place, score in enumerate(SCORES, 3):
             if score in INTERVALS and cells[place]:
                 low, high = (number(row[f"{score}_{end}"]) for end in ("low", "high"))
                 cells[place] += f" [{low}, {high}]"
         rows.append(cells)
-    return Table("", ["class", "n", "threshold", *(labels[name] for name in SCORE_COLUMNS)], rows)
+    return Table("", ["class", "n", "threshold", *(labels[name] for name in SCORES)], rows)
 
 
 def challenge_table(challenge):
