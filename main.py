@@ -1,9 +1,10 @@
 """Train the 1-D ResNet-34 and keep the epoch with the best macro F1 on the validation fold.
 
 Reads   data/CPSC/labels.csv and the packed signals beside it (from preprocess.py)
-Writes  models/<run>.pth              weights, optimizer, epoch, leads, classes, arguments, versions
-        models/<run>.last.pth         the last finished epoch, from which --resume goes on
-        results/<run>/history.csv     one row an epoch; history.png is its figure
+Writes  models/<run>.last.pth         after each epoch: what --resume goes on from
+        models/<run>.pth              at the end: weights of the best epoch, thresholds, leads,
+                                      classes, arguments, versions, digests of the records used
+        results/<run>/history.csv     one row per epoch; history.png is its figure
         results/<run>/run.json        arguments, versions, hardware, times
 <run> is resnet34_CPSC_all_42: network, data folder, leads, seed, and _r3 for round 3.
 
@@ -23,6 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from dataset import (
+    BATCH_SIZE,
     CLASSES,
     LEADS,
     SAMPLE_RATE,
@@ -37,16 +39,16 @@ from dataset import (
     load_labels,
     make_batches,
     pad_batch,
+    signal_digest,
     split_labels,
 )
-from ecg.evaluation.metrics import find_thresholds, mean_log_loss, score_table
+from ecg.evaluation import metrics
 from ecg.plot.scores import plot_history
-from ecg.training import distributed
+from ecg.training import checkpoints, distributed
 from resnet import ResNet1d, add_model_args, weights_digest
 from utils import (
     checkpoint_path,
     fail,
-    load_checkpoint,
     make_parser,
     positive,
     positive_number,
@@ -60,8 +62,7 @@ from utils import (
     write_csv,
 )
 
-# flags that may differ between a run and its --resume: they do not change the numbers
-FREE_ARGS = {"epochs", "resume", "num_workers", "patience", "use_gpu"}
+THRESHOLD_RULE = "best F1 on the validation fold"
 
 
 def parse_args(argv=None):
@@ -87,18 +88,46 @@ def parse_args(argv=None):
     group.add_argument(
         "--deterministic", action="store_true", help="the same weights in every run on a GPU too"
     )
-    group.add_argument("--resume", action="store_true", help="go on after the last finished epoch")
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const="strict",
+        choices=("strict", "auto"),
+        help="go on after the last finished epoch; auto: or start anew",
+    )
     return parser.parse_args(argv)
+
+
+def set_up(args):
+    """Return the two data sets, the untrained model, and what every checkpoint of it holds."""
+    labels = load_labels(args.data_dir, args.limit)
+    signals = PackedSignals(args.data_dir)
+    leads = args.leads or LEADS
+    train, validation, _ = split_labels(labels, args.round)
+    train_set = ECGDataset(signals, train, leads, args.seconds, args.seed, args.pad)
+    validation_set = ECGDataset(signals, validation, leads, args.seconds, pad=args.pad)
+    set_seed(args.seed)
+    model = ResNet1d(args.arch, len(leads), len(CLASSES))
+    settings = {
+        "leads": list(leads),
+        "classes": list(CLASSES),
+        "labels": labels_digest(labels),
+        "signals": signals.fingerprint,
+        "shortest": min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE,  # s
+        "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
+        "versions": software_versions(),
+    }
+    return train_set, validation_set, model, settings
 
 
 def train_epoch(network, dataset, optimizer, args, epoch, device):
     """Pass once over the training folds; return the mean loss per record."""
-    # everything drawn in an epoch follows from (seed, epoch), so that a resumed run is the same run
+    # all random numbers of an epoch follow from (seed, epoch): a resumed run is the same run
     set_seed(args.seed, epoch, distributed.rank())
     dataset.epoch = epoch
     lengths = dataset.lengths() if args.pad == "batch" else None
     batches = make_batches(len(dataset), args.batch_size, args.seed, epoch, lengths)
-    # a process left without a record of the last, small batch takes one along that does not count
+    # a process with no record of the last, small batch computes one with weight 0
     shares = [distributed.share(batch) or batch[:1] for batch in batches]
     loader = DataLoader(
         dataset, batch_sampler=shares, num_workers=args.num_workers, collate_fn=pad_batch
@@ -111,8 +140,8 @@ def train_epoch(network, dataset, optimizer, args, epoch, device):
         loss = weight * batch_loss(network, x.to(device), y.to(device), args.amp)
         if not torch.isfinite(loss):
             names = " ".join(dataset.patient_ids[i] for i in rows)
-            fail(f"the loss is {loss.item()} in epoch {epoch}; the models of the earlier epochs "
-                 f"stand; look at the records of the batch ({names}) or lower --lr")  # fmt: skip
+            fail(f"the loss is {loss.item()} in epoch {epoch}; the epochs before it are kept; "
+                 f"look at the records of the batch ({names}) or lower --lr")  # fmt: skip
         optimizer.zero_grad()
         (loss * distributed.world_size()).backward()  # which averages over the processes
         optimizer.step()
@@ -136,12 +165,14 @@ def validate(model, dataset, args, device):
     y_true, y_score = predict_scores(model, loader, device, args.amp, disable=quiet())
     y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
     if not np.isfinite(y_score).all():
-        fail("the network gives values that are not finite; the models of the earlier epochs "
-             "stand; lower --lr")  # fmt: skip
-    table = score_table(y_true, y_score, find_thresholds(y_true, y_score), CLASSES)
-    average = table.set_index("class").loc["AVG"]
+        fail("the network gives values that are not finite; the epochs before this one are kept; "
+             "lower --lr")  # fmt: skip
+    thresholds = metrics.find_thresholds(y_true, y_score)
+    average = (
+        metrics.score_table(y_true, y_score, thresholds, CLASSES).set_index("class").loc["AVG"]
+    )
     return {
-        "val_loss": float(mean_log_loss(y_true, y_score)),
+        "val_loss": float(metrics.mean_log_loss(y_true, y_score)),
         "val_f1": float(average["f1"]),
         "val_auc": float(average["auc"]),
     }
@@ -158,57 +189,66 @@ def make_deterministic():
     torch.backends.cudnn.benchmark = False
 
 
-def restore(path, model, optimizer, settings, device):
-    """Load the last finished epoch into model and optimizer; return its history rows."""
-    if not path.is_file():
-        fail(f"--resume found no {path}; start the run: the same command without --resume")
-    last = load_checkpoint(path, device)
-    then = {name: value for name, value in last["args"].items() if name not in FREE_ARGS}
-    now = {name: value for name, value in settings["args"].items() if name not in FREE_ARGS}
-    changed = [name for name in now if now[name] != then.get(name)]
-    changed += [name for name in ("labels", "signals") if settings[name] != last.get(name)]
-    if changed:
-        fail(f"{path} was made with other {', '.join(changed)}; give the flags and "
-             "data it was started with, or leave out --resume to start anew")  # fmt: skip
-    model.load_state_dict(last["state_dict"])
-    optimizer.load_state_dict(last["optimizer"])
-    return last["history"]
+def train(run, args, device, train_set, validation_set, model, settings):
+    """Train all epochs that are left; return the history and the weights of the best epoch."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
+    history, best = [], None
+    state = checkpoints.load_state(run, settings, args.resume, device)
+    if state:
+        model.load_state_dict(state["state_dict"])
+        optimizer.load_state_dict(state["optimizer"])
+        history, best = state["history"], state["best"]
+    network = torch.compile(model) if args.compile else model
+    network = distributed.wrap(network)
+    while not checkpoints.has_ended(history, args.epochs, args.patience):
+        started = time.perf_counter()
+        row = {"epoch": len(history) + 1}
+        row["train_loss"] = train_epoch(network, train_set, optimizer, args, row["epoch"], device)
+        row |= validate(model, validation_set, args, device)
+        history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
+        if checkpoints.best_epoch(history) == len(history):
+            best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
+        if not quiet():
+            with checkpoints.writing(run):
+                checkpoints.save_state(run, model, optimizer, settings, history, best)
+                if not checkpoint_path(run).exists():  # an older model keeps its own until then
+                    write_history(run, history)
+            print_epoch(args, history)
+    return history, best
 
 
-def best_epoch(history):
-    """Return the number of the epoch with the highest validation F1; the first, if several."""
-    return 1 + int(np.argmax([row["val_f1"] for row in history]))
+def publish(run, args, device, train_set, validation_set, model, settings, history, best):
+    """Write the model with its thresholds, as predict.py finds them, and the run's tables."""
+    model.load_state_dict(best)
+    loader = validation_set.loader(BATCH_SIZE, args.num_workers)
+    thresholds = metrics.find_thresholds(*predict_scores(model, loader, device))
+    packed, used = train_set.signals, train_set.patient_ids + validation_set.patient_ids
+    save_checkpoint(
+        checkpoint_path(run),
+        **settings,
+        state_dict=best,
+        epoch=checkpoints.best_epoch(history),
+        best_f1=history[checkpoints.best_epoch(history) - 1]["val_f1"],
+        history=history,
+        thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
+        threshold_rule=THRESHOLD_RULE,
+        training_records={name: signal_digest(packed[name]) for name in used},
+    )
+    write_history(run, history)
+    write_run(run, args, device, settings, history, best)
 
 
-def save_epoch(run, model, optimizer, settings, history):
-    """Write the model if its validation F1 is the best so far, then the state to resume from."""
-    content = settings | {
-        "state_dict": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "epoch": len(history),
-        "best_f1": history[best_epoch(history) - 1]["val_f1"],
-        "history": history,
-    }
-    paths = [checkpoint_path(f"{run}.last")]
-    if best_epoch(history) == len(history):
-        paths.insert(0, checkpoint_path(run))
-    for path in paths:
-        try:
-            save_checkpoint(path, **content)
-        except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
-            fail(f"{path} cannot be written ({error}); the one of the last epoch stands; make "
-                 "room, then go on: the same command with --resume")  # fmt: skip
+def write_history(run, history):
+    write_csv(pd.DataFrame(history), results_dir(run) / "history.csv")
+    plot_history(pd.DataFrame(history), results_dir(run) / "history.png")
 
 
-def write_run(run, args, device, settings, history):
-    """Write history.csv, history.png and run.json."""
-    folder = results_dir(run)
-    write_csv(pd.DataFrame(history), folder / "history.csv")
-    plot_history(pd.DataFrame(history), folder / "history.png")
+def write_run(run, args, device, settings, history, best):
+    """Write run.json, the last file of a training: it says that the others are complete."""
     gpu = device.type == "cuda"
     content = settings | {
         "device": torch.cuda.get_device_name() if gpu else "cpu",
-        "weights": weights_digest(load_checkpoint(checkpoint_path(run))["state_dict"]),
+        "weights": weights_digest(best),
         "threads": torch.get_num_threads(),
         "precision": "bfloat16 autocast" if args.amp else "float32",
         "seconds_per_epoch": [row["seconds"] for row in history],
@@ -216,7 +256,7 @@ def write_run(run, args, device, settings, history):
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() >> 20 if gpu else None,
     }
-    with replacing(folder / "run.json") as temporary:
+    with replacing(results_dir(run) / "run.json") as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
@@ -225,37 +265,15 @@ def print_header(run, args, device, train_set, validation_set):
           f"records; git {software_versions()['git']}")  # fmt: skip
     print(" ".join(f"{name}={value}" for name, value in sorted(vars(args).items())))
     if checkpoint_path(run).exists() and not args.resume:
-        print(f"{checkpoint_path(run)} stands already and is replaced after the first epoch")
+        print(f"{checkpoint_path(run)} exists and is replaced when this training has ended")
 
 
 def print_epoch(args, history):
     row = history[-1]
-    star = "*" if best_epoch(history) == len(history) else " "
+    star = "*" if checkpoints.best_epoch(history) == len(history) else " "
     print(f"epoch {row['epoch']:02d}/{args.epochs}  train {row['train_loss']:.4f}  "
           f"val {row['val_loss']:.4f}  val F1 {row['val_f1']:.3f}  AUC {row['val_auc']:.3f} {star} "
           f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
-
-
-def set_up(args):
-    """Return the data sets, the untrained model, its optimizer, and what a checkpoint keeps."""
-    labels = load_labels(args.data_dir, args.limit)
-    signals = PackedSignals(args.data_dir)
-    leads = args.leads or LEADS
-    train, validation, _ = split_labels(labels, args.round)
-    train_set = ECGDataset(signals, train, leads, args.seconds, args.seed, args.pad)
-    validation_set = ECGDataset(signals, validation, leads, args.seconds, pad=args.pad)
-    set_seed(args.seed)
-    model = ResNet1d(args.arch, len(leads), len(CLASSES))
-    settings = {
-        "leads": list(leads),
-        "classes": list(CLASSES),
-        "labels": labels_digest(labels),
-        "signals": signals.fingerprint,
-        "shortest": min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE,  # s
-        "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
-        "versions": software_versions(),
-    }
-    return train_set, validation_set, model, settings
 
 
 def main(args):
@@ -264,32 +282,21 @@ def main(args):
         make_deterministic()
     train_set, validation_set, model, settings = set_up(args)
     model = model.to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     run = run_name(args.arch, args.data_dir, args.seed, args.round, leads_text(args.leads))
-    history = []
-    if args.resume:
-        history = restore(checkpoint_path(f"{run}.last"), model, optimizer, settings, device)
-    network = torch.compile(model) if args.compile else model
-    network = distributed.wrap(network)
-    if not quiet():
-        print_header(run, args, device, train_set, validation_set)
-
-    for epoch in range(len(history) + 1, args.epochs + 1):
-        if args.patience and history and len(history) - best_epoch(history) >= args.patience:
-            break
-        started = time.perf_counter()
-        row = {"epoch": epoch}
-        row["train_loss"] = train_epoch(network, train_set, optimizer, args, epoch, device)
-        row |= validate(model, validation_set, args, device)
-        history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
+    with checkpoints.lock(run):
         if not quiet():
-            save_epoch(run, model, optimizer, settings, history)
-            write_run(run, args, device, settings, history)
-            print_epoch(args, history)
-    distributed.stop()
-    if not quiet():
-        print(f"the best epoch is {best_epoch(history)}, kept in {checkpoint_path(run)}; next: "
-              f"python predict.py --data-dir {args.data_dir}")  # fmt: skip
+            print_header(run, args, device, train_set, validation_set)
+        history, best = train(run, args, device, train_set, validation_set, model, settings)
+        distributed.stop()
+        if quiet():
+            return
+        if not checkpoints.is_published(run, history, best):
+            with checkpoints.writing(run):
+                publish(
+                    run, args, device, train_set, validation_set, model, settings, history, best
+                )
+    print(f"the best epoch is {checkpoints.best_epoch(history)}, kept in {checkpoint_path(run)}; "
+          f"next: python predict.py --data-dir {args.data_dir}")  # fmt: skip
 
 
 if __name__ == "__main__":

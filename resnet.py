@@ -73,13 +73,13 @@ def add_model_args(parser):
     """Add the flags of the scripts that save or load a model."""
     group = parser.add_argument_group("model")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="depth of the network")
-    group.add_argument("--use-gpu", action="store_true", help="run on cuda:0, or stop")
+    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
 
 def add_model_path_arg(parser):
     """Add the flag of the scripts that load a model."""
-    parser.add_argument("--model-path", help="checkpoint to load instead of models/<run>.pth")
+    parser.add_argument("--model-path", help="model to load, instead of models/<run>.pth")
 
 
 def weights_digest(state_dict):
@@ -105,20 +105,24 @@ def find_model(model_path, arch, data_dir, seed, round_number, leads):
 def load_model(path, device, leads=None):
     """Load a checkpoint; return (model in eval mode, checkpoint).
 
-    The checkpoint's own leads, classes and seconds rule; `leads` that contradict it stop.
+    The checkpoint's own leads, classes and seconds are used; other `leads` than its own stop.
     """
     checkpoint = load_checkpoint(path, device)
-    has = checkpoint["leads"]
+    has, trained = checkpoint["leads"], checkpoint["args"]["arch"]
     if leads is not None and list(leads) != has:
         fail(f"{path} was trained on leads {','.join(has)}, not {','.join(leads)}; leave --leads "
              "out, or train that choice: python main.py --leads " + ",".join(leads))  # fmt: skip
-    trained = checkpoint["args"]["arch"]
+    if trained not in BLOCKS:
+        fail(f"{path} holds a network {trained!r}, which is none of {', '.join(BLOCKS)}; train it "
+             "again: python main.py")  # fmt: skip
     model = ResNet1d(trained, len(has), len(checkpoint["classes"]))
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
         fail(f"{path} holds weights of another network than resnet.py's {trained}; train it again: "
              "python main.py")  # fmt: skip
+    if not all(torch.isfinite(weights).all() for weights in model.state_dict().values()):
+        fail(f"{path} holds weights that are not finite; train it again: python main.py")
     return model.to(device).eval(), checkpoint
 
 

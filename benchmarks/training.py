@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from data import LENGTHS, make_records, run_preprocess, timed  # noqa: E402
+from loading import LENGTHS, make_records, run_preprocess, timed  # noqa: E402
 
 import main as training  # noqa: E402
 from dataset import (  # noqa: E402

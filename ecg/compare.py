@@ -23,7 +23,7 @@ import pandas as pd
 
 from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, leads_text, load_labels, parse_leads
 from ecg.evaluation import metrics, pairs, runs
-from ecg.evaluation.metrics import N_RESAMPLES, SCORE_COLUMNS
+from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.plot.scores import plot_ranking
 from ecg.reporting.tables import number
 from utils import RESEARCH_USE, fail, make_parser, results_dir, write_csv
@@ -96,7 +96,7 @@ def compare_rounds(args, labels, today):
     groups = pd.concat(tables).groupby("class", sort=False)
     table = groups["n"].sum().to_frame().assign(rounds=groups["f1"].count())
     text = pd.DataFrame({"class": table.index})
-    for name in SCORE_COLUMNS:
+    for name in SCORES:
         mean, sd = groups[name].mean(), groups[name].std()
         table[f"{name}_mean"], table[f"{name}_sd"] = mean, sd
         spread = np.where(np.isfinite(sd), " ± " + sd.map(number), "")
@@ -107,7 +107,7 @@ def compare_rounds(args, labels, today):
     missing = ", ".join(str(i) for i in range(N_FOLDS) if i not in found)
     notes = [f"missing rounds: {missing}"] * bool(missing) + notes
     title = f"{base}: mean ± sd over {len(found)} of {N_FOLDS} rounds, test folds"
-    shown = [text[["class", *names]] for names in (SCORE_COLUMNS[:5], SCORE_COLUMNS[5:])]
+    shown = [text[["class", *names]] for names in (list(SCORES)[:5], list(SCORES)[5:])]
     show(folder, title, shown, notes)
     runs.write_sources(folder, found.values(), notes)
     n = scores["n"].iloc[-1]

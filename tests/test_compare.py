@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from dataset import CLASSES, labels_digest, split_labels
 from ecg import compare
 from ecg.evaluation import pairs, runs
-from ecg.evaluation.metrics import evaluate_run
+from ecg.evaluation.metrics import evaluate_run, write_thresholds
 
 DATA = ["--data-dir", "data/made"]
 ROUNDS = (0, 1, 4)
@@ -28,9 +28,8 @@ def make_run(folder, labels, round_number, noise, seed):
     rng = np.random.default_rng([seed, round_number])
     truths = [part[list(CLASSES)].to_numpy() for part in parts]
     scores = [1 / (1 + np.exp(2 - 4 * y - 4 * noise * rng.normal(size=y.shape))) for y in truths]
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluate_run(folder, *parts, scores, CLASSES)
-    mark(folder, labels_digest(labels))
+    _, found = evaluate_run(folder, *parts, scores, CLASSES)
+    write_thresholds(folder, found, labels=labels_digest(labels), signals="packed")
 
 
 def mark(folder, labels, signals="packed"):

@@ -1,5 +1,6 @@
 """Training where it needs processes of its own: killed, on a full disk, several at once."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ import torch
 
 import dataset
 import main
+import predict
 import resnet
+from ecg.training import checkpoints
 
 TESTS = Path(__file__).parent
 TRAIN = "--data-dir data/tiny --arch resnet18 --seconds 2 --lr 1e-3 --batch-size 7".split()
@@ -71,7 +74,13 @@ def test_pad_batch_trains_on_records_padded_to_their_batch_alone(workdir, monkey
         resnet.ResNet1d, "forward", lambda self, x: seen.append(x) or forward(self, x)
     )
     train("--epochs", "1", "--pad", "batch", "--seconds", "3")
-    assert sorted(map(len, seen)) == [1, 1, 1, 4, 7, 7, 7, 7]  # validation goes one by one
+    assert sorted(map(len, seen)) == [1] * 6 + [
+        4,
+        7,
+        7,
+        7,
+        7,
+    ]  # one by one: each epoch's scores, the thresholds
     for x in seen:  # records are 1000, 1500 or 2000 samples long, the window 1500
         assert x.shape[2] in (1000, 1500)
         assert (x[:, :, :20] != 0).any(dim=(1, 2)).any()  # the longest of a batch has no padding
@@ -99,14 +108,18 @@ def test_a_run_killed_in_mid_epoch_and_resumed_is_the_unbroken_run(workdir):
         assert after["epoch"] == before["epoch"] and after["best_f1"] == before["best_f1"]
         for key, tensor in before["state_dict"].items():
             assert torch.equal(tensor, after["state_dict"][key]), key
-        for key, state in before["optimizer"]["state"].items():
-            assert torch.equal(state["exp_avg_sq"], after["optimizer"]["state"][key]["exp_avg_sq"])
+    before, after = (
+        one["optimizer"]["state"] for one in (whole[f"{RUN}.last"], load(f"{RUN}.last"))
+    )
+    for key, state in before.items():
+        assert torch.equal(state["exp_avg_sq"], after[key]["exp_avg_sq"])
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(workdir):
     train("--epochs", "1")
     size = Path(f"models/{RUN}.last.pth").stat().st_size
     before = {path: path.read_bytes() for path in Path("models").iterdir()}
+    assert sorted(path.name for path in before) == [f"{RUN}.last.pth", f"{RUN}.pth"]
     done = train_apart("--epochs", "3", "--resume", "--file-limit", str(size // 2))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "make room, then go on: the same command with --resume" in done.stderr
@@ -142,6 +155,125 @@ def test_patience_stops_early(workdir):
     assert len(history) == best + 2 < 30
     train("--epochs", "30", "--patience", "2", "--lr", "1e-9", "--resume")  # nothing is left to do
     assert len(pd.read_csv(f"results/{RUN}/history.csv")) == len(history)
+
+
+def refused(capsys, *flags):
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        train(*flags)
+    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(err) == 1
+    return err[0]
+
+
+def same(a, b):
+    return all(torch.equal(tensor, b["state_dict"][key]) for key, tensor in a["state_dict"].items())
+
+
+def test_the_model_keeps_the_thresholds_that_predict_finds_and_its_records(workdir):
+    train("--epochs", "2")
+    model = load(RUN)
+    flags = ["--data-dir", "data/tiny", "--arch", "resnet18"]
+    predict.main(predict.parse_args(flags))
+    found = json.loads(Path(f"results/{RUN}/thresholds.json").read_text())
+    assert found["thresholds"] == model["thresholds"] and model["threshold_rule"] in found["rule"]
+    labels, packed = dataset.load_labels("data/tiny"), dataset.PackedSignals("data/tiny")
+    used = labels.loc[labels["fold"] <= 9, "patient_id"]
+    assert set(model["training_records"]) == set(used)
+    name = used.iloc[0]
+    by_hand = hashlib.sha256(packed[name].astype("<i2").tobytes()).hexdigest()[:16]
+    assert model["training_records"][name] == by_hand
+    assert model["signals"] == packed.fingerprint
+
+
+def test_a_training_started_anew_and_killed_leaves_the_model_of_the_one_before(
+    workdir, monkeypatch, capsys
+):
+    train("--epochs", "2")
+    first = {path: path.read_bytes() for path in [*Path("models").glob("*"), *results()]}
+    monkeypatch.setattr(checkpoints, "save_state", stop_after_writing)
+    with pytest.raises(KeyboardInterrupt):
+        train("--epochs", "2", "--lr", "1e-2")
+    monkeypatch.undo()
+    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 16, 16))
+    monkeypatch.chdir(workdir)
+    state = Path(f"models/{RUN}.last.pth")
+    assert {path for path in first if path.read_bytes() != first[path]} == {state}
+    train("--epochs", "2", "--lr", "1e-2", "--resume")
+    resumed = load(RUN)
+    train("--epochs", "2", "--lr", "1e-2")
+    assert same(resumed, load(RUN)) and resumed["history"][0]["epoch"] == 1
+    assert [row["val_f1"] for row in resumed["history"]] == [
+        row["val_f1"] for row in load(RUN)["history"]
+    ]
+
+
+def results():
+    return Path("results", RUN).glob("*")
+
+
+def stop_after_writing(*args, write=checkpoints.save_state):
+    write(*args)
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("lost", [f"models/{RUN}.pth", "run.json", "history.csv"])
+def test_resume_with_nothing_left_to_train_writes_what_is_missing(lost, workdir):
+    train("--epochs", "2")
+    path = Path(lost) if "/" in lost else Path("results", RUN, lost)
+    whole, trained = path.read_bytes(), load(RUN)
+    path.unlink()
+    train("--epochs", "2", "--resume")
+    assert same(trained, load(RUN)) and load(RUN)["thresholds"] == trained["thresholds"]
+    if path.suffix == ".csv":
+        assert path.read_bytes() == whole
+    stood = path.stat().st_mtime_ns
+    train("--epochs", "2", "--resume")  # nothing is missing: nothing is written
+    assert path.stat().st_mtime_ns == stood
+
+
+def test_resume_auto_goes_on_or_moves_aside_what_does_not_fit(workdir, capsys):
+    last, old = Path(f"models/{RUN}.last.pth"), Path(f"models/{RUN}.last.pth.old")
+    train("--epochs", "1", "--resume", "auto")  # there is none: a start
+    train("--epochs", "3", "--resume", "auto")
+    assert "epoch 01/3" not in capsys.readouterr().out and not old.exists()
+    whole = load(RUN)
+    kept = last.read_bytes()
+    train("--epochs", "2", "--resume", "auto")  # an unbroken run would have ended before
+    assert "is further (3 epochs)" in capsys.readouterr().out and old.read_bytes() == kept
+    assert load(f"{RUN}.last")["epoch"] == 2
+    train("--epochs", "3", "--lr", "1e-2", "--resume", "auto")
+    assert "other lr" in capsys.readouterr().out and not same(whole, load(RUN))
+    last.write_bytes(b"no checkpoint")
+    train("--epochs", "3", "--resume", "auto")
+    assert "cannot be read" in capsys.readouterr().out and old.read_bytes() == b"no checkpoint"
+    assert same(whole, load(RUN))
+
+
+def test_a_second_training_of_one_run_stops_with_a_line(workdir, capsys):
+    train("--epochs", "1")
+    before = {path: path.read_bytes() for path in [*Path("models").glob("*"), *results()]}
+    with checkpoints.lock(RUN):  # as a process that trains holds it
+        assert f"another process is training {RUN}" in refused(capsys, "--epochs", "2")
+        done = train_apart("--epochs", "2", "--lr", "1e-2")
+        assert done.returncode == 2 and done.stderr.count("error: ") == 1
+        assert {path: path.read_bytes() for path in before} == before
+        train("--epochs", "1", "--seed", "43")  # another run is free to train
+    Path(f"models/.{RUN}.last.123.tmp.pth").touch()  # left by a killed process
+    train("--epochs", "2", "--resume")
+    assert not list(Path("models").glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(workdir, capsys):
+    Path("models").write_text("a file")
+    assert "cannot be written" in refused(capsys, "--epochs", "1")
+
+
+def test_a_state_of_another_version_is_refused(workdir, capsys):
+    train("--epochs", "1")
+    path = Path(f"models/{RUN}.last.pth")
+    torch.save(load(f"{RUN}.last") | {"version": 1}, path)
+    assert "is of version 1" in refused(capsys, "--epochs", "2", "--resume")
 
 
 def test_two_processes_take_the_gradients_and_scores_of_one(workdir):

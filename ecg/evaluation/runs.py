@@ -25,6 +25,7 @@ FREE_SETTINGS = {
     "round", "resume", "data_dir", "num_workers", "jobs", "use_gpu", "compile", "deterministic",
     "classifier", "leads", "model_path",
 }  # fmt: skip
+MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, which it finishes
 
 
 def round_runs(method, data_dir, seed, leads=None):
@@ -33,13 +34,18 @@ def round_runs(method, data_dir, seed, leads=None):
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
+def read_dict(path):
+    """Return the dictionary of a JSON file, {} where it is missing or damaged."""
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
 def run_settings(run):
     """Return what decides a run's numbers beside its round: its options and labels; {} if lost."""
-    try:
-        content = json.loads(Path("results", run, "run.json").read_text())
-        settings = {"labels": content.get("labels"), **content["args"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    content, mark = (read_dict(Path("results", run, name)) for name in MARKED)
+    if not isinstance(content.get("args"), dict):
         return {}
+    settings = {"labels": content.get("labels"), **content["args"], "thresholds": mark.get("rule")}
     return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
 
 
@@ -52,11 +58,10 @@ def differing_settings(run, other):
 def data_digests(data_dir, limit=None):
     """Return {"labels", "signals"}: the digests of a data folder now; None where it has none."""
     folder = Path(data_dir)
-    index = read_json(folder / "signals.json")
     labels = load_labels(data_dir, limit) if (folder / "labels.csv").is_file() else None
     return {
         "labels": None if labels is None else labels_digest(labels),
-        "signals": index.get("fingerprint") if isinstance(index, dict) else None,
+        "signals": read_dict(folder / "signals.json").get("fingerprint"),
     }
 
 
@@ -68,10 +73,9 @@ def why_outdated(folder, today):
     if (folder / "pooled.csv").is_file():
         same = read_sources(folder, today) is not None
         return "" if same else "made from other scores or data than there are now"
-    trained, scored = (read_json(folder / name) for name in ("run.json", "thresholds.json"))
-    if not isinstance(scored, dict):
+    trained, scored = (read_dict(folder / name) for name in MARKED)
+    if not scored:
         return "its thresholds.json is missing or damaged"
-    trained = trained if isinstance(trained, dict) else {}
     if trained.get("weights") not in (None, scored.get("weights")):
         return "trained again since it was scored"
     for name in ("labels", "signals"):
@@ -104,7 +108,10 @@ def left_out(runs, today):
     found = scored_rounds(runs)
     reasons = {run: why_outdated(Path("results", run), today) for run in found.values()}
     first = next((run for run, why in reasons.items() if not why), None)
-    sentences = []
+    unfinished = [run for i, run in runs.items() if i not in found
+                  and Path("results", run, "predictions.csv").is_file()]  # fmt: skip
+    sentences = [f"{run} is left out: its scoring has not been finished; run predict.py (or "
+                 "baselines.py) again" for run in unfinished]  # fmt: skip
     for run, why in reasons.items():
         if why:
             sentences.append(f"{run} is left out: {why}; run predict.py (or baselines.py) again")
@@ -159,7 +166,7 @@ def load_test(run, labels, data_dir, today):
     the weights and data there are now (`today`, from `data_digests`).
     """
     path = scored_file(run)
-    folder, table = path.parent, read_table(path)
+    folder, table, tested = path.parent, read_table(path), labels
     run = folder.resolve().name
     if why := why_outdated(folder, today):
         again = (
@@ -171,14 +178,15 @@ def load_test(run, labels, data_dir, today):
             numbered = re.search(r"_r([1-9])$", run)
             _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
             table = table[table["fold"] == fold]
-            labels = labels[labels["fold"] == fold]
+            tested = labels[labels["fold"] == fold]
     table = table.sort_values("patient_id")
-    known = labels[labels["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
+    known = tested[tested["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
     same = known[["patient_id", "fold"]].to_numpy().tolist()
     if table.empty or table[["patient_id", "fold"]].to_numpy().tolist() != same:
         fail(f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
              "give its --data-dir, or score it again: python predict.py")  # fmt: skip
-    return known, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table["fold"])
+    thresholds = read_thresholds(folder, table["fold"])
+    return known, table[list(CLASSES)].to_numpy(), thresholds
 
 
 def scored_file(run):

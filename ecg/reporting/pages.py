@@ -75,9 +75,12 @@ def write(path, template, **values):
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_scores(folder):
-    """Write scores.html of a scored run from the files and beside the figures of its folder."""
-    table, kept = read_table(folder / "scores.csv"), read_json(folder / "thresholds.json")
+def write_scores(folder, kept):
+    """Write scores.html of a scored run from the files and beside the figures of its folder.
+
+    `kept` is what thresholds.json will hold, which is written last.
+    """
+    table = read_table(folder / "scores.csv")
     challenge = read_json(folder / "challenge.json")
     marks = doubtful_classes([table])
     figures = {f"{name}.png": caption for name, caption in SCORE_FIGURES.items()}

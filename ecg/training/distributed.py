@@ -39,6 +39,12 @@ def stop():
         dist.destroy_process_group()
 
 
+def wait():
+    """Wait until every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
 def wrap(model):
     """Return the model, its gradients averaged over the processes if there are several."""
     if world_size() == 1:

@@ -1,0 +1,323 @@
+"""All that the paper reports, as rules: preprocess, baselines, models, comparisons, explanations.
+
+    snakemake                                        # config/paper.yaml
+    snakemake --configfile config/demo.yaml
+    snakemake --config epochs=5 lead_sets="all I"    # values of the configuration
+    snakemake --dry-run
+
+Commands and settings that change numbers are `params`: where they change, a job is done again.
+docs/reproduce.md says what is done after an interruption, on several GPUs and on a cluster.
+"""
+
+import atexit
+import fcntl
+import functools
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from ecg.training.estimate import estimate
+
+configfile: f"{workflow.basedir}/config/paper.yaml"
+
+# the order of the leads in a run's name; a test compares it with dataset.py, which would take two
+# seconds to import, here and in every job of a cluster
+LEADS = "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6".split()
+
+
+def words(value):
+    """Return a list of the configuration, which the command line gives as one text."""
+    return value.split() if isinstance(value, str) else list(value)
+
+
+def flags(*names, **others):
+    """Return values of the configuration as flags of a step; those that are null are left out."""
+    values = {name: config[name] for name in names} | others
+    given = {f"--{name.replace('_', '-')}": v for name, v in values.items() if v not in (None, False)}
+    pairs = [[flag] if value is True else [flag, str(value)] for flag, value in given.items()]
+    return shlex.join(word for pair in pairs for word in pair)
+
+
+def lead_set(text):
+    """Bring the leads of a choice into the order of their names: 'V5,I' is I,V5."""
+    unknown = set(text.split(",")) - {*LEADS, "all"}
+    if unknown:
+        sys.exit(f"error: unknown lead {', '.join(unknown)} in lead_sets; choose from {LEADS}, or all")
+    return text if text == "all" else ",".join(lead for lead in LEADS if lead in text.split(","))
+
+
+def run_name(method, number=0, leads=None):
+    """Name a run as utils.run_name does."""
+    parts = [method, DATA, leads and leads.replace(",", "-"), str(config["seed"])]
+    return "_".join(part for part in (*parts, f"r{number}" if number else None) if part)
+
+
+DIR = os.path.normpath(config["data_dir"])
+DATA = Path(DIR).resolve().name
+CODE, PYTHON = shlex.quote(workflow.basedir), shlex.quote(sys.executable)
+ROUNDS = range(int(config["rounds"]))
+LEAD_SETS = list(dict.fromkeys(map(lead_set, words(config["lead_sets"]))))
+CLASSIFIERS = words(config["classifiers"])
+MODELS = {run_name(config["arch"], i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
+BASELINES = {run_name(name, i): (i, name) for name in CLASSIFIERS for i in ROUNDS}
+MAIN = run_name(config["arch"], 0, LEAD_SETS[0])
+TWELVE = run_name(config["arch"], 0, "all")
+SCORED = ("predictions.csv", "thresholds.json", "scores.csv")
+
+# what changes no number and is therefore no parameter
+FREE = flags("num_workers", "use_gpu")
+GPU = f"source {CODE}/profiles/free_gpu.sh; " if config["use_gpu"] else ""
+
+
+def count_gpus():
+    """Return the number of GPUs that this machine offers, at least 1."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        return len(visible.split(","))
+    try:
+        return max(1, subprocess.check_output(["nvidia-smi", "-L"], text=True).count("GPU "))
+    except (OSError, subprocess.CalledProcessError):
+        return 1
+
+
+JOBS = config["jobs"] or (count_gpus() if config["use_gpu"] else 1)
+THREADS = config["threads"] or max(1, os.cpu_count() // JOBS)
+HEAVY = {"gpu": 1} if config["use_gpu"] else {}
+DATA_FLAGS = flags("data_dir", "seed", "limit")
+PACKED = [f"{DIR}/labels.csv", f"{DIR}/signals.json"]
+STAMP = f"results/dataset_{DATA}/labels.sha256"
+
+shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
+
+
+def files(ending):
+    return (path for path in sorted(Path(DIR).rglob(f"*{ending}")) if path.is_file())
+
+
+@functools.cache
+def fingerprint(_=None):
+    """Return a hash of the records' headers, sizes and label files: what preprocess.py reads."""
+    digest = hashlib.sha256()
+    for ending in (".hea", ".mat", ".dat", "REFERENCE*.csv"):
+        for path in files(ending):
+            digest.update(f"{path.relative_to(DIR)} {path.stat().st_size}\n".encode())
+            if ending in (".hea", "REFERENCE*.csv"):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def is_made_by_hand():
+    """Tell whether the labels are there and are not those that the rule below has made."""
+    if not all(map(os.path.isfile, PACKED)):
+        return False
+    records = next(files(".hea"), None) or next(files(".mat"), None)
+    digest = hashlib.sha256(Path(PACKED[0]).read_bytes()).hexdigest()
+    stamp = Path(STAMP).read_text().split() if os.path.isfile(STAMP) else [""]
+    return not records or stamp[0] != digest
+
+
+def paths(runs, names):
+    return [f"results/{run}/{name}" for run in runs for name in names]
+
+
+TABLES = [f"results/compare_rounds_{MAIN}/rounds.csv"]
+TABLES += [f"results/compare_rounds_{MAIN}_vs_rounds_{run_name(name)}/differences.csv"
+           for name in CLASSIFIERS]
+if any(leads in LEADS for leads in LEAD_SETS):
+    TABLES += [f"results/compare_leads_{TWELVE}/single_lead.csv"]
+
+
+rule all:
+    input: "results/report.html"
+
+
+if is_made_by_hand():
+    if workflow.is_main_process:
+        print(f"note: {PACKED[0]} was not made by this workflow and is kept", file=sys.stderr)
+else:
+    rule preprocess:
+        # kept until they are replaced: preprocess.py itself repacks only what has changed
+        output: update(PACKED), update(f"{DIR}/dataset_table.csv"), STAMP
+        params: flags=flags("data_dir", "limit"), records=fingerprint
+        threads: THREADS
+        log: f"results/logs_{DATA}/preprocess.log"
+        benchmark: f"results/times_{DATA}/preprocess.tsv"
+        shell:
+            "{PYTHON} {CODE}/preprocess.py {params.flags} --jobs {threads} > {log} 2>&1; "
+            "{PYTHON} -c 'import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], \"rb\")"
+            ".read()).hexdigest())' {output[0]} > {STAMP}"
+
+
+rule dataset_table:  # where the report looks for it
+    input: f"{DIR}/dataset_table.csv"
+    output: f"results/dataset_{DATA}/dataset_table.csv"
+    shell: "cp {input} {output}"
+
+
+rule features:
+    input: PACKED
+    output: touch(f"results/dataset_{DATA}/features")
+    params: flags=DATA_FLAGS
+    threads: THREADS
+    log: f"results/logs_{DATA}/features.log"
+    benchmark: f"results/times_{DATA}/features.tsv"
+    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --classifier none --jobs {threads} > {log} 2>&1"
+
+
+rule baseline:
+    input: PACKED, rules.features.output
+    output: expand("results/{{run}}/{name}", name=SCORED)
+    wildcard_constraints: run="|".join(BASELINES) or "none"
+    params:
+        flags=lambda w: flags("data_dir", "seed", "limit", round=BASELINES[w.run][0] or None,
+                              classifier=BASELINES[w.run][1])
+    threads: THREADS
+    log: f"results/logs_{DATA}/baseline_{{run}}.log"
+    benchmark: f"results/times_{DATA}/baseline_{{run}}.tsv"
+    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --jobs {threads} > {log} 2>&1"
+
+
+def model_flags(wildcards, *names):
+    number, leads = MODELS[wildcards.run]
+    names = ("data_dir", "seed", "limit", "arch", *names)
+    return flags(*names, round=number or None, leads=None if leads == "all" else leads)
+
+
+rule train:
+    input: PACKED
+    output: "models/{run}.pth", "results/{run}/run.json", "results/{run}/history.csv"
+    wildcard_constraints: run="|".join(MODELS)
+    params:
+        flags=lambda w: model_flags(w, "epochs", "batch_size", "lr", "seconds", "pad", "patience", "amp")
+    threads: THREADS
+    resources: **HEAVY
+    log: f"results/logs_{DATA}/train_{{run}}.log"
+    benchmark: f"results/times_{DATA}/train_{{run}}.tsv"
+    # models/<run>.last.pth is no output: Snakemake would delete it, and with it the epochs done
+    shell:
+        "( {GPU}{PYTHON} {CODE}/main.py {params.flags} {FREE} --resume auto ) > {log} 2>&1; "
+        "rm -f models/{wildcards.run}.last.pth"
+
+
+rule score:
+    input: PACKED, "models/{run}.pth"
+    output: expand("results/{{run}}/{name}", name=SCORED)
+    wildcard_constraints: run="|".join(MODELS)
+    params: flags=lambda w: model_flags(w, "batch_size", "amp")
+    threads: THREADS
+    resources: **HEAVY
+    log: f"results/logs_{DATA}/score_{{run}}.log"
+    benchmark: f"results/times_{DATA}/score_{{run}}.tsv"
+    shell: "( {GPU}{PYTHON} {CODE}/predict.py {params.flags} {FREE} ) > {log} 2>&1"
+
+
+def rounds_of(wildcards):
+    runs = [run for run in (*MODELS, *BASELINES) if run in round_names(wildcards.run)]
+    return [*PACKED, *paths(runs, SCORED)]
+
+
+def round_names(first):
+    return [first, *(f"{first}_r{i}" for i in ROUNDS)]
+
+
+def compare_flags(wildcards):
+    chosen = MODELS.get(wildcards.run) or BASELINES[wildcards.run]
+    arch = config["arch"] if wildcards.run in MODELS else chosen[1]
+    leads = chosen[1] if wildcards.run in MODELS and chosen[1] != "all" else None
+    return flags("data_dir", "seed", "limit", arch=arch, leads=leads)
+
+
+rule compare_rounds:
+    input: rounds_of
+    output: expand("results/compare_rounds_{{run}}/{name}", name=("rounds.csv", "pooled.csv"))
+    wildcard_constraints: run="|".join(run for run in (MAIN, *map(run_name, CLASSIFIERS)))
+    params: flags=compare_flags, rounds=len(ROUNDS)
+    log: f"results/logs_{DATA}/compare_rounds_{{run}}.log"
+    benchmark: f"results/times_{DATA}/compare_rounds_{{run}}.tsv"
+    shell: "{PYTHON} -m ecg.compare --rounds {params.flags} > {log} 2>&1"
+
+
+rule compare_pair:
+    input: PACKED, f"results/compare_rounds_{MAIN}/pooled.csv", "results/compare_rounds_{run}/pooled.csv"
+    output: f"results/compare_rounds_{MAIN}_vs_rounds_{{run}}/differences.csv"
+    params: flags=DATA_FLAGS
+    log: f"results/logs_{DATA}/compare_{MAIN}_{{run}}.log"
+    benchmark: f"results/times_{DATA}/compare_{MAIN}_{{run}}.tsv"
+    shell:
+        "{PYTHON} -m ecg.compare compare_rounds_{MAIN} compare_rounds_{wildcards.run} {params.flags} "
+        "> {log} 2>&1"
+
+
+rule compare_leads:
+    input: PACKED, paths(MODELS, SCORED)
+    output: f"results/compare_leads_{TWELVE}/single_lead.csv"
+    params: flags=flags("data_dir", "seed", "limit", "arch")
+    log: f"results/logs_{DATA}/compare_leads.log"
+    benchmark: f"results/times_{DATA}/compare_leads.tsv"
+    shell: "{PYTHON} -m ecg.compare --leads {params.flags} > {log} 2>&1"
+
+
+def explain_flags(_):
+    # not batch_size: a small one, for training, would slow the gradients down
+    leads = None if LEAD_SETS[0] == "all" else LEAD_SETS[0]
+    names = ("data_dir", "seed", "limit", "arch", "background", "records", "samples")
+    return flags(*names, leads=leads)
+
+
+rule explain:
+    input: PACKED, f"models/{MAIN}.pth"
+    output: f"explanations/{MAIN}/values.csv", f"explanations/{MAIN}/index.html"
+    params: flags=explain_flags
+    threads: THREADS
+    resources: **HEAVY
+    log: f"results/logs_{DATA}/explain.log"
+    benchmark: f"results/times_{DATA}/explain.tsv"
+    shell: "( {GPU}{PYTHON} {CODE}/shap_values.py {params.flags} {FREE} --resume auto ) > {log} 2>&1"
+
+
+rule faithfulness:
+    input: PACKED, f"models/{MAIN}.pth", rules.explain.output
+    output: f"explanations/{MAIN}/faithfulness.csv"
+    params: flags=explain_flags
+    threads: THREADS
+    resources: **HEAVY
+    log: f"results/logs_{DATA}/faithfulness.log"
+    benchmark: f"results/times_{DATA}/faithfulness.tsv"
+    shell: "( {GPU}{PYTHON} -m ecg.faithfulness {params.flags} {FREE} --resume auto ) > {log} 2>&1"
+
+
+rule report:
+    input:
+        TABLES, paths((*MODELS, *BASELINES), SCORED), rules.faithfulness.output,
+        rules.dataset_table.output
+    output: "results/report.html"
+    params: flags=flags("data_dir", "seed", "arch", leads=LEAD_SETS[0])
+    log: f"results/logs_{DATA}/report.log"
+    benchmark: f"results/times_{DATA}/report.tsv"
+    shell: "{PYTHON} -m ecg.report {params.flags} > {log} 2>&1"
+
+
+def tell():
+    """Print what is to be done, and what it takes; the last lines of a dry run."""
+    jobs = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)]
+    left = [job.wildcards.run for job in jobs if job.rule.name == "train"]
+    n = sum(1 for _ in open(PACKED[0])) - 1 if os.path.isfile(PACKED[0]) else sum(1 for _ in files(".mat"))
+    lines = estimate(list(MODELS), left, config, JOBS, n if config["limit"] is None else config["limit"])
+    print("\n".join([f"{len(jobs)} jobs to do", *lines]), flush=True)
+
+
+onstart:
+    tell()
+
+
+if workflow.is_main_process:
+    atexit.register(lambda: tell() if workflow.dryrun else None)
+    os.makedirs("results", exist_ok=True)
+    LOCK = open("results/.reproduce.lock", "w")
+    try:
+        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("error: another snakemake is at work in this folder; wait until it has ended")
