@@ -1,8 +1,8 @@
 """The tables of the pages: data set, scores beside the paper's, baselines, leads.
 
-All of it is read from results/; the paper's values from paper.csv, where an
-evidence grade says how each is known: A read in the paper, B second-hand but consistent with it, C
-computed from its data. A file that is missing or damaged gives None, and its section says so.
+All of it is read from results/; the paper's values from paper.csv, where an evidence grade says how
+each is known: A read in the paper, B second-hand but consistent with it, C computed from its data.
+A file that is missing or damaged gives None, and its section says so.
 """
 
 import os
@@ -21,14 +21,8 @@ from ecg.evaluation.metrics import SCORES
 from ecg.evaluation.pairs import corrected_error
 
 PAPER = Path(__file__).parent / "paper.csv"
-PAPER_SCORES = {"f1": "F1", "auc": "AUC", "precision": "precision", "recall": "recall"}
-OTHER_SCORES = {
-    "accuracy": "accuracy",
-    "specificity": "specificity",
-    "ap": "average precision",
-    "brier": "Brier score",
-    "ece": "calibration error",
-}
+PAPER_SCORES = {name: SCORES[name].label for name in ("f1", "auc", "precision", "recall")}
+OTHER_SCORES = {name: score.label for name, score in SCORES.items() if name not in PAPER_SCORES}
 INTERVALS = ("f1", "auc")  # shown with them; the others are in the files
 MIN_ROUNDS = 5  # for an interval from the sd over the rounds
 DATA_COLUMNS = {
@@ -216,7 +210,7 @@ def score_tables(tables, paper, marks):
 
 def one_run_table(table, thresholds, marks):
     """Return a run's scores.csv with its {class: threshold} as a table to read."""
-    labels, rows = PAPER_SCORES | OTHER_SCORES, []
+    rows = []
     for _, row in table.iterrows():
         name = str(row["class"])
         cells = [f"{name}*" if name in marks else name, str(row["n"])]
@@ -227,7 +221,8 @@ def one_run_table(table, thresholds, marks):
                 low, high = (number(row[f"{score}_{end}"]) for end in ("low", "high"))
                 cells[place] += f" [{low}, {high}]"
         rows.append(cells)
-    return Table("", ["class", "n", "threshold", *(labels[name] for name in SCORES)], rows)
+    head = ["class", "n", "threshold", *(score.label for score in SCORES.values())]
+    return Table("", head, rows)
 
 
 def challenge_table(challenge):

@@ -15,7 +15,7 @@ from browser import NEEDS_CHROMIUM, browser, run_nothing
 from jinja2 import UndefinedError
 
 from dataset import CLASSES, LEADS
-from ecg.evaluation.metrics import evaluate_run
+from ecg.evaluation.metrics import evaluate_run, write_thresholds
 from ecg.processing.beats import BeatAverages
 from ecg.reporting import pages
 from ecg.reporting.pages import write_page
@@ -160,22 +160,23 @@ def scored(tmp_path):
     scores[:, 8] = 0.5
     folder = tmp_path / "results" / "resnet34_X_all_42"
     folder.mkdir(parents=True)
-    evaluate_run(folder, labels, labels, [scores, scores], CLASSES)
+    _, found = evaluate_run(folder, labels, labels, [scores, scores], CLASSES)
+    write_thresholds(folder, found)
     for name in pages.SCORE_FIGURES:
         plt.imsave(folder / f"{name}.png", np.zeros((40, 300)))
     return folder
 
 
 def test_page_of_scores_shows_the_files_of_the_run(scored):
-    pages.write_scores(scored)
+    kept = json.loads((scored / "thresholds.json").read_text())
+    pages.write_scores(scored, kept)
     text = (scored / "scores.html").read_text()
     table = pd.read_csv(scored / "scores.csv").set_index("class")
     rows = [re.findall("<td[^>]*>(.*?)</td>", part) for part in text.split("<tr")]
     rows = {row[0]: row for row in rows if row}
     f1, low, high = table.loc["AVG", ["f1", "f1_low", "f1_high"]]
     assert rows["AVG"][5] == f"{f1:.3f} [{low:.3f}, {high:.3f}]"
-    threshold = json.loads((scored / "thresholds.json").read_text())["thresholds"]["AF"]
-    assert rows["AF"][1:3] == [str(table.loc["AF", "n"]), f"{threshold:.2f}"]
+    assert rows["AF"][1:3] == [str(table.loc["AF", "n"]), f"{kept['thresholds']['AF']:.2f}"]
     assert rows["STD"][3:] == [""] * 9  # not in the data
     assert "STE*" in rows and "STE: 40 of 40 records called" in text
     challenge = json.loads((scored / "challenge.json").read_text())
@@ -195,8 +196,7 @@ def test_no_class_run_or_note_is_markup_on_the_page_of_scores(scored, tmp_path):
     table.to_csv(folder / "scores.csv", index=False)
     kept = json.loads((folder / "thresholds.json").read_text())
     kept |= {"notes": [HOSTILE], "rule": HOSTILE}
-    (folder / "thresholds.json").write_text(json.dumps(kept))
-    pages.write_scores(folder)
+    pages.write_scores(folder, kept)
     seen = run_nothing(folder / "scores.html", tmp_path / "profile")
     assert seen["scripts"] == 0 and seen["text"].count(HOSTILE) >= 4
 
