@@ -124,18 +124,18 @@ def find_files(path, rows, order):
     files = {}
     for lead, place in zip(LEADS, order, strict=True):
         name, _, gain, _, zero, _, checksum, _, _ = rows[place]
-        gain = gain.lower().replace("µ", "u").replace("μ", "u")  # micro sign, Greek letter
+        known = gain.lower().replace("µ", "u").replace("μ", "u")  # micro sign, Greek letter
         if not is_plain(name):
             raise ValueError(f"lead {lead}: the signal file {name[:40]!r} is not a plain file name")
-        if not GAIN.fullmatch(gain):
+        if not GAIN.fullmatch(known):
             raise ValueError(f"lead {lead}: gain {gain[:30]!r} cannot be read")
         for word in (zero, checksum):
             if not WHOLE.fullmatch(word):
                 raise ValueError(f"lead {lead}: {word[:20]!r} is not a whole number")
-        files.setdefault(name, {})[place] = f"{gain} 0 {zero} 0 {checksum} 0 {lead}"
+        files.setdefault(name, {})[place] = f"{known} 0 {zero} 0 {checksum} 0 {lead}"
     found = []
-    for name, known in files.items():
-        lines = {i: f"{row[1]} {known.get(i, '')}" for i, row in enumerate(rows)
+    for name, words in files.items():
+        lines = {i: f"{row[1]} {words.get(i, '')}" for i, row in enumerate(rows)
                  if row[0] == name and len(row) > 1}  # fmt: skip
         layouts = {line.split()[0] for line in lines.values()}
         match = LAYOUT.fullmatch(min(layouts))
