@@ -148,7 +148,7 @@ def run_classifier(classifier, args, parts, features, digests):
         write_importances(folder, run, values, columns, measure)
     with replacing(path) as temporary:
         joblib.dump(model, temporary)
-    digests = {"weights": file_digest(path), "labels": digests[0], "signals": digests[1]}
+    digests = {"weights": file_digest(path), **digests}
     content = {"run": run, "args": vars(args), "records": [len(part) for part in parts], **digests}
     content |= {"notes": notes, "seconds": round(seconds, 1), "versions": software_versions()}
     write_json(folder / "run.json", content)
@@ -205,7 +205,7 @@ def main(args):
     parts = split_labels(labels, args.round)
     features = [features.loc[part["patient_id"]] for part in parts]
     classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
-    digests = data_digests(labels, args.data_dir)
+    digests = data_digests(args.data_dir, args.limit)
     tables = {name: run_classifier(name, args, parts, features, digests) for name in classifiers}
     if args.classifier == "all":
         write_comparison(args, tables)
