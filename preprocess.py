@@ -143,7 +143,11 @@ def main(args):
     if index:
         print(f"the packed signals of {len(index['records'])} records are up to date")
     else:
-        index = pack(data_dir, sources, labels_by_name, key, args.jobs, stop_without_labels)
+        try:
+            index = pack(data_dir, sources, labels_by_name, key, args.jobs, stop_without_labels)
+        except OSError as error:
+            fail(f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
+                 "the folder writable, and run preprocess.py again")  # fmt: skip
     remove_unused(data_dir, index["file"])
     reference = reference_frame(index["reference"])
     labels = make_labels(reference)

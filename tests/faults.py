@@ -2,7 +2,7 @@
 
 Every operation that changes the disk (open to write, rename, replace, unlink, mkdir) is counted.
 A plan (kind, number) says what happens at which of them: 'kill' ends the process there, as a power
-cut would, 'full' lets the operation fail as on a full disk. Processes are forked, so that nothing
+cut would, 'full' lets the operation fail as on a full disk (removing works there). Processes are forked, so that nothing
 has to be imported again.
 """
 
@@ -16,6 +16,7 @@ import traceback
 from pathlib import Path
 
 KILLED = 137  # the exit status of a process that was killed
+FREES_SPACE = ("unlink", "remove")  # which a full disk does not keep from working
 OPERATIONS = ("replace", "rename", "unlink", "remove", "mkdir", "open")
 
 
@@ -27,7 +28,9 @@ def arm(plan, root):
     kind, number = plan
     count = [0]
 
-    def strike(path):
+    def strike(path, name):
+        if kind == "full" and name in FREES_SPACE:
+            return
         text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else ""
         if not os.path.abspath(text).startswith(str(root)):
             return
@@ -38,10 +41,10 @@ def arm(plan, root):
             os._exit(KILLED)
         raise OSError(errno.ENOSPC, "No space left on device", text)
 
-    def guard(call, writes=lambda *args, **kwargs: True):
+    def guard(call, name="open", writes=lambda *args, **kwargs: True):
         def guarded(path, *args, **kwargs):
             if writes(*args, **kwargs):
-                strike(path)
+                strike(path, name)
             return call(path, *args, **kwargs)
 
         return guarded
@@ -53,9 +56,9 @@ def arm(plan, root):
         return bool(flags & (os.O_WRONLY | os.O_RDWR))
 
     for name in OPERATIONS[:-1]:
-        setattr(os, name, guard(getattr(os, name)))
-    os.open = guard(os.open, flags_write)
-    builtins.open = io.open = guard(io.open, opens_to_write)
+        setattr(os, name, guard(getattr(os, name), name))
+    os.open = guard(os.open, writes=flags_write)
+    builtins.open = io.open = guard(io.open, writes=opens_to_write)
     return count
 
 

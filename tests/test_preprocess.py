@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -346,3 +347,14 @@ def test_sources_that_were_only_touched_give_the_same_packed_file(records):
     indices = [json.loads(found["signals.json"]) for found in (before, after)]
     assert indices[0]["fingerprint"] == indices[1]["fingerprint"]
     assert indices[0]["sources"] != indices[1]["sources"]
+
+
+def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeypatch, capsys):
+    def full(path, labels):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packing, "read_record", full)
+    with pytest.raises(SystemExit) as stop:
+        preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
+    assert stop.value.code == 2 and "free some space" in capsys.readouterr().err
+    assert not list(records.glob("*signals*")) and not (records / "reference.csv").exists()

@@ -1,5 +1,6 @@
 """The packed signals of a data folder: signals-<hash>.i16, and signals.json, which names it."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -50,6 +51,8 @@ def read_source(path, labels):
         record, signal, notes = read_record(path, labels)
         packed, more = pack_signal(signal, record.sample_rate)
     except Exception as error:  # a damaged file makes the libraries raise almost anything
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # not the record's fault
         return row | {"note": f"skipped: {reason(error)}"}, None
     if not limb_leads_agree(packed):
         more.append(DISAGREE)
