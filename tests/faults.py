@@ -2,8 +2,8 @@
 
 Every operation that changes the disk (open to write, rename, replace, unlink, mkdir) is counted.
 A plan (kind, number) says what happens at which of them: 'kill' ends the process there, as a power
-cut would, 'full' lets the operation fail as on a full disk (removing works there). Processes are forked, so that nothing
-has to be imported again.
+cut would; 'full' lets the operation fail as on a full disk, on which removing still works.
+Processes are forked, so that nothing has to be imported again.
 """
 
 import builtins

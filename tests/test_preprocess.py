@@ -356,5 +356,5 @@ def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeyp
     monkeypatch.setattr(packing, "read_record", full)
     with pytest.raises(SystemExit) as stop:
         preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
-    assert stop.value.code == 2 and "free some space" in capsys.readouterr().err
+    assert stop.value.code == 2 and "No space left on device" in capsys.readouterr().err
     assert not list(records.glob("*signals*")) and not (records / "reference.csv").exists()
