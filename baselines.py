@@ -39,15 +39,8 @@ from dataset import (
     split_labels,
 )
 from ecg.evaluation.classifiers import CLASSIFIERS, fit, importances, make_model
-from ecg.evaluation.metrics import (
-    SCORES,
-    add_threshold_arg,
-    divide,
-    evaluate_run,
-    format_table,
-    write_json,
-    write_thresholds,
-)
+from ecg.evaluation.files import evaluate_run, write_json, write_thresholds
+from ecg.evaluation.metrics import SCORES, add_threshold_arg, divide, format_table
 from ecg.evaluation.runs import data_digests
 from ecg.processing.features import FEATURE_SETS, load_features
 from utils import (

@@ -117,32 +117,6 @@ def labels_digest(labels):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number):
-    """Tell whether a model was trained on these labels and signals, or on another data set.
-
-    The same labels in a folder of another name are the training data too. Stops if only the labels
-    or only the folder's name are those of the training, if the signals are not, or if the round is
-    another: the test fold would hold records the model has seen, or be another one.
-    """
-    if checkpoint["classes"] != list(CLASSES):
-        fail(f"the model names {', '.join(checkpoint['classes'])}, not the classes "
-             f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py")  # fmt: skip
-    trained = checkpoint["args"]
-    same = checkpoint["labels"] == labels_digest(labels)
-    if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
-        return False
-    changed = {"labels or folds": not same, "--limit": trained["limit"] != limit}
-    changed["signals"] = checkpoint["signals"] != signals.fingerprint
-    if any(changed.values()):
-        names = ", other ".join(name for name, differs in changed.items() if differs)
-        fail(f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
-             "as it was then, or train again: python main.py")  # fmt: skip
-    if trained["round"] != round_number:
-        fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
-             f"--round {trained['round']}")  # fmt: skip
-    return True
-
-
 def round_folds(round_number):
     """Return (train folds, validation fold, test fold) of a round, folds numbered 1-10.
 

@@ -41,7 +41,6 @@ from dataset import (
     add_data_args,
     add_round_arg,
     add_signal_args,
-    is_training_data,
     labels_digest,
     leads_text,
     load_labels,
@@ -50,6 +49,7 @@ from dataset import (
     split_labels,
     to_mv,
 )
+from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.findings import (
     add_findings,
     answer_text,
@@ -57,13 +57,8 @@ from ecg.evaluation.findings import (
     read_batches,
     write_json,
 )
-from ecg.evaluation.metrics import (
-    add_threshold_arg,
-    evaluate_run,
-    format_table,
-    write_results,
-    write_thresholds,
-)
+from ecg.evaluation.metrics import add_threshold_arg, format_table
+from ecg.evaluation.runs import is_training_data
 from ecg.processing.quality import SHORTEST
 from resnet import (
     add_model_args,

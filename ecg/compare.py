@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, leads_text, load_labels, parse_leads
-from ecg.evaluation import metrics, pairs, runs
+from ecg.evaluation import files, metrics, pairs, runs
 from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.plot.scores import plot_ranking
 from ecg.reporting.tables import number
@@ -81,7 +81,7 @@ def write_pooled(folder, parts, seed):
     by_fold = pd.DataFrame(thresholds, columns=CLASSES)
     by_fold.insert(0, "fold", keys["fold"])
     write_csv(by_fold.drop_duplicates(), folder / "thresholds.csv")
-    return metrics.write_scores(folder, runs.truth(pooled), y_score, thresholds, CLASSES, seed)
+    return files.write_scores(folder, runs.truth(pooled), y_score, thresholds, CLASSES, seed)
 
 
 def compare_rounds(args, labels, today):

@@ -9,8 +9,8 @@ from conftest import model_keys
 from torch import nn
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
-from resnet import ResNet1d
-from utils import run_name, save_checkpoint
+from resnet import ResNet1d, save_checkpoint
+from utils import run_name
 
 SECONDS = 1
 N_SAMPLES = SECONDS * SAMPLE_RATE

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from dataset import CLASSES, labels_digest, split_labels
 from ecg import compare
 from ecg.evaluation import pairs, runs
-from ecg.evaluation.metrics import evaluate_run, write_thresholds
+from ecg.evaluation.files import evaluate_run, write_thresholds
 
 DATA = ["--data-dir", "data/made"]
 ROUNDS = (0, 1, 4)

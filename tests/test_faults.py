@@ -23,7 +23,7 @@ import preprocess
 import resnet
 import shap_values
 from ecg import compare, report
-from ecg.evaluation import metrics
+from ecg.evaluation import files
 from ecg.plot import figures
 
 DATA = ["--data-dir", "data/tiny"]
@@ -111,7 +111,7 @@ def stages(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(resnet, "WIDTHS", (4, 4, 8, 8))
     patch.setattr(figures, "DPI", 20)
-    patch.setattr(metrics, "N_RESAMPLES", 20)
+    patch.setattr(files, "N_RESAMPLES", 20)
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("faults")
     folder = root / "work"

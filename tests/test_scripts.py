@@ -17,8 +17,7 @@ import predict
 import preprocess
 import resnet
 from dataset import CLASSES, LEADS, PackedSignals, labels_digest, load_labels
-from resnet import ResNet1d
-from utils import save_checkpoint
+from resnet import ResNet1d, save_checkpoint
 
 TINY = ["--data-dir", "data/tiny"]
 SMALL = [*TINY, "--arch", "resnet18"]

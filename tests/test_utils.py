@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+import resnet
 import utils
 
 
@@ -159,11 +160,11 @@ def content(**changes):
 
 
 def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
-    utils.save_checkpoint(tmp_path / "m.pth", **content(extra=[1, "a", {"b": 2.5}]))
-    loaded = utils.load_checkpoint(tmp_path / "m.pth")
+    resnet.save_checkpoint(tmp_path / "m.pth", **content(extra=[1, "a", {"b": 2.5}]))
+    loaded = resnet.load_checkpoint(tmp_path / "m.pth")
     assert torch.equal(loaded["state_dict"]["w"], torch.arange(3.0))
     assert loaded["extra"] == [1, "a", {"b": 2.5}]
-    assert loaded["version"] == utils.CHECKPOINT_VERSION
+    assert loaded["version"] == resnet.CHECKPOINT_VERSION
 
 
 @pytest.mark.parametrize(
@@ -183,9 +184,9 @@ def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
     ],
 )
 def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp_path, capsys):
-    utils.save_checkpoint(tmp_path / "m.pth", **content(**changes))
+    resnet.save_checkpoint(tmp_path / "m.pth", **content(**changes))
     with pytest.raises(SystemExit, match="2"):
-        utils.load_checkpoint(tmp_path / "m.pth")
+        resnet.load_checkpoint(tmp_path / "m.pth")
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and text in err and "m.pth" in err and "python main.py" in err
 
@@ -194,7 +195,7 @@ def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp
 def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
     path = tmp_path / "m.pth"
     if kind == "truncated":
-        utils.save_checkpoint(path, **content(extra=[1] * 1000))
+        resnet.save_checkpoint(path, **content(extra=[1] * 1000))
         path.write_bytes(path.read_bytes()[:500])
     elif kind == "text":
         path.write_text("hello")
@@ -203,7 +204,7 @@ def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
     elif kind == "pickle":
         torch.save({"run": subprocess.run}, path)  # code in a checkpoint must not load
     with pytest.raises(SystemExit) as stop:
-        utils.load_checkpoint(path)
+        resnet.load_checkpoint(path)
     err = capsys.readouterr().err
     assert stop.value.code == 2 and err.count("\n") == 1 and "main.py" in err
 

@@ -16,12 +16,12 @@ import torch
 from dataset import (
     ECGDataset,
     PackedSignals,
-    is_training_data,
     labels_digest,
     load_labels,
     pad_signal,
     round_folds,
 )
+from ecg.evaluation.runs import is_training_data
 from ecg.explanation.attributions import METHODS, explain, score
 from resnet import ResNet1d, load_model, scored_run, weights_digest
 from utils import RESEARCH_USE, fail, positive, read_json, replacing

@@ -21,7 +21,8 @@ import resnet
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
 from ecg.plot import ecg_paper
 from ecg.processing.quality import SHORTEST
-from utils import RESEARCH_USE, save_checkpoint
+from resnet import save_checkpoint
+from utils import RESEARCH_USE
 
 MODEL = "models/resnet18_tiny_all_42.pth"
 RESULTS = Path("results/resnet18_tiny_all_42")

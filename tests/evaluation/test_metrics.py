@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from ecg.evaluation import metrics
+from ecg.evaluation import files, metrics
 from ecg.evaluation.challenge import challenge_scores
 
 CLASSES = ("a", "b", "c")
@@ -124,8 +124,8 @@ def test_evaluate_run_takes_thresholds_from_validation_alone(scored, tmp_path):
     labels["fold"] = np.repeat([9, 10], 100)
     parts = [labels[:100], labels[100:]]
     scores = [y_score[:100], y_score[100:]]
-    table, found = metrics.evaluate_run(tmp_path, *parts, scores, CLASSES)
-    metrics.write_thresholds(tmp_path, found)
+    table, found = files.evaluate_run(tmp_path, *parts, scores, CLASSES)
+    files.write_thresholds(tmp_path, found)
 
     stored = json.loads((tmp_path / "thresholds.json").read_text())
     thresholds = metrics.find_thresholds(y_true[:100], y_score[:100])
@@ -143,7 +143,7 @@ def test_evaluate_run_notes_a_class_that_validation_lacks(scored, tmp_path):
     y_true, y_score = scored
     y_true[:100, 2] = 0
     labels = pd.DataFrame(y_true, columns=list(CLASSES)).assign(patient_id="x", fold=9)
-    _, stored = metrics.evaluate_run(
+    _, stored = files.evaluate_run(
         tmp_path, labels[:100], labels[100:], [y_score[:100], y_score[100:]], CLASSES
     )
     assert stored["thresholds"]["c"] == 0.5
@@ -158,17 +158,17 @@ def test_the_mark_of_finished_scores_is_gone_while_they_are_written(scored, tmp_
     def killed(*_):
         raise KeyboardInterrupt
 
-    _, found = metrics.evaluate_run(tmp_path, *parts, scores, CLASSES)
-    metrics.write_thresholds(tmp_path, found, "w", "l", "s")
+    _, found = files.evaluate_run(tmp_path, *parts, scores, CLASSES)
+    files.write_thresholds(tmp_path, found, "w", "l", "s")
     mark = json.loads((tmp_path / "thresholds.json").read_text())
     assert set(mark) == {"thresholds", "rule", "notes", "weights", "labels", "signals", "use"}
     assert (mark["weights"], mark["labels"], mark["signals"]) == ("w", "l", "s")
     for function in ("write_csv", "score_table"):
-        metrics.write_thresholds(tmp_path, found)
+        files.write_thresholds(tmp_path, found)
         with monkeypatch.context() as patch:
-            patch.setattr(metrics, function, killed)
+            patch.setattr(files, function, killed)
             with pytest.raises(KeyboardInterrupt):
-                metrics.evaluate_run(tmp_path, *parts, scores, CLASSES)
+                files.evaluate_run(tmp_path, *parts, scores, CLASSES)
         assert not (tmp_path / "thresholds.json").exists()
 
 
@@ -337,11 +337,11 @@ def test_challenge_score_is_one_for_any_right_label_and_ignores_unlabelled_recor
 
 def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored, tmp_path):
     y_true, y_score = scored
-    metrics.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES)
+    files.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES)
     assert not (tmp_path / "challenge.json").exists()
     rng = np.random.default_rng(0)
     y_true, y_score = (rng.random((60, 9)) < 0.3).astype(int), rng.random((60, 9))
-    table = metrics.write_scores(tmp_path, y_true, y_score, np.full(9, 0.5), NINE)
+    table = files.write_scores(tmp_path, y_true, y_score, np.full(9, 0.5), NINE)
     stored = json.loads((tmp_path / "challenge.json").read_text())
     assert stored["F1"] == pytest.approx(np.mean(list(stored["classes"].values())))
     assert "esearch use only" in stored["use"] and "icbeb" in stored["rule"]
@@ -351,7 +351,7 @@ def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored
 def test_the_seed_of_the_intervals_reaches_the_table(scored, tmp_path):
     y_true, y_score = scored
     low = [
-        metrics.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES, seed)["auc_low"]
+        files.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES, seed)["auc_low"]
         for seed in (5, 6)
     ]
     expected = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES, 1000, seed=5)

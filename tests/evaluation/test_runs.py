@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dataset import CLASSES, labels_digest, split_labels
-from ecg.evaluation import metrics, runs
+from ecg.evaluation import files, runs
 
 RUN = "LR_made_42"
 DIGESTS = {"weights": "w", "signals": "s"}
@@ -26,8 +26,8 @@ def score(labels, run=RUN, round_number=0, rule="middle"):
     folder = Path("results", run)
     _, *parts = split_labels(labels, round_number)
     scores = [np.random.default_rng(i).random((len(part), 9)) for i, part in enumerate(parts)]
-    _, found = metrics.evaluate_run(folder, *parts, scores, CLASSES, 42, rule)
-    metrics.write_thresholds(folder, found, labels=labels_digest(labels), **DIGESTS)
+    _, found = files.evaluate_run(folder, *parts, scores, CLASSES, 42, rule)
+    files.write_thresholds(folder, found, labels=labels_digest(labels), **DIGESTS)
     run_json = {"weights": "w", "labels": labels_digest(labels), "args": {"epochs": 1}}
     (folder / "run.json").write_text(json.dumps(run_json))
 
@@ -36,7 +36,7 @@ def score(labels, run=RUN, round_number=0, rule="middle"):
 def labels(tmp_path, monkeypatch):
     """Work where a run has been scored; return the labels, which are on disk too."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(metrics, "N_RESAMPLES", 20)
+    monkeypatch.setattr(files, "N_RESAMPLES", 20)
     labels = make_labels()
     Path("data/made").mkdir(parents=True)
     labels.to_csv("data/made/labels.csv", index=False)

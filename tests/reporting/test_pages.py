@@ -15,7 +15,7 @@ from browser import NEEDS_CHROMIUM, browser, run_nothing
 from jinja2 import UndefinedError
 
 from dataset import CLASSES, LEADS
-from ecg.evaluation.metrics import evaluate_run, write_thresholds
+from ecg.evaluation.files import evaluate_run, write_thresholds
 from ecg.processing.beats import BeatAverages
 from ecg.reporting import pages
 from ecg.reporting.pages import write_page
