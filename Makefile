@@ -1,6 +1,8 @@
 # make demo       all five steps on the built-in synthetic data set, in minutes, and a report
-# make reproduce  all that the paper reports, and a report: DATA=data/CPSC, and to cut it down
-#                 ROUNDS=1 LEADS="all I aVR V5" EPOCHS=5; JOBS=2; FLAGS="--use-gpu --dry-run"
+# make reproduce  all that the paper reports, and a report: DATA=data/CPSC; to cut it down
+#                 ROUNDS=1 LEADS="all I aVR V5" EPOCHS=5; JOBS=2 models at a time;
+#                 CONFIG="use_gpu=True amp=True" other values of config/paper.yaml;
+#                 FLAGS="--dry-run" flags of Snakemake
 # make test       linter, formatter and tests
 # make clean      forget the demo's data, model and results (not the environment)
 
@@ -19,6 +21,10 @@ DATA ?= data/CPSC
 	  { echo 'error: Python 3.11 or later is needed; try: make PYTHON=python3.11' >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+.venv/.workflow: .venv/.installed requirements-workflow.txt
+	$(BIN)/pip install --disable-pip-version-check -r requirements-workflow.txt
 	@touch $@
 
 demo: .venv/.installed
@@ -40,18 +46,19 @@ demo: .venv/.installed
 	@echo
 	@$(BIN)/python -m ecg.report $(DEMO)
 
-reproduce: .venv/.installed
-	$(BIN)/python reproduce.py --data-dir "$(DATA)" $(if $(ROUNDS),--rounds $(ROUNDS)) \
-	  $(if $(LEADS),--lead-sets "$(LEADS)") $(if $(EPOCHS),--epochs $(EPOCHS)) \
-	  $(if $(JOBS),--jobs $(JOBS)) $(FLAGS)
+reproduce: .venv/.workflow
+	$(BIN)/snakemake $(FLAGS) --config data_dir="$(DATA)" $(if $(ROUNDS),rounds=$(ROUNDS)) \
+	  $(if $(LEADS),lead_sets="$(LEADS)") $(if $(EPOCHS),epochs=$(EPOCHS)) \
+	  $(if $(JOBS),jobs=$(JOBS)) $(CONFIG)
 
 lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-test: lint
+test: .venv/.workflow lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto
 
 clean:
-	rm -rf data/synthetic models/resnet34_synthetic_* results/*_synthetic_* explanations/*_synthetic_* \
-	  results/dataset_synthetic results/.reproduce/*synthetic* results/report.html results/report.md
+	rm -rf data/synthetic models/*_synthetic_* models/.*_synthetic_* results/*_synthetic_* \
+	  explanations/*_synthetic_* results/dataset_synthetic results/logs_synthetic \
+	  results/times_synthetic results/report.html results/report.md results/.reproduce.lock .snakemake

@@ -309,15 +309,21 @@ def tell():
     print("\n".join([f"{len(jobs)} jobs to do", *lines]), flush=True)
 
 
+def lock():
+    """Stop if another workflow runs in this folder. The lock ends with the process, if killed too."""
+    os.makedirs("results", exist_ok=True)
+    file = open("results/.reproduce.lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("error: another snakemake is at work in this folder; wait until it has ended")
+    return file
+
+
 onstart:
+    LOCK = lock()
     tell()
 
 
 if workflow.is_main_process:
     atexit.register(lambda: tell() if workflow.dryrun else None)
-    os.makedirs("results", exist_ok=True)
-    LOCK = open("results/.reproduce.lock", "w")
-    try:
-        fcntl.flock(LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit("error: another snakemake is at work in this folder; wait until it has ended")

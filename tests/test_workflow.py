@@ -1,0 +1,270 @@
+"""The workflow on 40 records: killed and started again to the report, failing, and on a cluster."""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import dataset
+import main
+import preprocess
+import resnet
+import utils
+from ecg import synthetic
+from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.training import checkpoints
+from ecg.training.estimate import estimate
+
+ROOT = Path(__file__).parents[1]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+# Python runs this before any script: a thin network, and none of the figures that are slow to draw
+SITE = """\
+import os
+import sys
+
+if not {"snakemake", "-c"} & {os.path.basename(word) for word in sys.orig_argv[1:3]}:
+    try:
+        import resnet
+        from ecg.plot import scores
+
+        resnet.WIDTHS = (8, 8, 16, 16)
+        scores.plot_scores = lambda *args: None
+    except BaseException:  # Python would go on, with the wide network
+        os._exit(130)
+"""
+SMALL = ["data_dir=data/tiny", "arch=resnet18", "rounds=2", "lead_sets=I", "classifiers=LR",
+         "epochs=3", "lr=0.001", "batch_size=7", "seconds=2", "background=2", "records=2",
+         "samples=2", "jobs=2"]  # fmt: skip
+RUN = "resnet18_tiny_I_42"
+MODELS = [RUN, f"{RUN}_r1"]
+TRAIN = ("--data-dir data/tiny --arch resnet18 --epochs 3 --lr 1e-3 --batch-size 7 --seconds 2 "
+         "--leads I").split()  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Make 40 synthetic records in data/tiny, and the site that makes the steps fast."""
+    monkeypatch.chdir(tmp_path)
+    Path("site").mkdir()
+    Path("site/sitecustomize.py").write_text(SITE)
+    synthetic.main(synthetic.parse_args(["--data-dir", "data/tiny", "--records", "40"]))
+    return tmp_path
+
+
+@pytest.fixture
+def labelled(folder):
+    """Make the labels by hand, so that the workflow starts with the models."""
+    preprocess.main(preprocess.parse_args(["--data-dir", "data/tiny", "--jobs", "1"]))
+    return folder
+
+
+def start(*argv, config=(), **environment):
+    """Start Snakemake here; return the process."""
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", *argv, "--config", *SMALL, *config]
+    environment["PYTHONPATH"] = f"{Path('site').resolve()}{os.pathsep}{ROOT}"
+    return subprocess.Popen(
+        list(map(str, command)), env=os.environ | environment, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def run(*argv, status=0, **others):
+    process = start(*argv, **others)
+    out = process.communicate(timeout=600)[0]
+    assert process.returncode == status, out[-8000:]
+    return out
+
+
+def to_do(*config):
+    """Return how often each rule is run, and the last lines, according to a dry run."""
+    out = run("--dry-run", config=config)
+    found = re.findall(r"^(\w+) +(\d+)$", out, re.M)
+    return {rule: int(number) for rule, number in found}, out.splitlines()[-3:]
+
+
+def weights(run):
+    return torch.load(f"models/{run}.pth", weights_only=True)["state_dict"]
+
+
+def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
+    first = start(config=["epochs=3"])
+    while first.poll() is None and not list(Path("models").glob("*.last.pth")):
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    killed = list(Path("models").glob("*.last.pth"))
+    state = torch.load(killed[0], weights_only=True)
+    assert state["epoch"] < 3
+    time.sleep(1)
+
+    run()
+    assert not list(Path("models").glob("*.last*"))  # complete: only the models stay
+    log = Path(f"results/logs_tiny/train_{killed[0].name.removesuffix('.last.pth')}.log")
+    assert f"epoch {state['epoch'] + 1:02d}/3" in log.read_text()
+    assert f"epoch {state['epoch']:02d}/3" not in log.read_text()
+    for path in ("results/report.html", f"explanations/{RUN}/index.html",
+                 f"explanations/{RUN}/faithfulness.csv", "results/LR_tiny_42_r1/scores.csv",
+                 f"results/compare_rounds_{RUN}/rounds.csv",
+                 "results/compare_leads_resnet18_tiny_all_42/single_lead.csv",
+                 f"results/compare_rounds_{RUN}_vs_rounds_LR_tiny_42/differences.csv",
+                 "results/dataset_tiny/dataset_table.csv", f"results/times_tiny/train_{RUN}.tsv",
+                 "results/logs_tiny/features.log"):  # fmt: skip
+        assert Path(path).is_file(), path
+
+    assert to_do()[0] == {}  # nothing to do the second time
+    for path in [*Path("data").rglob("*"), *Path("results").rglob("*"), *Path("models").glob("*")]:
+        os.utime(path)
+    assert to_do("num_workers=1", "jobs=1")[0] == {}  # touched files, and what changes no number
+    rules, lines = to_do("epochs=4")
+    assert rules["train"] == rules["score"] == 2 and rules["compare_pair"] == 1
+    assert not {"baseline", "features", "preprocess"} & set(rules)
+    assert lines[0] == "11 jobs to do" and "2 models, 2 to train" in lines[1]
+    assert "4 epochs of" in lines[2] and "measured in resnet18_tiny" in lines[2]
+    rules, _ = to_do("samples=3")
+    assert set(rules) == {"explain", "faithfulness", "report", "all", "total"}
+    header = next(Path("data/tiny").glob("*.hea"))
+    header.write_text(header.read_text() + "# changed\n")
+    assert set(to_do()[0]) > {"preprocess", "train"}
+    labels = pd.read_csv("data/tiny/labels.csv")
+    labels["fold"] = labels["fold"] % 10 + 1
+    labels.to_csv("data/tiny/labels.csv", index=False)  # by hand: kept, and everything follows
+    rules, _ = to_do()
+    assert "preprocess" not in rules and rules["train"] == 2
+
+    interrupted = killed[0].name.removesuffix(".last.pth")
+    found = weights(interrupted)
+    preprocess.main(preprocess.parse_args(["--data-dir", "data/tiny", "--jobs", "1"]))
+    rounds = ["--round", "1"] if interrupted.endswith("_r1") else []
+    main.main(main.parse_args([*TRAIN, *rounds]))  # the unbroken run
+    for name, value in weights(interrupted).items():
+        assert torch.equal(value, found[name]), name
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 16, 16))
+
+
+def test_one_failing_model_stops_only_what_needs_it(labelled):
+    targets = [f"results/{name}/scores.csv" for name in (MODELS[0], MODELS[1])]
+    with checkpoints.lock(MODELS[1]):  # as if a process from before were still training it
+        out = run(*targets, "--keep-going", config=["epochs=1"], status=1)
+    assert f"another process is training {MODELS[1]}" in out
+    assert "labels.csv was not made by this workflow and is kept" in out
+    assert Path(targets[0]).is_file() and not Path(targets[1]).exists()
+    for module in ("compare --rounds", "report"):  # by hand, of what there is
+        command = [sys.executable, "-m", *f"ecg.{module} --arch resnet18 --leads I".split()]
+        subprocess.run([*command, "--data-dir", "data/tiny"], check=True,
+                       env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    rounds = Path(f"results/compare_rounds_{RUN}/rounds.csv")
+    assert set(pd.read_csv(rounds)["rounds"].dropna()) <= {0, 1}
+    assert "python" in Path("results/report.html").read_text()
+
+
+def test_a_second_workflow_in_the_same_folder_stops(labelled):
+    Path("results").mkdir(exist_ok=True)
+    with open("results/.reproduce.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # as the first one holds it
+        assert "another snakemake is at work" in run("results/report.html", status=1)
+        assert not Path("models").exists()
+        run("--dry-run")  # which changes nothing, and is no second one
+
+
+def test_a_cluster_job_per_model(labelled):
+    """Slurm itself is not at hand: tests/slurm/ stands in for it."""
+    slurm = "--executor slurm --jobs 2 --slurm-init-seconds-before-status-checks 1".split()
+    slurm += ["--default-resources", "slurm_account=lab", "slurm_partition=gpu", "mem_mb=8000"]
+    environment = {"PATH": f"{ROOT / 'tests/slurm'}{os.pathsep}{os.environ['PATH']}"}
+    run(f"models/{RUN}.pth", *slurm, config=["epochs=1", "threads=1"],
+        CALLS=str(labelled / "calls"), **environment)  # fmt: skip
+    (call,) = map(json.loads, Path("calls").read_text().splitlines())
+    text = " ".join(call)
+    assert "-A lab -p gpu" in text and "--mem 8000" in text and "--cpus-per-task=1" in text
+    assert f"train:run={RUN}" in text
+    assert Path(f"models/{RUN}.pth").is_file() and "COMPLETED" in Path("calls.states").read_text()
+
+
+def paper(**changes):
+    return yaml.safe_load((ROOT / "config/paper.yaml").read_text()) | changes
+
+
+def test_the_paper_is_130_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("site").mkdir()
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--dry-run"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.M))
+    assert (counts["train"], counts["score"], counts["baseline"]) == ("130", "130", "40")
+    lines = done.stdout.splitlines()[-3:]
+    assert lines[0] == f"{counts['total']} jobs to do" == "317 jobs to do"
+    assert lines[1].startswith("130 models, 130 to train; models/ takes 8.7 GB")
+    assert "not known" in lines[2]  # there are no records
+
+
+def test_the_configuration_and_the_names_are_those_of_the_steps():
+    config = paper()
+    assert config["lead_sets"] == ["all", *dataset.LEADS]
+    assert config["classifiers"] == list(CLASSIFIERS) and config["rounds"] == dataset.N_FOLDS
+    args = vars(main.parse_args([]))
+    for name in ("epochs", "batch_size", "lr", "seconds", "pad", "patience", "amp", "arch", "seed"):
+        assert config[name] == args[name], name
+    assert set(yaml.safe_load((ROOT / "config/demo.yaml").read_text())) <= set(config)
+    text = (ROOT / "Snakefile").read_text()
+    assert f'LEADS = "{" ".join(dataset.LEADS)}".split()' in text
+    scope = {"config": {"seed": 42}, "DATA": "CPSC"}
+    exec(re.search(r"^def run_name.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
+    for given in (("resnet34", 3, "I,aVR,V5"), ("resnet34", 0, "all"), ("LR", 0, None)):
+        method, number, leads = given
+        expected = utils.run_name(
+            method, "data/CPSC", 42, number, leads and leads.replace(",", "-")
+        )
+        assert scope["run_name"](*given) == expected
+
+
+def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = ["a", "b", "c", "d"]
+    size, text = estimate(runs, runs[1:], paper(epochs=5), 1, 1000)
+    assert size.startswith("4 models, 3 to train; models/ takes 0.3 GB")
+    seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second, by the benchmark
+    assert f"5 epochs of {seconds:.1f} s each (from the benchmark" in text
+    folder = Path("results/a")
+    folder.mkdir(parents=True)
+    described = {"args": paper(), "seconds_per_epoch": [3500, 3700]}
+    (folder / "run.json").write_text(json.dumps(described))
+    assert "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in estimate(
+        runs, runs[1:], paper(epochs=5), 1, 1000
+    )[1]  # fmt: skip
+    assert "about 5.0 hours" in estimate(runs, runs[1:], paper(epochs=5), 3, 1000)[1]
+    assert "not known" in estimate(runs, runs, paper(use_gpu=True), 1, 1000)[1]
+    assert len(estimate(runs, [], paper(), 1, 1000)) == 1
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="no flock")
+def test_jobs_on_one_machine_take_different_gpus(tmp_path):
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "2,5", "TMPDIR": str(tmp_path)}
+    script = f"source {ROOT}/profiles/free_gpu.sh; echo $CUDA_VISIBLE_DEVICES; read"
+    jobs = [
+        subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], env=environment, text=True,
+                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]  # fmt: skip
+    taken = [job.stdout.readline().strip() for job in jobs]
+    assert sorted(taken) == ["2", "5"]
+    jobs[0].communicate("\n")  # ends, and its GPU is free
+    third = subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], env=environment, text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    assert third.stdout.readline().strip() == taken[0]
+    for job in (jobs[1], third):
+        job.communicate("\n")
