@@ -17,11 +17,8 @@ import resource
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dataset import (
     BATCH_SIZE,
@@ -37,18 +34,16 @@ from dataset import (
     labels_digest,
     leads_text,
     load_labels,
-    make_batches,
-    pad_batch,
     signal_digest,
     split_labels,
 )
 from ecg.evaluation import metrics
 from ecg.plot.scores import plot_history
 from ecg.training import checkpoints, distributed
+from ecg.training.loop import train_epoch, validate
 from resnet import ResNet1d, add_model_args, save_checkpoint, weights_digest
 from utils import (
     checkpoint_path,
-    fail,
     make_parser,
     positive,
     positive_number,
@@ -61,7 +56,7 @@ from utils import (
     write_csv,
 )
 
-THRESHOLD_RULE = "best F1 on the validation fold"
+THRESHOLD_RULE = "best F1 on the validation fold, the middle of the best"
 
 
 def parse_args(argv=None):
@@ -119,64 +114,6 @@ def set_up(args):
     return train_set, validation_set, model, settings
 
 
-def train_epoch(network, dataset, optimizer, args, epoch, device):
-    """Pass once over the training folds; return the mean loss per record."""
-    # all random numbers of an epoch follow from (seed, epoch): a resumed run is the same run
-    set_seed(args.seed, epoch, distributed.rank())
-    dataset.epoch = epoch
-    lengths = dataset.lengths() if args.pad == "batch" else None
-    batches = make_batches(len(dataset), args.batch_size, args.seed, epoch, lengths)
-    # a process with no record of the last, small batch computes one with weight 0
-    shares = [distributed.share(batch) or batch[:1] for batch in batches]
-    loader = DataLoader(
-        dataset, batch_sampler=shares, num_workers=args.num_workers, collate_fn=pad_batch
-    )
-    network.train()
-    losses = []
-    progress = tqdm(loader, f"epoch {epoch}", unit="batch", leave=False, disable=quiet())
-    for batch, rows, (x, y) in zip(batches, shares, progress, strict=True):
-        weight = len(distributed.share(batch)) / len(batch)  # this process's part of the batch
-        loss = weight * batch_loss(network, x.to(device), y.to(device), args.amp)
-        if not torch.isfinite(loss):
-            names = " ".join(dataset.patient_ids[i] for i in rows)
-            fail(f"the loss is {loss.item()} in epoch {epoch}; the epochs before it are kept; "
-                 f"look at the records of the batch ({names}) or lower --lr")  # fmt: skip
-        optimizer.zero_grad()
-        (loss * distributed.world_size()).backward()  # which averages over the processes
-        optimizer.step()
-        losses.append(loss.item() * len(batch))
-        progress.set_postfix(loss=f"{loss.item() / weight if weight else 0:.4f}")
-    return float(distributed.gather(np.array([[sum(losses)]])).sum()) / len(dataset)
-
-
-def batch_loss(network, x, y, amp):
-    """Return the paper's loss: unweighted binary cross-entropy, mean over records and classes."""
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-        logits = network(x)  # (N, K)
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y)
-
-
-def validate(model, dataset, args, device):
-    """Return loss, macro F1 (at the best thresholds) and macro AUC on the validation fold."""
-    distributed.copy_buffers(model)
-    rows = distributed.share(list(range(len(dataset))))
-    loader = dataset.loader(args.batch_size, args.num_workers, rows)
-    y_true, y_score = predict_scores(model, loader, device, args.amp, disable=quiet())
-    y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
-    if not np.isfinite(y_score).all():
-        fail("the network gives values that are not finite; the epochs before this one are kept; "
-             "lower --lr")  # fmt: skip
-    thresholds = metrics.find_thresholds(y_true, y_score)
-    average = (
-        metrics.score_table(y_true, y_score, thresholds, CLASSES).set_index("class").loc["AVG"]
-    )
-    return {
-        "val_loss": float(metrics.mean_log_loss(y_true, y_score)),
-        "val_f1": float(average["f1"]),
-        "val_auc": float(average["auc"]),
-    }
-
-
 def quiet():
     return distributed.rank() > 0
 
@@ -202,8 +139,11 @@ def train(run, args, device, train_set, validation_set, model, settings):
     while not checkpoints.has_ended(history, args.epochs, args.patience):
         started = time.perf_counter()
         row = {"epoch": len(history) + 1}
-        row["train_loss"] = train_epoch(network, train_set, optimizer, args, row["epoch"], device)
-        row |= validate(model, validation_set, args, device)
+        settled = args.batch_size, args.num_workers, args.amp
+        row["train_loss"] = train_epoch(
+            network, train_set, optimizer, device, row["epoch"], args.seed, *settled
+        )
+        row |= validate(model, validation_set, device, *settled)
         history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
         if checkpoints.best_epoch(history) == len(history):
             best = {name: value.cpu().clone() for name, value in model.state_dict().items()}

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from loading import LENGTHS, make_records, run_preprocess, timed  # noqa: E402
 
-import main as training  # noqa: E402
 from dataset import (  # noqa: E402
     CLASSES,
     LEADS,
@@ -36,6 +35,7 @@ from dataset import (  # noqa: E402
     pad_batch,
     pad_signal,
 )
+from ecg.training.loop import batch_loss  # noqa: E402
 from resnet import ResNet1d  # noqa: E402
 from utils import get_device, make_parser, natural, positive, set_seed  # noqa: E402
 
@@ -81,7 +81,7 @@ def train(items, batches, device, amp, num_workers):
         if step == WARM_UP:
             waiting, samples, started = 0.0, 0, now
         waiting += now - mark if step > WARM_UP else 0.0
-        loss = training.batch_loss(model, x.to(device), y.to(device), amp)
+        loss = batch_loss(model, x.to(device), y.to(device), amp)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -12,7 +12,7 @@ import torch
 
 import main
 import resnet
-from ecg.training import distributed
+from ecg.training import distributed, loop
 
 resnet.WIDTHS = (8, 8, 16, 16)
 out, *argv = sys.argv[1:]
@@ -38,9 +38,10 @@ class Recorder:
 
 
 recorder = Recorder()
-loss = main.train_epoch(network, train_set, recorder, args, 1, device)
+options = args.batch_size, args.num_workers, args.amp
+loss = loop.train_epoch(network, train_set, recorder, device, 1, args.seed, *options)
 model.eval()
-scores = main.validate(model, validation_set, args, device)
+scores = loop.validate(model, validation_set, device, *options)
 if distributed.rank() == 0:
     torch.save({"gradients": recorder.gradients, "loss": loss, "scores": scores}, out)
 distributed.stop()
