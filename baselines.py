@@ -3,24 +3,25 @@
 Reads   data/CPSC/labels.csv and the packed signals (both from preprocess.py).
 Writes  data/CPSC/features.csv, and features_rhythm.csv for --features rhythm: caches, each with a
         json that says what it was computed from; and for each classifier, with <run> such as
-        LR_CPSC_42, results/<run>/scores.csv, thresholds.json, predictions.csv, run.json (options,
+        LR_CPSC_42, results/<run>/predictions.csv, scores.csv, challenge.json, run.json (options,
         versions, convergence notes), for LR and LGB importance.csv, importance_leads.csv and
-        importance.png, and models/<run>.joblib. With --classifier all also
-        results/baselines_CPSC_42/table.csv and table.md, with the network's row where its
+        importance.png, models/<run>.joblib, and last results/<run>/thresholds.json. With
+        --classifier all also results/baselines_CPSC_42/table.csv, with the network's row where its
         predict.py has been run.
 
     python baselines.py --data-dir data/CPSC --classifier LR
     python baselines.py --data-dir data/CPSC --scale standard --features rhythm
+    python baselines.py --data-dir data/CPSC --classifier none    # compute the features alone
 
 No option but --data-dir means the paper's run: 636 raw, unscaled features. Other options have runs
 of their own (LR-standard_CPSC_42, LR-rhythm-standard_CPSC_42), so neither overwrites the other; but
---limit has none. What the paper does not say (iterations, regularisation) is the library's default.
+--limit and --thresholds have none. What neither the paper nor its code says (regularisation) is the
+library's default.
 
 A .joblib file is a pickle: loading it runs whatever code it holds. Load only your own, under the
 package versions in run.json. No script here loads one.
 """
 
-import json
 import os
 import time
 from pathlib import Path
@@ -38,10 +39,13 @@ from dataset import (
     split_labels,
 )
 from ecg.evaluation.classifiers import CLASSIFIERS, fit, importances, make_model
-from ecg.evaluation.metrics import divide, evaluate_run, format_table
+from ecg.evaluation.files import evaluate_run, write_json, write_thresholds
+from ecg.evaluation.metrics import SCORES, add_threshold_arg, divide, format_table
+from ecg.evaluation.runs import data_digests
 from ecg.processing.features import FEATURE_SETS, load_features
 from utils import (
     RESEARCH_USE,
+    file_digest,
     make_parser,
     positive,
     replacing,
@@ -60,14 +64,22 @@ def parse_args(argv=None):
     add_data_args(parser)
     add_round_arg(parser)
     group = parser.add_argument_group("baselines")
-    choices = (*CLASSIFIERS, "all")
-    group.add_argument("--classifier", choices=choices, default="all", help="which to fit")
     group.add_argument(
-        "--features", choices=FEATURE_SETS, default="paper", help="rhythm adds rate and RR figures"
+        "--classifier",
+        choices=(*CLASSIFIERS, "all", "none"),
+        default="all",
+        help="which classifier to fit; none: only compute the features",
+    )
+    group.add_argument(
+        "--features",
+        choices=FEATURE_SETS,
+        default="paper",
+        help="which features; rhythm adds heart rate and RR intervals to the paper's",
     )
     group.add_argument(
         "--scale", choices=("none", "standard"), default="none", help="scaling of the features"
     )
+    add_threshold_arg(group)
     group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
 
@@ -78,7 +90,7 @@ def method_name(classifier, features, scale):
     return "-".join([classifier, *options])
 
 
-def write_importances(folder, run, values, columns):
+def write_importances(folder, run, values, columns, measure):
     """Write (K, F) as importance.csv, and summed by lead, each class to 1, as csv and figure."""
     from ecg.plot.scores import plot_heat_map
 
@@ -95,10 +107,9 @@ def write_importances(folder, run, values, columns):
     leads = pd.DataFrame(np.vstack([leads, average]), columns=groups)
     leads.insert(0, "class", [*CLASSES, "AVG"])
     write_csv(leads, folder / "importance_leads.csv")
-    kind = "|coefficient| x sd" if run.startswith("LR") else "gain"
     plot_heat_map(
         leads[groups].to_numpy(), list(leads["class"]), groups, folder / "importance.png",
-        f"{run}: where the classifier looks", f"share of {kind}",
+        f"{run}: where the classifier looks", f"share of {measure}",
         ["never fitted, or without weight"] * len(leads),
     )  # fmt: skip
 
@@ -108,8 +119,11 @@ def name_run(classifier, args):
     return run_name(method, args.data_dir, args.seed, args.round)
 
 
-def run_classifier(classifier, args, parts, features):
-    """Fit, score and save one classifier; print and return its score table."""
+def run_classifier(classifier, args, parts, features, digests):
+    """Fit, score and save one classifier; print and return its score table.
+
+    `digests` are those of `data_digests`, which the run's files keep.
+    """
     import joblib
 
     run, started = name_run(classifier, args), time.perf_counter()
@@ -118,17 +132,20 @@ def run_classifier(classifier, args, parts, features):
     notes = fit(model, x_train, parts[0][list(CLASSES)].to_numpy())
     scores = [model.predict_proba(x) for x in (x_validation, x_test)]  # (N, K) each
     seconds = time.perf_counter() - started
-    folder = results_dir(run)
-    table = evaluate_run(folder, parts[1], parts[2], scores, CLASSES, args.seed)
-    if classifier in ("LR", "LGB"):
-        columns = list(x_train.columns)
-        write_importances(folder, run, importances(model, x_train), columns)
-    with replacing(f"models/{run}.joblib") as temporary:
+    folder, path = results_dir(run), Path(f"models/{run}.joblib")
+    rule = args.thresholds or "middle"
+    table, found = evaluate_run(folder, parts[1], parts[2], scores, CLASSES, args.seed, rule)
+    measure = CLASSIFIERS[classifier].importance
+    if measure:
+        values, columns = importances(model, x_train), list(x_train.columns)
+        write_importances(folder, run, values, columns, measure)
+    with replacing(path) as temporary:
         joblib.dump(model, temporary)
-    content = {"run": run, "args": vars(args), "records": [len(part) for part in parts]}
+    digests = {"weights": file_digest(path), **digests}
+    content = {"run": run, "args": vars(args), "records": [len(part) for part in parts], **digests}
     content |= {"notes": notes, "seconds": round(seconds, 1), "versions": software_versions()}
-    with replacing(folder / "run.json") as temporary:
-        temporary.write_text(json.dumps(content | {"use": RESEARCH_USE}, indent=2) + "\n")
+    write_json(folder / "run.json", content)
+    write_thresholds(folder, found, **digests)
     print(f"\n{run} ({seconds:.0f} s), test fold\n{format_table(table)}")
     for note in notes:
         print(f"{run}: note: {note}")
@@ -155,22 +172,8 @@ def comparison(tables):
     for score in TABLE_SCORES:
         for name, table in tables.items():
             values = dict(zip(table["class"], table[score], strict=True))
-            rows.append({"classifier": name, "score": score.upper(), **values})
+            rows.append({"classifier": name, "score": SCORES[score].label, **values})
     return pd.DataFrame(rows)
-
-
-def markdown(table, title):
-    """Return the comparison as markdown, the best of each column and score (ties too) in bold."""
-    columns = list(table.columns[2:])
-    best = table.groupby("score")[columns].transform("max").round(3)
-    lines = [f"# {title}", "", "| " + " | ".join(table.columns) + " |"]
-    lines.append("|---|---|" + "---:|" * len(columns))
-    for i, row in table.iterrows():
-        texts = [f"{row[name]:.3f}" if np.isfinite(row[name]) else "" for name in columns]
-        bold = [round(row[name], 3) == best.loc[i, name] for name in columns]
-        cells = [f"**{t}**" if b else t for t, b in zip(texts, bold, strict=True)]
-        lines.append("| " + " | ".join([row["classifier"], row["score"], *cells]) + " |")
-    return "\n".join([*lines, "", RESEARCH_USE, ""])
 
 
 def write_comparison(args, tables):
@@ -181,19 +184,22 @@ def write_comparison(args, tables):
     run = name_run("baselines", args)
     folder = results_dir(run)
     write_csv(table, folder / "table.csv")
-    with replacing(folder / "table.md") as temporary:
-        temporary.write_text(markdown(table, f"{run}: test fold, best in bold"))
-    print(f"\n{run}, test fold\n{format_table(table)}\n{RESEARCH_USE} Wrote {folder}/table.md")
+    print(f"\n{run}, test fold\n{format_table(table)}\n{RESEARCH_USE} Wrote {folder}/table.csv")
 
 
 def main(args):
     labels = load_labels(args.data_dir, args.limit)
-    parts = split_labels(labels, args.round)
     names = list(labels["patient_id"])
     features = load_features(args.data_dir, names, args.features, args.jobs)
+    if args.classifier == "none":
+        print(f"{args.data_dir} holds {features.shape[1]} features of {len(names)} records; next: "
+              "the same command without --classifier none")  # fmt: skip
+        return
+    parts = split_labels(labels, args.round)
     features = [features.loc[part["patient_id"]] for part in parts]
     classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
-    tables = {name: run_classifier(name, args, parts, features) for name in classifiers}
+    digests = data_digests(args.data_dir, args.limit)
+    tables = {name: run_classifier(name, args, parts, features, digests) for name in classifiers}
     if args.classifier == "all":
         write_comparison(args, tables)
 

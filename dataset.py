@@ -4,15 +4,19 @@ Shapes, here and everywhere: N records, L leads, T samples (15,000 = 30 s at 500
 """
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import json
+import re
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from torch.utils.data import DataLoader, Subset, default_collate
 
-from utils import fail, natural, positive
+from utils import fail, natural, positive, read_json
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CLASSES = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
@@ -48,8 +52,8 @@ def add_data_args(parser):
     """Add the flags of all five steps: one meaning, one default."""
     group = parser.add_argument_group("data")
     group.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
-    group.add_argument("--seed", type=natural, default=42, help="seeds everything that is drawn")
-    group.add_argument("--limit", type=positive, help="use the first N records only (None: all)")
+    group.add_argument("--seed", type=natural, default=42, help="seed of everything random")
+    group.add_argument("--limit", type=positive, help="use only the first N records")
 
 
 def add_round_arg(parser):
@@ -59,20 +63,32 @@ def add_round_arg(parser):
         type=int,
         choices=range(N_FOLDS),
         default=0,
-        help="which of the ten rotations of the folds to use as train, validation and test",
+        help="which of the ten rotations of the folds gives training, validation and test",
     )
 
 
 def add_signal_args(parser):
     """Add the flags of the steps that feed signals to the network."""
     group = parser.add_argument_group("signals")
-    group.add_argument("--leads", type=parse_leads, help="all (as without it), or such as I,aVR,V5")
-    group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records a batch")
+    group.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
+    group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records in a batch")
     group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
 
 
+def is_plain(name):
+    """Tell whether a name stays in its folder where it becomes that of a file."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+
+
+def refuse_paths(names):
+    """Raise ValueError if the name of a record, which files are named after, could be a path."""
+    for name in names:
+        if not is_plain(name):
+            raise ValueError(f"the name {name[:40]!r} cannot be that of a file")
+
+
 def load_labels(data_dir, limit=None):
-    """Read labels.csv: patient_id, the nine classes as 0/1, fold 1-10; one row a record."""
+    """Read labels.csv: patient_id, the nine classes as 0/1, fold 1-10; one row per record."""
     path = Path(data_dir) / "labels.csv"
     if not path.is_file():
         fail(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
@@ -88,6 +104,7 @@ def load_labels(data_dir, limit=None):
             raise ValueError(f"a fold is not 1-{N_FOLDS}")
         if not labels["patient_id"].is_unique:
             raise ValueError("a record is listed twice")
+        refuse_paths(labels["patient_id"])
     except (ValueError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
         fail(f"{path} is damaged ({error}); make it again: python preprocess.py "
              f"--data-dir {data_dir}")  # fmt: skip
@@ -98,29 +115,6 @@ def labels_digest(labels):
     """Return a short hash of who is in which fold with which classes; a checkpoint keeps it."""
     text = labels.to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def is_training_data(checkpoint, labels, data_dir, limit, round_number):
-    """Tell whether a model was trained on these labels, or on another data set.
-
-    The same labels in a folder of another name are the training data too. Stops if the folder's
-    name is the one of the training but its labels are not, or if the round is another: the test
-    fold would hold records the model has seen.
-    """
-    if checkpoint["classes"] != list(CLASSES):
-        fail(f"the model names {', '.join(checkpoint['classes'])}, not the classes "
-             f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py")  # fmt: skip
-    trained = checkpoint["args"]
-    same = checkpoint["labels"] == labels_digest(labels)
-    if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
-        return False
-    if not same or trained["limit"] != limit:
-        fail(f"the model was trained on other labels, folds or --limit than {data_dir} has "
-             "now; run preprocess.py as it was then, or train again: python main.py")  # fmt: skip
-    if trained["round"] != round_number:
-        fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
-             f"--round {trained['round']}")  # fmt: skip
-    return True
 
 
 def round_folds(round_number):
@@ -148,24 +142,41 @@ class PackedSignals:
     """The packed signals of a data folder; packed["A0001"] is (12, n) int16 microvolts at 500 Hz.
 
     preprocess.py writes them: signals.json is the index and names the binary file beside it, in
-    which each record is 12 rows of n little-endian samples, one record after the other.
+    which each record is 12 rows of n little-endian samples, one record after the other. That file
+    is held open and locked, so that preprocess.py does not remove it while it is read.
     """
 
     def __init__(self, data_dir):
         index_path = Path(data_dir) / "signals.json"
-        remedy = f"pack the signals: python preprocess.py --data-dir {data_dir}"
+        self.remedy = f"pack the signals: python preprocess.py --data-dir {data_dir}"
         if not index_path.is_file():
-            fail(f"no {index_path}; {remedy}")
+            fail(f"no {index_path}; {self.remedy}")
         try:
             index = json.loads(index_path.read_text())
             self.path = index_path.with_name(Path(index["file"]).name)
             self.fingerprint = index["fingerprint"]  # of the sources and options of the packing
             self.index = {name: (start, n) for name, start, n, _ in index["records"]}
-        except (ValueError, KeyError, TypeError):
-            fail(f"{index_path} is damaged; {remedy}")
+            refuse_paths(self.index)
+        except (ValueError, KeyError, TypeError) as error:
+            fail(f"{index_path} is damaged ({error}); {self.remedy}")
+        self.open()
+
+    def open(self):
+        """Open the binary file; stop if it is gone or not whole."""
         size = sum(n for _, n in self.index.values()) * len(LEADS) * 2
         if not self.path.is_file() or self.path.stat().st_size != size:
-            fail(f"{self.path} is missing or not of the size {index_path.name} says; {remedy}")
+            fail(f"{self.path} is missing or not of the size signals.json says; {self.remedy}")
+        self.file = open(self.path, "rb")
+        weakref.finalize(self, self.file.close)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(self.file, fcntl.LOCK_SH)
+
+    def __getstate__(self):
+        return {key: value for key, value in vars(self).items() if key != "file"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self.open()
 
     def __contains__(self, patient_id):
         return patient_id in self.index
@@ -173,7 +184,14 @@ class PackedSignals:
     def __getitem__(self, patient_id):
         # a map per record, not one of the file: memory stays flat, and nothing is pickled with self
         start, n = self.index[patient_id]
-        return np.memmap(self.path, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
+        return np.memmap(self.file, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
+
+    def stop_if_replaced(self):
+        """Stop if the folder's signals were packed anew from other ones since this was opened."""
+        index = read_json(self.path.with_name("signals.json"))
+        if isinstance(index, dict) and index.get("fingerprint") != self.fingerprint:
+            fail(f"{self.path.parent} was packed anew meanwhile, from other records; start this "
+                 "command again")  # fmt: skip
 
 
 def signal_digest(packed):

@@ -41,7 +41,7 @@ from ecg.evaluation import metrics
 from ecg.plot.scores import plot_history
 from ecg.training import checkpoints, distributed
 from ecg.training.loop import train_epoch, validate
-from resnet import ResNet1d, add_model_args, weights_digest
+from resnet import ResNet1d, add_model_args, save_checkpoint, weights_digest
 from utils import (
     checkpoint_path,
     make_parser,
@@ -51,7 +51,6 @@ from utils import (
     replacing,
     results_dir,
     run_name,
-    save_checkpoint,
     set_seed,
     software_versions,
     write_csv,

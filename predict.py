@@ -1,18 +1,20 @@
 """Score a trained model: thresholds from the validation fold, the paper's table on the test fold.
 
 Reads   models/<run>.pth (from main.py), data/CPSC/labels.csv and the packed signals beside it
-Writes  results/<run>/thresholds.json   per class, from the validation fold
-        results/<run>/predictions.csv   patient_id, fold, nine probabilities: validation and test
+Writes  results/<run>/predictions.csv   patient_id, fold, nine probabilities: validation and test
         results/<run>/scores.csv        class, n, precision, recall, f1, auc, accuracy, specificity,
                                         ap, brier, ece, and 95 % bootstrap intervals; last row AVG
         results/<run>/challenge.json    the CPSC2018 challenge's own score
         results/<run>/confusion.png     a confusion matrix per class; roc.png, precision_recall.png
                                         and reliability.png; each as .svg too
+        results/<run>/scores.html       a page with all of these
+        results/<run>/thresholds.json   per class, and what they come from; written last, so that
+                                        it marks finished scores
 
     python predict.py --data-dir data/CPSC --leads all --use-gpu
 
-On a data set the model was not trained on, every record is scored with the thresholds stored with
-the model's own results, and <run> becomes <model>_on_<folder>:
+On a data set the model was not trained on, every record is scored with the thresholds inside the
+model, and <run> becomes <model>_on_<folder>; records that the model has seen are left out:
 
     python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth --folds all
 
@@ -24,7 +26,6 @@ results/<model>_records/<record>.pdf, true to scale, and .png:
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -40,13 +41,15 @@ from dataset import (
     add_data_args,
     add_round_arg,
     add_signal_args,
-    is_training_data,
+    labels_digest,
     leads_text,
     load_labels,
     round_folds,
+    signal_digest,
     split_labels,
     to_mv,
 )
+from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.findings import (
     add_findings,
     answer_text,
@@ -54,14 +57,8 @@ from ecg.evaluation.findings import (
     read_batches,
     write_json,
 )
-from ecg.evaluation.metrics import (
-    NO_POSITIVES_THRESHOLD,
-    evaluate_run,
-    format_table,
-    write_predictions,
-    write_scores,
-    write_thresholds,
-)
+from ecg.evaluation.metrics import add_threshold_arg, format_table
+from ecg.evaluation.runs import is_training_data
 from ecg.processing.quality import SHORTEST
 from resnet import (
     add_model_args,
@@ -80,6 +77,7 @@ from utils import (
 )
 
 DRAWN_UNASKED = 20  # records; a page takes half a second to draw
+NAMED = 10  # of the records that are left out, on the screen
 
 
 def parse_args(argv=None):
@@ -92,17 +90,22 @@ def parse_args(argv=None):
     parser.add_argument(
         "--folds",
         choices=("test", "all"),
-        help="what to score (None: test; all on a data set the model was not trained on)",
+        help="which records to score; not given: the test fold, or all of another data set",
     )
+    add_threshold_arg(parser)
     group = parser.add_argument_group("one's own records")
     group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
                        "for, instead of scoring --data-dir")  # fmt: skip
-    group.add_argument("--sample-rate", type=float, help="Hz, of .csv and .npy records")
-    group.add_argument("--json", metavar="FILE", help="write the answers there; -: to stdout, "
-                       "without the tables")  # fmt: skip
+    group.add_argument("--sample-rate", type=float, help="of .csv and .npy records, in Hz")
+    group.add_argument("--json", metavar="FILE", type=stdout_or_file, help="write the answers to "
+                       "this file; - for stdout, without the tables")  # fmt: skip
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
-                       f"paper (None: for up to {DRAWN_UNASKED} records)")  # fmt: skip
+                       f"paper; not given: for up to {DRAWN_UNASKED} records")  # fmt: skip
     return parser.parse_args(argv)
+
+
+def stdout_or_file(text):
+    return "-" if text == "/dev/stdout" else text
 
 
 def find(args):
@@ -118,53 +121,48 @@ def score(model, checkpoint, signals, labels, args, device):
         signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"]
     )
     loader = dataset.loader(args.batch_size, args.num_workers)
-    return predict_scores(model, loader, device, args.amp)[1]
+    y_score = predict_scores(model, loader, device, args.amp)[1]
+    bad = labels["patient_id"][~np.isfinite(y_score).all(1)].tolist()
+    if bad:
+        fail(f"{find(args)} gives values that are not finite for {len(bad)} records (first "
+             f"{bad[0]}); train it again: python main.py")  # fmt: skip
+    return y_score
 
 
-def stored_thresholds(model_run, classes):
-    """Read the thresholds that scoring the model on its own data has left: (K,)."""
-    path = Path("results") / model_run / "thresholds.json"
-    try:
-        stored = json.loads(path.read_text())["thresholds"]
-        return np.array([float(stored[name]) for name in classes])
-    except FileNotFoundError:
-        fail(f"no {path}, the model's thresholds; first run python predict.py on the data set it "
-             "was trained on")  # fmt: skip
-    except (ValueError, KeyError, TypeError):
-        fail(f"{path} is damaged; run python predict.py again on the data set of the model")
+def own_thresholds(checkpoint):
+    """Return the thresholds inside a model, in the order of its classes: (K,)."""
+    return np.array([float(checkpoint["thresholds"][name]) for name in checkpoint["classes"]])
 
 
 def score_folds(model, checkpoint, signals, labels, args, device, folder):
     """Find thresholds on the validation fold, score the test fold; return what `main` shows."""
-    _, validation, test = split_labels(labels, args.round)
-    scores = [score(model, checkpoint, signals, part, args, device) for part in (validation, test)]
-    weights = weights_digest(checkpoint["state_dict"])
-    names = checkpoint["classes"]
-    table = evaluate_run(folder, validation, test, scores, names, args.seed, weights)
-    return "test fold", test, scores[1], table
+    _, *parts = split_labels(labels, args.round)
+    scores = [score(model, checkpoint, signals, part, args, device) for part in parts]
+    rule = args.thresholds or "middle"
+    table, found = evaluate_run(folder, *parts, scores, checkpoint["classes"], args.seed, rule)
+    return "test fold", parts[1], scores[1], table, found
 
 
 def score_other_data(model, checkpoint, signals, labels, args, device, folder):
-    """Score every record of another data set with the model's stored thresholds."""
-    classes = checkpoint["classes"]
-    model_run = folder.name.removesuffix(f"_on_{Path(args.data_dir).resolve().name}")
-    thresholds = stored_thresholds(model_run, classes)
+    """Score another data set, but for what the model has seen; return what `main` shows."""
+    classes, seen = checkpoint["classes"], set(checkpoint["training_records"].values())
+    known = [signal_digest(signals[name]) in seen for name in labels["patient_id"]]
+    notes = []
+    if any(known):
+        names = list(labels["patient_id"][known])
+        text = f"{len(names)} records with signals that the model was trained or chosen on: "
+        if all(known):
+            fail(f"{args.data_dir} holds nothing but {text}{names[0]} ...; name another data set")
+        notes = [f"left out: {text}{', '.join(names)}"]
+        more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+        print(f"left out: {text}{', '.join(names[:NAMED])}{more}")
+        labels = labels[~np.array(known)].reset_index(drop=True)
+    thresholds = own_thresholds(checkpoint)
     y_score = score(model, checkpoint, signals, labels, args, device)
-    write_thresholds(folder / "thresholds.json", thresholds, classes, rule=f"as in {model_run}")
-    write_predictions(folder / "predictions.csv", [labels], [y_score], classes)
-    y_true = labels[classes].to_numpy()
-    table = write_scores(folder, y_true, y_score, thresholds, classes, args.seed)
-    return "all records", labels, y_score, table
-
-
-def thresholds_or_half(model_run, classes):
-    """Return the model's stored thresholds and no warning, or 0.5 and one."""
-    path = Path("results") / model_run / "thresholds.json"
-    if path.is_file():
-        return stored_thresholds(model_run, classes), []
-    half = NO_POSITIVES_THRESHOLD
-    return np.full(len(classes), half), [f"no {path}, so every threshold is {half}, which fits no "
-        "class; python predict.py on the model's own data set finds them"]  # fmt: skip
+    table = write_results(folder, [labels], [y_score], thresholds, classes, args.seed)
+    rule = f"those inside the model: {checkpoint['threshold_rule']}"
+    found = {"thresholds": checkpoint["thresholds"], "rule": rule, "notes": notes}
+    return "all records", labels, y_score, table, found
 
 
 def answer_batch(model, checkpoint, batch, thresholds, args, device, folder):
@@ -214,7 +212,7 @@ def answer_records(args):
     model, checkpoint = load_model(path, device, args.leads)
     run = path.stem
     window, shortest = checkpoint["args"]["seconds"], checkpoint.get("shortest", SHORTEST)
-    thresholds, caveats = thresholds_or_half(run, checkpoint["classes"])
+    thresholds, seen = own_thresholds(checkpoint), set(checkpoint["training_records"].values())
     drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
     folder, answered = Path("results") / f"{run}_records" if drawn else None, []
     progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
@@ -222,7 +220,9 @@ def answer_records(args):
         tell_skipped(bad[told:] if several else ())
         told = len(bad)
         for row in batch[0]:
-            row["warnings"] += caveats
+            if signal_digest(batch[1][row["record"]]) in seen:
+                row["warnings"].append("the model was trained or chosen on this record: the answer "
+                                       "does not show what it makes of new ones")  # fmt: skip
         if batch[0]:
             answer_batch(model, checkpoint, batch, thresholds, args, device, folder)
         answered += batch[0]
@@ -237,44 +237,53 @@ def answer_records(args):
               "\nno ECG pages drawn; add --pages")  # fmt: skip
 
 
+def choose(checkpoint, labels, signals, args):
+    """Return how to score and which labels: the folds of the training data, or another data set."""
+    if is_training_data(checkpoint, labels, signals, args.data_dir, args.limit, args.round):
+        if args.folds == "all":
+            fail(f"the model was trained on {args.data_dir}: --folds all would score what it has "
+                 "seen; leave it out, or name another data set")  # fmt: skip
+        return score_folds, labels
+    if args.thresholds:
+        fail("another data set takes the thresholds inside the model; leave --thresholds out")
+    if args.folds == "test":
+        labels = labels[labels["fold"] == round_folds(args.round)[2]].reset_index(drop=True)
+        if labels.empty:
+            fail(f"the test fold of {args.data_dir} holds no record; use --folds all")
+    return score_other_data, labels
+
+
 def main(args):
     if args.record:
+        if args.thresholds:
+            fail("--record takes the thresholds inside the model; leave --thresholds out")
         return answer_records(args)
     if args.json or args.sample_rate or args.pages is not None:
         fail("--json, --sample-rate and --pages go with --record PATH; add it")
-    from ecg.plot.scores import (
-        plot_scores,  # not needed for --record, whose answer then comes sooner
-    )
+    # not needed for --record, whose answer then comes sooner
+    from ecg.plot.scores import plot_scores
+    from ecg.reporting import pages
 
     device = get_device(args.use_gpu)
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
     path = find(args)
     model, checkpoint = load_model(path, device, args.leads)
-    run = scored_run(path, checkpoint, args.data_dir)
-    if is_training_data(checkpoint, labels, args.data_dir, args.limit, args.round):
-        if args.folds == "all":
-            fail(f"the model was trained on {args.data_dir}: --folds all would score what it has "
-                 "seen; leave it out, or name another data set")  # fmt: skip
-        evaluate = score_folds
-    else:
-        evaluate = score_other_data
-        if args.folds == "test":
-            labels = labels[labels["fold"] == round_folds(args.round)[2]].reset_index(drop=True)
-            if labels.empty:
-                fail(f"the test fold of {args.data_dir} holds no record; use --folds all")
+    run, classes = scored_run(path, checkpoint, args.data_dir), checkpoint["classes"]
+    digests = {"labels": labels_digest(labels), "signals": signals.fingerprint}
+    digests["weights"] = weights_digest(checkpoint["state_dict"])
+    evaluate, labels = choose(checkpoint, labels, signals, args)
     folder = Path("results") / run
-    name, scored, y_score, table = evaluate(
+    name, scored, y_score, table, found = evaluate(
         model, checkpoint, signals, labels, args, device, folder
     )
-
-    classes = checkpoint["classes"]
-    thresholds = stored_thresholds(run, classes)
     title = f"{run}, {name}, n = {len(scored)}"
+    thresholds = np.array([found["thresholds"][name] for name in classes])
     plot_scores(scored[classes].to_numpy(), y_score, thresholds, table, folder, title)
+    pages.write_scores(folder, found)
+    write_thresholds(folder, found, **digests)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
-    print(f"\nwrote thresholds.json, predictions.csv, scores.csv, challenge.json and the figures "
-          f"confusion, roc, precision_recall and reliability (png, svg) to {folder}")  # fmt: skip
+    print(f"\nwrote predictions, scores, thresholds, figures and the page scores.html to {folder}")
 
 
 if __name__ == "__main__":

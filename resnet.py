@@ -10,12 +10,28 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from utils import checkpoint_path, fail, load_checkpoint, run_name
+from utils import checkpoint_path, fail, replacing, run_name
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks per stage
 WIDTHS = (64, 128, 256, 512)  # channels per stage
 KERNEL = 7
 DROPOUT = 0.2
+
+CHECKPOINT_VERSION = 2  # goes up when checkpoints of before can no longer be used
+EVERY_CHECKPOINT = {
+    "state_dict": dict,
+    "epoch": int,
+    "leads": list,
+    "classes": list,
+    "labels": str,
+    "signals": str,
+    "shortest": (int, float),
+    "args": dict,
+    "versions": dict,
+}
+MODEL = EVERY_CHECKPOINT | {"thresholds": dict, "threshold_rule": str, "training_records": dict}
+TRAINING = EVERY_CHECKPOINT | {"optimizer": dict, "history": list, "best": dict}
+CHECKPOINT_ARGS = {"arch": str, "data_dir": str, "seconds": int, "pad": str, "round": int}
 
 
 class BasicBlock1d(nn.Module):
@@ -73,13 +89,13 @@ def add_model_args(parser):
     """Add the flags of the scripts that save or load a model."""
     group = parser.add_argument_group("model")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="depth of the network")
-    group.add_argument("--use-gpu", action="store_true", help="run on cuda:0, or stop")
+    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
 
 def add_model_path_arg(parser):
     """Add the flag of the scripts that load a model."""
-    parser.add_argument("--model-path", help="checkpoint to load instead of models/<run>.pth")
+    parser.add_argument("--model-path", help="model to load, instead of models/<run>.pth")
 
 
 def weights_digest(state_dict):
@@ -88,6 +104,67 @@ def weights_digest(state_dict):
     for name, tensor in state_dict.items():
         digest.update(name.encode() + tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def save_checkpoint(path, **content):
+    """Write a checkpoint of tensors, numbers, text, lists and dictionaries, atomically."""
+    with replacing(path) as temporary:
+        torch.save({"version": CHECKPOINT_VERSION, **content}, temporary)
+
+
+def load_checkpoint(path, device="cpu", content=MODEL):
+    """Read a checkpoint; stop with one line if it is not one, or not of this version."""
+    try:
+        return read_checkpoint(path, device, content)
+    except FileNotFoundError:
+        fail(f"no model {path}; train it: python main.py --data-dir FOLDER")
+    except ValueError as error:
+        fail(f"{path} {error}; train it again: python main.py")
+
+
+def read_checkpoint(path, device="cpu", content=MODEL):
+    """Read a checkpoint without unpickling code; `content` is MODEL or TRAINING.
+
+    Raises FileNotFoundError, or ValueError with what is wrong with the file.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(path)
+    try:
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types on a damaged file
+        raise ValueError(f"cannot be read ({type(error).__name__}): truncated, or not a checkpoint "
+                         "of main.py") from None  # fmt: skip
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise ValueError("is not a checkpoint of main.py")
+    if checkpoint.get("version") != CHECKPOINT_VERSION:
+        raise ValueError(f"is of version {checkpoint.get('version', 1)} of the checkpoints, and "
+                         f"this code reads version {CHECKPOINT_VERSION}")  # fmt: skip
+    wrong = wrong_entries(checkpoint, content)
+    if wrong:
+        raise ValueError(f"is damaged ({', '.join(wrong)})")
+    return checkpoint
+
+
+def wrong_entries(checkpoint, content):
+    """Return the names of a checkpoint's entries that are missing or not what they should be."""
+    wrong = [name for name, kind in content.items() if not isinstance(checkpoint.get(name), kind)]
+    if wrong:
+        return wrong
+    args, texts = checkpoint["args"], [checkpoint["leads"], checkpoint["classes"]]
+    wrong = [
+        f"args: {n}" for n, kind in CHECKPOINT_ARGS.items() if not isinstance(args.get(n), kind)
+    ]
+    wrong += [f"args: {name}" for name in ("limit", "seed") if name not in args]
+    if not all(names and all(isinstance(name, str) for name in names) for names in texts):
+        wrong.append("leads or classes")
+    if not all(isinstance(value, torch.Tensor) for value in checkpoint["state_dict"].values()):
+        wrong.append("state_dict")
+    thresholds = checkpoint.get("thresholds", dict.fromkeys(checkpoint["classes"], 0.5))
+    if set(thresholds) != set(checkpoint["classes"]) or not all(
+        isinstance(value, float) and 0 <= value <= 1 for value in thresholds.values()
+    ):
+        wrong.append("thresholds")
+    return wrong
 
 
 def find_model(model_path, arch, data_dir, seed, round_number, leads):

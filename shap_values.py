@@ -18,6 +18,7 @@ the explained records from the test fold; of a data set that the model was not t
 record may be explained, against a background that leaves that record out.
 """
 
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -25,28 +26,16 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args
-from ecg.explanation.attributions import OneLogit, explain, fold_norms
-from ecg.explanation.maps import (
-    add_explain_args,
-    choose_records,
-    load_background,
-    load_record,
-    load_run,
-    make_values,
-    open_folder,
-    predicted_values,
-    read_values,
-    run_options,
-    write_values,
-)
+from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
+from ecg.explanation import maps
+from ecg.explanation.attributions import Options
 from ecg.plot.ecg_paper import plot_ecg
 from ecg.plot.maps import plot_average_beats
 from ecg.plot.scores import plot_heat_map
 from ecg.processing.beats import BeatAverages, find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
-from resnet import add_model_args, add_model_path_arg
+from resnet import add_model_args, add_model_path_arg, find_model
 from utils import RESEARCH_USE, make_parser, write_csv
 
 FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
@@ -61,49 +50,45 @@ def parse_args(argv=None):
     add_signal_args(parser)
     add_model_args(parser)
     add_model_path_arg(parser)
-    add_explain_args(parser, records=200, samples=200)
-    parser.add_argument(
-        "--classes", choices=("predicted", "all"), default="predicted", help="explained logits"
-    )
+    maps.add_explain_args(parser, records=200, samples=200)
+    text = "explain the logit of the predicted class, or those of all classes"
+    parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     return parser.parse_args(argv)
 
 
 def is_finished(folder, name):
     """Tell whether a record has its values and its figure."""
     figure = folder / "patient" / f"{name}.png"
-    return figure.exists() and read_values(folder / "values" / f"{name}.npz") is not None
+    return figure.exists() and maps.read_values(folder / "values" / f"{name}.npz") is not None
 
 
-def explain_records(args, folder, names, run):
+def explain_records(folder, names, run, options, every_class):
     """Write values/<patient_id>.npz and its figure for each of the names that has none yet."""
-    device = next(run.model.parameters()).device
-    pool = load_background(args, run)
-    if args.amp:
-        error = amp_error(args, run, pool)
-        print(f"bfloat16 changes the values of {pool[0][0]} by {error:.1%} (relative L2)")
-    classes = range(len(CLASSES)) if args.classes == "all" else None
+    background = maps.load_background(run, options)
+    if options.amp:
+        error = amp_error(run, options, background)
+        print(f"bfloat16 changes the values of {background.names[0]} by {error:.1%} (relative L2)")
+    classes = range(len(CLASSES)) if every_class else None
     for name in tqdm(names, desc="explaining", unit="record"):
         path, figure = folder / "values" / f"{name}.npz", folder / "patient" / f"{name}.png"
-        x, y = load_record(run, name)
-        stored = read_values(path)
+        x, y = maps.load_record(run, name)
+        stored = maps.read_values(path)
         if stored is None:
-            signal = torch.from_numpy(x).to(device)
-            stored = make_values(args, name, signal, run.model, pool, classes)
+            stored = maps.make_values(run.model, options, name, x, background, classes)
             packed = run.data.signals[name]  # the whole record, in all leads
             stored |= {"n": np.array(packed.shape[1]), "peaks": find_peaks(packed)}
-            write_values(path, stored)
+            maps.write_values(path, stored)
             figure.unlink(missing_ok=True)
         if not figure.exists():
             true = [CLASSES[k] for k in np.flatnonzero(y)]
             draw_patient(figure, name, x, stored, run.checkpoint["leads"], true)
 
 
-def amp_error(args, run, pool):
+def amp_error(run, options, background):
     """Return the relative L2 change that bfloat16 makes to the values of the first background."""
-    x, others = pool[1][0], pool[1][1:]
-    k = [int(pool[2][0].argmax())]
+    name, x = background.names[0], background.signals[0].cpu().numpy()
     exact, rough = (
-        explain(OneLogit(fold_norms(run.model)), x, k, others, args, 0, amp)
+        maps.make_values(run.model, options._replace(amp=amp), name, x, background)["phi"]
         for amp in (False, True)
     )
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
@@ -111,7 +96,7 @@ def amp_error(args, run, pool):
 
 def draw_patient(path, name, x, stored, leads, true):
     """Draw the end of one record, the leads in the order of their share of |phi|."""
-    k, phi = predicted_values(stored)
+    k, phi = maps.predicted_values(stored)
     shares = np.abs(phi).sum(1) / max(np.abs(phi).sum(), 1e-30)  # (L,) of the whole record
     order = np.argsort(-shares, kind="stable")
     shown = min(FIGURE_SECONDS * SAMPLE_RATE, phi.shape[1])
@@ -161,11 +146,11 @@ def write_tables(folder, run):
     shares, sums = np.zeros((2, len(CLASSES), len(leads)))
     averages = BeatAverages(leads)
     for path in sorted(folder.glob("values/*.npz")):
-        stored = read_values(path)
+        stored = maps.read_values(path)
         if stored is None:
             print(f"note: {path} is damaged and left out; explain the record again")
             continue
-        k, phi = predicted_values(stored)
+        k, phi = maps.predicted_values(stored)
         names = [CLASSES[i] for i in np.flatnonzero(true.loc[path.stem])]
         rows += value_rows(path.stem, stored, ";".join(names))
         size = np.abs(phi).sum(1)
@@ -188,36 +173,31 @@ def write_tables(folder, run):
 
 def write_heat_maps(folder, run, leads, count, shares, sums):
     """Write population.* and population_signed.* from sums over the records of a class (K, L)."""
-    with np.errstate(invalid="ignore"):
-        shares = shares / count[:, None]
-    notes = np.where(count, "", "no record predicted as this")
-    label = "mean share of |SHAP value|"
-    write_population(folder / "population", run, leads, count, shares, notes, label)
     totals = sums.sum(1, keepdims=True)
     cancelled = np.abs(totals[:, 0]) < CANCELLED * np.abs(sums).sum(1)
-    signed = np.divide(sums, totals, out=np.full_like(sums, np.nan), where=totals != 0)
-    signed[cancelled] = np.nan
-    notes = notes.astype(object)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares, signed = shares / count[:, None], sums / totals
+    signed[cancelled | (totals[:, 0] == 0)] = np.nan
+    notes = np.where(count, "", "no record predicted as this").astype(object)
+    label = "mean share of |SHAP value|"
+    write_population(folder / "population", run, leads, count, shares, notes, label)
     notes[cancelled & (count > 0)] = "signed sums cancel: not divided by a sum near zero"
     label = "sum of SHAP values, of the row's sum"
     write_population(folder / "population_signed", run, leads, count, signed, notes, label)
 
 
-def write_population(path, run, leads, count, values, notes, value_label):
+def write_population(path, run, leads, count, values, notes, label):
     """Write class x lead values (K, L), with an AVG row over the classes, as csv and heat map."""
     filled = values[np.isfinite(values).all(1)]
     average = filled.mean(0) if len(filled) else np.full(len(leads), np.nan)
     values = np.vstack([values, average])
-    names, counts = [*CLASSES, "AVG"], [*count, count.sum()]
-    frame = pd.DataFrame({"class": names, "n": counts})
+    frame = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*count, count.sum()]})
     frame[list(leads)] = values
     frame["note"] = [*notes, f"mean of {len(filled)} classes"]
     write_csv(frame, path.with_suffix(".csv"))
-    labels = [f"{name} (n = {n})" for name, n in zip(names, counts, strict=True)]
-    title = f"{run}: {value_label}, by predicted class"
-    plot_heat_map(
-        values, labels, leads, path.with_suffix(".png"), title, value_label, frame["note"]
-    )
+    rows = [f"{name} (n = {n})" for name, n in zip(frame["class"], frame["n"], strict=True)]
+    title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
+    plot_heat_map(values, rows, leads, figure, title, label, frame["note"])
 
 
 def wait():
@@ -227,27 +207,34 @@ def wait():
 
 
 def main(args):
+    leads = leads_text(args.leads)
+    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
     device = distributed.start(args.use_gpu)
-    run = load_run(args, device)
-    names = choose_records(args, run.labels, run.trained_here)
+    run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
+    options = Options(*attrgetter(*Options._fields)(args))
+    names = maps.choose_records(run, options, args.records, args.record)
     folder = Path("explanations") / run.name
     if distributed.rank() == 0:
         derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
-        open_folder(folder, run_options(args, run, classes=args.classes), args.force, derived)
+        written = maps.run_options(run, options, classes=args.classes)
+        maps.open_folder(folder, written, args.force, args.resume, derived)
     wait()
     # what is there already is not shared out, so that no process waits for long at the end
     missing = [name for name in names if not is_finished(folder, name)]
     wait()
-    explain_records(args, folder, distributed.share(missing), run)
+    share = distributed.share(missing)
+    explain_records(folder, share, run, options, args.classes == "all")
     wait()
     if distributed.rank() == 0:
         table = write_tables(folder, run)
         write_page(folder, run.name, run.checkpoint["leads"])
         change = (table["logit"] - table["base_logit"]).abs().median()
-        print(f"{table['patient_id'].nunique()} records in {folder}; to browse: "
-              f"{folder / 'index.html'}\nmedian change of the logit from the background "
-              f"{change:.3f}, of which the values miss {table['residual'].abs().median():.3f}; "
-              f"more --samples make it less\n{RESEARCH_USE}")  # fmt: skip
+        print(
+            f"{table['patient_id'].nunique()} records in {folder}; to browse: "
+            f"{folder / 'index.html'}\nmedian change of the logit from the background "
+            f"{change:.3f}, of which the values miss {table['residual'].abs().median():.3f}; "
+            f"more --samples make it less\n{RESEARCH_USE}"
+        )
     distributed.stop()
 
 

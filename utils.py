@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -18,21 +19,7 @@ import torch
 from tqdm import tqdm
 
 RESEARCH_USE = "Research use only; not a diagnosis."
-CHECKPOINT_VERSION = 2  # goes up when checkpoints of before can no longer be used
-EVERY_CHECKPOINT = {
-    "state_dict": dict,
-    "epoch": int,
-    "leads": list,
-    "classes": list,
-    "labels": str,
-    "signals": str,
-    "shortest": (int, float),
-    "args": dict,
-    "versions": dict,
-}
-MODEL = EVERY_CHECKPOINT | {"thresholds": dict, "threshold_rule": str, "training_records": dict}
-TRAINING = EVERY_CHECKPOINT | {"optimizer": dict, "history": list, "best": dict}
-CHECKPOINT_ARGS = {"arch": str, "data_dir": str, "seconds": int, "pad": str, "round": int}
+HOST = re.sub(r"\W", "_", platform.node())  # in temporary names: folders may be shared
 
 
 def fail(message):
@@ -41,12 +28,19 @@ def fail(message):
     raise SystemExit(2)
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Print each flag's default, but not where it says nothing: None and False."""
+
+    def _get_help_string(self, action):
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def make_parser(doc):
     """Make a parser described by the script's first line, that prints defaults and is strict."""
     parser = argparse.ArgumentParser(
-        description=doc.strip().splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
+        description=doc.strip().splitlines()[0], formatter_class=HelpFormatter, allow_abbrev=False
     )
     parser.error = lambda message: fail(f"{message}; see: python {parser.prog} --help")
     return parser
@@ -110,28 +104,80 @@ def checkpoint_path(run):
 
 def results_dir(run):
     """Return the folder of the run's tables and figures, made if need be."""
-    path = Path("results") / run
-    path.mkdir(parents=True, exist_ok=True)
+    return make_folder(Path("results") / run)
+
+
+def make_folder(path):
+    """Make a folder, and those it lies in, if need be; return it. Stops if that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cannot_write(path, error)
     return path
+
+
+def cannot_write(path, error):
+    """Stop, as a file or folder cannot be written or removed."""
+    fail(f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
+         "there, and run the same command again")  # fmt: skip
 
 
 @contextlib.contextmanager
 def replacing(path):
     """Yield a temporary name beside `path`, moved onto it only if the block ends well.
 
-    A run killed at any point leaves the old file whole, or none. The temporary name keeps the
-    suffix, for writers (matplotlib, numpy) that choose the format by it.
+    A run killed at any point leaves the old file whole, or none; what cannot be written stops in
+    one line. The temporary name keeps the suffix, for writers (matplotlib, numpy) that choose the
+    format by it. What is there and no regular file, such as /dev/null or a pipe, is written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    make_folder(path.parent)
+    if path.exists() and not path.is_file():
+        temporary = path
+    else:
+        temporary = path.with_name(f".{path.stem}.{HOST}.{os.getpid()}.tmp{path.suffix}")
+        remove_leftovers(path.parent)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        if temporary != path:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
+    except OSError as error:
+        cannot_write(path, error)
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary != path:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def remove(path):
+    """Remove a file if it is there; stop if that cannot be done."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        cannot_write(path, error)
+
+
+@functools.cache  # once for each folder: some hold thousands of files
+def remove_leftovers(folder):
+    """Remove the temporary files that killed processes of this machine have left in a folder."""
+    for path in folder.glob(f".*.{HOST}.*.tmp*"):
+        number = re.search(r"\.(\d+)\.tmp(\.[^.]*)?$", path.name)
+        with contextlib.suppress(OSError):
+            if number and not is_alive(int(number[1])):
+                path.unlink()
+
+
+def is_alive(pid):
+    """Tell whether a process of this machine is running."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of somebody else
+        pass
+    return True
 
 
 def write_csv(frame, path):
@@ -179,76 +225,20 @@ def git_revision():
     return done.stdout.strip() or "unknown"
 
 
-def save_checkpoint(path, **content):
-    """Write a checkpoint of tensors, numbers, text, lists and dictionaries, atomically."""
-    with replacing(path) as temporary:
-        torch.save({"version": CHECKPOINT_VERSION, **content}, temporary)
-
-
-def load_checkpoint(path, device="cpu", content=MODEL):
-    """Read a checkpoint; stop with one line if it is not one, or not of this version."""
-    try:
-        return read_checkpoint(path, device, content)
-    except FileNotFoundError:
-        fail(f"no model {path}; train it: python main.py --data-dir FOLDER")
-    except ValueError as error:
-        fail(f"{path} {error}; train it again: python main.py")
-
-
-def read_checkpoint(path, device="cpu", content=MODEL):
-    """Read a checkpoint without unpickling code; `content` is MODEL or TRAINING.
-
-    Raises FileNotFoundError, or ValueError with what is wrong with the file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(path)
-    try:
-        checkpoint = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated types on a damaged file
-        raise ValueError(f"cannot be read ({type(error).__name__}): truncated, or not a checkpoint "
-                         "of main.py") from None  # fmt: skip
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise ValueError("is not a checkpoint of main.py")
-    if checkpoint.get("version") != CHECKPOINT_VERSION:
-        raise ValueError(f"is of version {checkpoint.get('version', 1)} of the checkpoints, and "
-                         f"this code reads version {CHECKPOINT_VERSION}")  # fmt: skip
-    wrong = wrong_entries(checkpoint, content)
-    if wrong:
-        raise ValueError(f"is damaged ({', '.join(wrong)})")
-    return checkpoint
-
-
-def wrong_entries(checkpoint, content):
-    """Return the names of a checkpoint's entries that are missing or not what they should be."""
-    wrong = [name for name, kind in content.items() if not isinstance(checkpoint.get(name), kind)]
-    if wrong:
-        return wrong
-    args, texts = checkpoint["args"], [checkpoint["leads"], checkpoint["classes"]]
-    wrong = [
-        f"args: {n}" for n, kind in CHECKPOINT_ARGS.items() if not isinstance(args.get(n), kind)
-    ]
-    wrong += [f"args: {name}" for name in ("limit", "seed") if name not in args]
-    if not all(names and all(isinstance(name, str) for name in names) for names in texts):
-        wrong.append("leads or classes")
-    if not all(isinstance(value, torch.Tensor) for value in checkpoint["state_dict"].values()):
-        wrong.append("state_dict")
-    thresholds = checkpoint.get("thresholds", dict.fromkeys(checkpoint["classes"], 0.5))
-    if set(thresholds) != set(checkpoint["classes"]) or not all(
-        isinstance(value, float) and 0 <= value <= 1 for value in thresholds.values()
-    ):
-        wrong.append("thresholds")
-    return wrong
-
-
 def predict_scores(model, loader, device, amp=False, disable=None):
-    """Return y_true and y_score (probabilities), both (N, K), of every record of the loader."""
+    """Return y_true and y_score, both (N, K), of every record of the loader.
+
+    y_score are probabilities, NaN where a logit is not finite.
+    """
     was_training = model.training
     model.eval()
     y_true, y_score = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
         for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False, disable=disable):
             logits = model(x.to(device))  # (N, K)
-            y_score.append(torch.sigmoid(logits.float()).cpu().numpy())
+            scores = torch.sigmoid(logits.float())
+            scores[~torch.isfinite(logits)] = np.nan  # an infinite logit is no certainty
+            y_score.append(scores.cpu().numpy())
             y_true.append(y.numpy())
     model.train(was_training)
     return np.concatenate(y_true), np.concatenate(y_score)

@@ -1,7 +1,7 @@
 """Time the explanation of a record, beside the plain way to compute it with shap.
 
-    python benchmarks/shap.py                          # one record of 30 s, 50 samples a class
-    python benchmarks/shap.py --seconds 10 --samples 50 --amp
+    python benchmarks/attributions.py                  # one record of 30 s, 50 samples a class
+    python benchmarks/attributions.py --seconds 10 --samples 50 --amp
 
 The plain way gives shap.GradientExplainer the whole network and takes all nine classes, its own
 batches of 50 and parameters that want a gradient; ours explains the predicted class. Both have the
@@ -12,7 +12,6 @@ with status 1 if it is below 12, if the values of the predicted class, made from
 differ by a tenth of what another seed changes, or if our part needs 4 GB.
 """
 
-import argparse
 import os
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits uses no processor time
@@ -29,7 +28,7 @@ import shap  # noqa: E402
 import torch  # noqa: E402
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE  # noqa: E402
-from ecg.explanation.attributions import OneLogit, explain, fold_norms, score  # noqa: E402
+from ecg.explanation.attributions import Options, explain, score  # noqa: E402
 from ecg.explanation.checks import measure_statistics  # noqa: E402
 from resnet import ResNet1d  # noqa: E402
 from utils import make_parser, positive  # noqa: E402
@@ -37,7 +36,6 @@ from utils import make_parser, positive  # noqa: E402
 TARGET = 12  # times faster
 MEMORY = 4.0  # GB
 ROUNDING = 0.1  # of the Monte Carlo error; the gradient jumps where float32 turns a ReLU over
-OURS = {"method": "shap", "batch_size": 32}  # the defaults of shap_values.py
 
 
 def parse_args(argv=None):
@@ -66,16 +64,15 @@ def timed(function, *arguments):
     return result, time.process_time() - start, time.perf_counter() - clock
 
 
-def ours(args, network, x, background, seed, amp=False):
+def ours(samples, network, x, background, seed, amp=False):
     k = int(score(network, x[None], 1)[0].argmax())
-    options = argparse.Namespace(**OURS, samples=args.samples)
-    return explain(OneLogit(fold_norms(network)), x, [k], background, options, seed, amp)[0]
+    return explain(network, x, [k], background, Options(samples=samples, amp=amp), seed)[0]
 
 
-def plain(args, network, x, background, seed):
+def plain(samples, network, x, background, seed):
     network.requires_grad_(True)
     explainer = shap.GradientExplainer(network, background)
-    return explainer.shap_values(x[None], nsamples=args.samples, rseed=seed)[0]  # (L, T, K)
+    return explainer.shap_values(x[None], nsamples=samples, rseed=seed)[0]  # (L, T, K)
 
 
 def relative(a, b):
@@ -85,18 +82,18 @@ def relative(a, b):
 def main(args):
     problem = make_problem(args)
     k = int(score(problem[0], problem[1][None], 1)[0].argmax())
-    ours(argparse.Namespace(samples=2), *problem, 0)  # what is set up once does not count
-    first, fast, clock = timed(ours, args, *problem, 1)
+    ours(2, *problem, 0)  # what is set up once does not count
+    first, fast, clock = timed(ours, args.samples, *problem, 1)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{torch.get_num_threads()} threads, {args.seconds} s, {args.samples} samples a class, "
           f"{args.background} background records; processor (clock) s a record")  # fmt: skip
     print(f"ours, the predicted class: {fast:.2f} ({clock:.2f}), peak memory {memory:.2f} GB")
     if args.amp:
-        rough, seconds, clock = timed(ours, args, *problem, 1, True)
+        rough, seconds, clock = timed(ours, args.samples, *problem, 1, True)
         print(f"--amp: {seconds:.2f} ({clock:.2f}), values off by {relative(rough, first):.1%} "
               "(relative L2)")  # fmt: skip
-    second, _, _ = timed(ours, args, *problem, 2)
-    values, slow, clock = timed(plain, args, *problem, 1)
+    second, _, _ = timed(ours, args.samples, *problem, 2)
+    values, slow, clock = timed(plain, args.samples, *problem, 1)
     found = relative(values[..., k], first)
     print(
         f"plain, all nine classes: {slow:.2f} ({clock:.2f})\n{slow / fast:.1f} times faster; the "

@@ -23,12 +23,12 @@ samples    what the values miss of the change of the logit, over --samples
 beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
 """
 
-import argparse
+import json
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch.nn import functional
 from tqdm import tqdm
 
 from dataset import (
@@ -37,24 +37,14 @@ from dataset import (
     add_data_args,
     add_round_arg,
     add_signal_args,
+    leads_text,
     pad_signal,
     to_mv,
 )
-from ecg.explanation import checks, ludb
-from ecg.explanation.maps import (
-    add_explain_args,
-    choose_records,
-    load_background,
-    load_record,
-    load_run,
-    make_values,
-    open_folder,
-    read_values,
-    run_options,
-    write_values,
-)
+from ecg.explanation import checks, ludb, maps
+from ecg.explanation.attributions import Options
 from ecg.plot.maps import plot_faithfulness, plot_samples
-from resnet import add_model_args, add_model_path_arg
+from resnet import add_model_args, add_model_path_arg, find_model, weights_digest
 from utils import (
     RESEARCH_USE,
     fail,
@@ -62,14 +52,13 @@ from utils import (
     get_device,
     make_parser,
     positive,
+    positive_number,
     read_json,
     replacing,
     write_csv,
 )
 
-PER_RECORD = ("evidence", "curves", "layers", "seeds", "training", "samples")  # first two: all
-CHECKS = (*PER_RECORD, "beats", "marks")
-NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
+CHECKS = (*checks.CHECKS, "beats", "marks")  # the last two: of LUDB's records
 
 
 def parse_args(argv=None):
@@ -79,22 +68,20 @@ def parse_args(argv=None):
     add_signal_args(parser)
     add_model_args(parser)
     add_model_path_arg(parser)
-    add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
+    maps.add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
     group = parser.add_argument_group("checks")
-    group.add_argument("--checks", nargs="+", choices=CHECKS, default=CHECKS, help="which to run")
     group.add_argument(
-        "--few",
-        type=positive,
-        default=checks.FEW,
-        help="records of layers, seeds, training and samples",
+        "--checks", nargs="+", metavar="CHECK", choices=CHECKS, default=CHECKS, help="which to run"
     )
-    group.add_argument("--other-model", help="checkpoint of another training seed (None: no check)")
-    group.add_argument("--ludb-dir", help="LUDB's folder of .hea, .dat and marks (None: no check)")
-    group.add_argument(
-        "--ludb-sd",
-        type=float,
-        help="scale LUDB's leads to this sd in mV, for a model trained on such (None: as they are)",
+    text = "number of records for the checks layers, seeds, training and samples"
+    group.add_argument("--few", type=positive, default=checks.FEW, help=text)
+    text = "checkpoint of a training with another seed, for the check training"
+    group.add_argument("--other-model", help=text)
+    group.add_argument("--ludb-dir", help="folder of LUDB, for the checks beats and marks")
+    text = (
+        "scale LUDB's leads to this standard deviation in mV, for a model trained on such signals"
     )
+    group.add_argument("--ludb-sd", type=positive_number, help=text)
     args = parser.parse_args(argv)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
     if not any(needs.get(check, True) for check in args.checks):
@@ -102,12 +89,16 @@ def parse_args(argv=None):
     return args
 
 
-def kept_rows(folder, check, record, file, make):
-    """Keep a record's rows of one check as <check>-<file>.json, unless a run before has."""
-    path = folder / "rows" / f"{check}-{file}.json"
+def kept_rows(folder, check, record, make, word=""):
+    """Keep the rows (class, measure, value, weight) that `make` gives, unless a run before has.
+
+    `word` tells apart what else the rows depend on.
+    """
+    path = folder / "rows" / f"{check}-{word}{record}.json"
     if read_json(path) is None:
+        rows = [[check, record, k, m, float(v), float(w)] for k, m, v, w in make()]
         with replacing(path) as temporary:
-            checks.write_rows(temporary, check, record, make())
+            temporary.write_text(json.dumps(rows) + "\n")
 
 
 def all_rows(folder):
@@ -116,217 +107,143 @@ def all_rows(folder):
     return sorted((row for rows in found for row in rows), key=lambda row: CHECKS.index(row[0]))
 
 
-def kept_values(folder, name, make):
-    """Return a record's values, made now or by a run before."""
+def kept_values(folder, given, name, x, n, classes=None):
+    """Return the values of a record x (L, T) of n samples, made now or by a run before.
+
+    `given` are its Run, Options and Background.
+    """
     path = folder / "values" / f"{name}.npz"
-    if read_values(path) is None:
-        write_values(path, make())
-    return read_values(path)
-
-
-def on_device(run, x):
-    return torch.from_numpy(x).to(next(run.model.parameters()).device)
-
-
-def record_values(args, folder, run, pool, name):
-    """Return (x (L, T), stored values for the record's labelled classes)."""
-    x, y = load_record(run, name)
-
-    def make():
-        classes = np.flatnonzero(y) if y.any() else None
-        stored = make_values(args, name, on_device(run, x), run.model, pool, classes)
-        return {**stored, "n": np.array(run.data.signals[name].shape[1])}
-
-    return x, kept_values(folder, name, make)
-
-
-def each_class(stored):
-    """Yield the class, its number and its values (L, t) without the padding."""
-    for k, phi in zip(stored["classes"], stored["phi"], strict=True):
-        yield CLASSES[k], k, phi[:, max(0, phi.shape[1] - int(stored["n"])) :]
-
-
-def evidence_rows(run, name, stored, evidence):
-    rows, evidence = [], evidence[evidence["patient_id"] == name]
-    for label, _, phi in each_class(stored):
-        own = evidence[evidence["class"] == label]
-        n = phi.shape[1]
-        mask = checks.evidence_mask(own, run.checkpoint["leads"], n, int(stored["n"]) - n)
-        if mask.any():
-            rows += [(label, *row) for row in checks.check_evidence(phi, mask)]
-    return rows
-
-
-def curve_rows(args, run, pool, name, x, stored):
-    rows, others = [], [i for i, other in enumerate(pool[0]) if other != name]
-    others = pool[1][others[: checks.REPLACEMENTS]]
-    for label, k, phi in each_class(stored):
-        padding = x.shape[1] - phi.shape[1]
-
-        def logit_of(part, k=k, padding=padding):
-            with torch.no_grad():
-                return run.model(functional.pad(part, (padding, 0)))[:, k].cpu().numpy()
-
-        seen = on_device(run, x)[:, padding:]
-        rng = np.random.default_rng([args.seed, 2])
-        ends = others[:, :, -phi.shape[1] :]
-        found = checks.check_curves(logit_of, seen, ends, phi, rng)
-        rows += [(label, *row) for row in found]
-    return rows
-
-
-def values_again(args, run, pool, name, x, stored, model=None, **flags):
-    """Return the values of the record's first class again, of another model or with other flags."""
-    args = argparse.Namespace(**{**vars(args), **flags})
-    again = make_values(
-        args, name, on_device(run, x), model or run.model, pool, stored["classes"][:1]
-    )
-    return {**again, "n": stored["n"]}
-
-
-def correlation_row(what, stored, again):
-    (label, _, a), (_, _, b) = next(each_class(stored)), next(each_class(again))
-    return label, f"rank correlation, {what}", checks.rank_correlation(a, b), 1
-
-
-def layer_rows(args, run, *given):
-    signals = given[0][1][:NORM_RECORDS]
-    for layer, network in checks.random_layers(run.model, signals, args.batch_size, args.seed):
-        again = values_again(args, run, *given, model=network)
-        yield correlation_row(f"random from output to {layer}", given[-1], again)
-
-
-def seed_rows(args, run, pool, *given, other_pool):
-    again = values_again(args, run, other_pool, *given, seed=args.seed + 1)
-    yield correlation_row("another seed", given[-1], again)
-
-
-def training_rows(args, run, *given, other):
-    again = values_again(args, run, *given, model=other.model)
-    yield correlation_row("another training", given[-1], again)
-
-
-def sample_rows(args, run, *given):
-    for samples in checks.SAMPLES_STEPS:
-        again = values_again(args, run, *given, samples=samples)
-        k = again["classes"][0]
-        change = again["logits"][k] - again["base"][k]
-        miss = abs(again["phi"].sum(dtype=float) - change)
-        yield CLASSES[k], f"|residual| of {samples} samples", miss, 1
-        yield CLASSES[k], f"|residual| / |change| of {samples} samples", miss / abs(change), 1
+    if maps.read_values(path) is None:
+        run, options, background = given
+        stored = maps.make_values(run.model, options, name, x, background, classes)
+        maps.write_values(path, {**stored, "n": np.array(n)})
+    return maps.read_values(path)
 
 
 def load_other(args, run):
     """Load the model of another training; stop if it does not see the records as this one does."""
-    flags = argparse.Namespace(**{**vars(args), "model_path": args.other_model})
-    other = load_run(flags, next(run.model.parameters()).device)
+    device = next(run.model.parameters()).device
+    path = args.other_model
+    other = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     for name in ("leads", "seconds", "pad"):
-        values = [one.checkpoint["args"].get(name) for one in (run, other)]
-        if values[0] != values[1]:
-            fail(f"{args.other_model} has other {name} than {run.name}; name a model that was "
-                 "trained alike, but for --seed")  # fmt: skip
+        if run.checkpoint["args"].get(name) != other.checkpoint["args"].get(name):
+            fail(
+                f"{path} has other {name} than {run.name}; name a model that was trained alike, "
+                "but for --seed"
+            )
     return other
 
 
-def check_records(args, folder, run, pool, names):
-    """Make the rows of the data folder's checks, where they are not kept already."""
-    evidence = None
-    if "evidence" in args.checks and (Path(args.data_dir) / "evidence.csv").is_file():
-        path = Path(args.data_dir) / "evidence.csv"
-        evidence, evidence_file = checks.read_evidence(path), file_digest(path)[:8]
+def load_companions(args, folder, run, options):
+    """Return what else some checks compare a record with, and a word for it in file names.
+
+    Rows of the folder that were made with another table of evidence go.
+    """
+    others, words = {}, {}
+    evidence = Path(args.data_dir) / "evidence.csv"
+    if "evidence" in args.checks and evidence.is_file():
+        others["evidence"] = checks.read_evidence(evidence)
+        words["evidence"] = f"{file_digest(evidence)[:8]}-"
         for old in folder.glob("rows/evidence-*"):  # of another table
-            if not old.name.startswith(f"evidence-{evidence_file}-"):
+            if not old.name.startswith(f"evidence-{words['evidence']}"):
                 old.unlink()
-    other = other_pool = None
     if "training" in args.checks and args.other_model:
-        other = load_other(args, run)
-        other_file = run_options(args, other)["weights"][:8]
+        others["training"] = load_other(args, run)
+        state_dict = others["training"].checkpoint["state_dict"]
+        words["training"] = f"{weights_digest(state_dict)[:8]}-"
     if "seeds" in args.checks:
-        flags = argparse.Namespace(**{**vars(args), "seed": args.seed + 1})
-        other_pool = load_background(flags, run)
-    has = {"evidence": evidence is not None, "training": other is not None}
+        others["seeds"] = maps.load_background(run, options._replace(seed=options.seed + 1))
+    return others, words
+
+
+def check_records(args, folder, given, names):
+    """Make the rows of the data folder's records, where they are not kept already."""
+    run, options, _ = given
+    others, words = load_companions(args, folder, run, options)
+    asked = {
+        name: check
+        for name, check in checks.CHECKS.items()
+        if name in args.checks and (name in others or not check.needs)
+    }
     for place, name in enumerate(tqdm(names, desc="checking", unit="record")):
-        asked = PER_RECORD if place < args.few else PER_RECORD[:2]
-        asked = [check for check in asked if check in args.checks and has.get(check, True)]
-        if not asked:
+        due = [check for check in asked if place < args.few or asked[check].every]
+        if not due:
             continue
-        x, stored = record_values(args, folder, run, pool, name)
-        given = args, run, pool, name, x, stored
-        jobs = {
-            "evidence": lambda s=stored, name=name: evidence_rows(run, name, s, evidence),
-            "curves": lambda given=given: curve_rows(*given),
-            "layers": lambda given=given: layer_rows(*given),
-            "seeds": lambda given=given: seed_rows(*given, other_pool=other_pool),
-            "samples": lambda given=given: sample_rows(*given),
-            "training": lambda given=given: training_rows(*given, other=other),
-        }
-        for check in asked:
-            file = name
-            if check in ("evidence", "training"):  # what else they hang on is in the name
-                file = f"{evidence_file if check == 'evidence' else other_file}-{name}"
-            kept_rows(folder, check, name, file, jobs[check])
+        x, y = maps.load_record(run, name)
+        classes = np.flatnonzero(y) if y.any() else None
+        n = run.data.signals[name].shape[1]
+        stored = kept_values(folder, given, name, x, n, classes)
+        subject = checks.Subject(*given, name, x, stored)
+        for check in due:
+            make = partial(asked[check].rows, subject, others.get(check))
+            kept_rows(folder, check, name, make, words.get(check, ""))
 
 
-def check_ludb(args, folder, run, pool):
+def beat_rows(packed, marks):
+    """Return the rows of the check 'beats' of a record of LUDB."""
+    return [("all", *row) for row in ludb.check_beats(packed, marks)]
+
+
+def mark_rows(folder, given, name, packed, marks):
+    """Return the rows of the check 'marks' of a record of LUDB."""
+    run = given[0]
+    rows = [LEADS.index(lead) for lead in run.checkpoint["leads"]]
+    x = to_mv(packed, rows, run.data.n_samples)
+    if run.data.pad == "window":
+        x = pad_signal(x, run.data.n_samples)
+    k, phi = next(maps.each_class(kept_values(folder, given, name, x, packed.shape[1])))
+    regions = ludb.marked_regions(marks, packed.shape[1])[-phi.shape[1] :]
+    if (regions < 0).all():  # no wave in what the network saw
+        return []
+    return [(CLASSES[k], *row) for row in ludb.check_marks(phi, regions)]
+
+
+def check_ludb(args, folder, given):
     """Make the rows of the checks against LUDB's marks, where they are not kept already."""
     paths = sorted(Path(args.ludb_dir).glob("*.hea"), key=lambda path: (len(path.stem), path.stem))
     if not paths:
         fail(f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir")
-    leads = run.checkpoint["leads"]
+    scaled = f"-sd{args.ludb_sd:g}" if args.ludb_sd else ""  # kept apart from unscaled ones
     for place, path in enumerate(tqdm(paths, desc="LUDB", unit="record")):
-        scaled = f"-sd{args.ludb_sd:g}" if args.ludb_sd else ""  # kept apart from unscaled ones
         name, packed = f"ludb{scaled}-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
         marks = ludb.read_marks(path.with_suffix(""))
-
-        def beat_rows(packed=packed, marks=marks):
-            return [("all", *row) for row in ludb.check_beats(packed, marks)]
-
-        def mark_rows(name=name, packed=packed, marks=marks):
-            x = to_mv(packed, [LEADS.index(lead) for lead in leads], run.data.n_samples)
-            if run.data.pad == "window":
-                x = pad_signal(x, run.data.n_samples)
-
-            def make():
-                stored = make_values(args, name, on_device(run, x), run.model, pool)
-                return {**stored, "n": np.array(packed.shape[1])}
-
-            label, _, phi = next(each_class(kept_values(folder, name, make)))
-            regions = ludb.marked_regions(marks, packed.shape[1])[-phi.shape[1] :]
-            if (regions < 0).all():  # no wave in what the network saw
-                return []
-            return [(label, *row) for row in ludb.check_marks(phi, regions)]
-
         if "beats" in args.checks:
-            kept_rows(folder, "beats", name, name, beat_rows)
+            kept_rows(folder, "beats", name, partial(beat_rows, packed, marks))
         if "marks" in args.checks and place < args.records:
-            kept_rows(folder, "marks", name, name, mark_rows)
+            make = partial(mark_rows, folder, given, name, packed, marks)
+            kept_rows(folder, "marks", name, make)
 
 
 def main(args):
-    run = load_run(args, get_device(args.use_gpu))
-    names = choose_records(args, run.labels, run.trained_here)
+    leads = leads_text(args.leads)
+    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
+    device = get_device(args.use_gpu)
+    run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
+    options = Options(*attrgetter(*Options._fields)(args))
+    names = maps.choose_records(run, options, args.records, args.record)
     folder = Path("explanations") / run.name / "faithfulness"
-    derived = [folder.with_suffix(".csv"), folder.with_suffix(".png")]
-    derived.append(folder.with_name("samples.png"))
-    open_folder(folder, run_options(args, run), args.force, derived)
-    pool = load_background(args, run)
-    check_records(args, folder, run, pool, names)
+    table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")
+    samples_figure = folder.with_name("samples.png")
+    derived = table_path, figure, samples_figure
+    maps.open_folder(folder, maps.run_options(run, options), args.force, args.resume, derived)
+    given = run, options, maps.load_background(run, options)
+    check_records(args, folder, given, names)
     if args.ludb_dir:
-        check_ludb(args, folder, run, pool)
+        check_ludb(args, folder, given)
     rows = all_rows(folder)
     if not rows:
-        fail(f"there was nothing to check in {args.data_dir}; the check 'evidence' needs the "
-             "evidence.csv of synthetic.py there")  # fmt: skip
+        fail(
+            f"there was nothing to check in {args.data_dir}; the check 'evidence' needs the "
+            "evidence.csv of ecg.synthetic there"
+        )
     table = checks.summarise(rows)
-    write_csv(table, folder.with_suffix(".csv"))
-    plot_faithfulness(table, folder.with_suffix(".png"), f"{run.name}: do the maps hold?")
+    write_csv(table, table_path)
+    plot_faithfulness(table, figure, f"{run.name}: do the maps hold?")
     if (table["check"] == "samples").any():
-        plot_samples(table, args.method, folder.with_name("samples.png"))
+        plot_samples(table, args.method, samples_figure)
     shown = table[table["class"] == "all"].drop(columns="class")
     print(shown.to_string(index=False, float_format="{:.3f}".format))
-    print(
-        f"{folder.with_suffix('.csv')}: every class; {folder.with_suffix('.png')}\n{RESEARCH_USE}"
-    )
+    print(f"{table_path}: every class; {figure}\n{RESEARCH_USE}")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,16 @@ MEASURE = """({
   broken: [...document.images].filter(i => !(i.complete && i.naturalWidth)).length,
 })"""
 
+CONTENT = """({
+  title: document.title,
+  handlers: [...document.querySelectorAll("*")].filter(
+    e => [...e.attributes].some(a => a.name.startsWith("on"))).length,
+  scripts: document.scripts.length, text: document.body.textContent,
+  scroll: document.documentElement.scrollWidth, width: innerWidth,
+  broken: [...document.images].filter(
+    i => i.loading != "lazy" && !(i.complete && i.naturalWidth)).length,
+})"""
+
 
 class Browser:
     """A page; every message it sends (console, errors) is kept in `events`."""
@@ -136,3 +146,15 @@ def look_at(path, folder, images):
                 corner = imread(folder / "page.png")[0, 0, :3]  # 0 is black, 1 white
                 assert (corner < 0.2).all() if dark else (corner > 0.9).all()
         assert page.complaints() == []
+
+
+def run_nothing(path, folder):
+    """Open a page whose names are markup: no script of theirs runs, no element is made of them."""
+    with browser(folder) as page:
+        for width in (1280, 400):
+            page.open(path, width)
+            seen = page.evaluate(CONTENT)
+            assert seen["title"] != "run" and not seen["handlers"]
+            assert seen["scroll"] <= seen["width"] == width and not seen["broken"]
+        assert page.complaints() == []
+    return seen

@@ -7,13 +7,18 @@ import pytest
 import scipy.io
 
 import preprocess
-from dataset import LEADS
+from dataset import CLASSES, LEADS, PackedSignals, load_labels, signal_digest, split_labels
 from ecg import synthetic
 from ecg.plot import scores
 
 N_MADE = 240  # records of the synthetic set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="run every fault point and more orders")
+
 
 DX = {
     "SNR": "426783006",
@@ -71,6 +76,25 @@ def write_table(path, leads=LEADS, samples=None, separator=",", **cells):
         lines[row][column] = text
     path.write_text("\n".join(separator.join(line) for line in lines) + "\n")
     return path
+
+
+@pytest.fixture(scope="session")
+def long(request):
+    """Tell whether everything is to run, or a sample."""
+    return request.config.getoption("--long")
+
+
+def model_keys(data_dir, round_number=0):
+    """Return what a checkpoint keeps of its data, its thresholds, as main.py publishes them."""
+    signals = PackedSignals(data_dir)
+    train, validation, _ = split_labels(load_labels(data_dir), round_number)
+    used = [*train["patient_id"], *validation["patient_id"]]
+    return {
+        "signals": signals.fingerprint,
+        "thresholds": dict(zip(CLASSES, np.linspace(0.41, 0.57, 9).tolist(), strict=True)),
+        "threshold_rule": "best F1 on the validation fold, the middle of the best",
+        "training_records": {name: signal_digest(signals[name]) for name in used},
+    }
 
 
 @pytest.fixture

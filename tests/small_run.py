@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import torch
+from conftest import model_keys
 from torch import nn
 
-from dataset import CLASSES, LEADS, SAMPLE_RATE, PackedSignals, labels_digest, load_labels
-from resnet import ResNet1d
-from utils import run_name, save_checkpoint
+from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
+from resnet import ResNet1d, save_checkpoint
+from utils import run_name
 
 SECONDS = 1
 N_SAMPLES = SECONDS * SAMPLE_RATE
@@ -49,10 +50,9 @@ def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
         folder / "models" / f"{run}.pth",
         state_dict=model.state_dict(), epoch=1, leads=list(leads), classes=list(CLASSES),
         labels=labels_digest(load_labels(folder / "data/own")), versions={}, shortest=1.0,
-        signals=PackedSignals(folder / "data/own").fingerprint, training_records={},
-        thresholds=dict.fromkeys(CLASSES, 0.5), threshold_rule="none",
         args={"arch": "resnet18", "seconds": seconds, "pad": pad, "data_dir": "data/own",
               "round": 0, "limit": None, "seed": 42},
+        **model_keys(folder / "data/own"),
     )  # fmt: skip
     return model
 

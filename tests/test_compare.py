@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from dataset import CLASSES, split_labels
+from dataset import CLASSES, labels_digest, split_labels
 from ecg import compare
-from ecg.evaluation import runs
-from ecg.evaluation.metrics import evaluate_run
+from ecg.evaluation import pairs, runs
+from ecg.evaluation.files import evaluate_run, write_thresholds
 
 DATA = ["--data-dir", "data/made"]
 ROUNDS = (0, 1, 4)
@@ -28,7 +28,15 @@ def make_run(folder, labels, round_number, noise, seed):
     rng = np.random.default_rng([seed, round_number])
     truths = [part[list(CLASSES)].to_numpy() for part in parts]
     scores = [1 / (1 + np.exp(2 - 4 * y - 4 * noise * rng.normal(size=y.shape))) for y in truths]
-    evaluate_run(folder, *parts, scores, CLASSES)
+    _, found = evaluate_run(folder, *parts, scores, CLASSES)
+    write_thresholds(folder, found, labels=labels_digest(labels), signals="packed")
+
+
+def mark(folder, labels, signals="packed"):
+    """Say in thresholds.json on what a run was scored."""
+    path = Path(folder) / "thresholds.json"
+    content = json.loads(path.read_text()) | {"labels": labels, "signals": signals}
+    path.write_text(json.dumps(content))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,7 @@ def made(tmp_path_factory):
     labels["fold"] = rng.permutation(np.arange(N) % 10) + 1
     (root / "data" / "made").mkdir(parents=True)
     labels.to_csv(root / "data" / "made" / "labels.csv", index=False)
+    (root / "data" / "made" / "signals.json").write_text('{"fingerprint": "packed"}')
     runs = {f"resnet34_made_{leads}_42": noise for leads, noise in LEAD_NOISE.items()}
     for seed, (run, noise) in enumerate({**runs, "LR_made_42": 1.5}.items()):
         for i in (0, 1) if "_I_" in run else ROUNDS:
@@ -91,10 +100,9 @@ def test_rounds_give_mean_and_sd_and_name_the_missing_ones(labels, capsys):
     assert table["f1_mean"].to_numpy() == pytest.approx(f1.mean(0))
     assert table["f1_sd"].to_numpy() == pytest.approx(f1.std(0, ddof=1))
     assert (table["rounds"] == 3).all() and table.loc["AVG", "n"] == 180
-    out, text = capsys.readouterr().out, open(f"{folder}/rounds.md").read()
-    for shown in (out, text):
-        assert "missing rounds: 2, 3, 5, 6, 7, 8, 9" in shown and "esearch use only" in shown
-    assert f"{f1.mean(0)[9]:.3f} ± {f1.std(0, ddof=1)[9]:.3f}" in text
+    out = capsys.readouterr().out
+    assert "missing rounds: 2, 3, 5, 6, 7, 8, 9" in out and "esearch use only" in out
+    assert f"{f1.mean(0)[9]:.3f} ± {f1.std(0, ddof=1)[9]:.3f}" in out
 
 
 def test_pooled_predictions_are_those_of_the_round_that_tests_the_record(labels):
@@ -155,20 +163,20 @@ def test_a_run_does_not_differ_from_itself_and_swapping_changes_the_sign_only(la
 
 
 def test_p_values_of_equal_runs_are_spread_evenly(monkeypatch):
-    monkeypatch.setattr(compare, "N_RESAMPLES", 200)
+    monkeypatch.setattr(pairs, "N_RESAMPLES", 200)
     # 60 pairs of equally noisy runs: about one in ten gets p < 0.1, as a test must
     p = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
         true = (rng.random((150, 9)) < 0.3).astype(int)
         runs = [(0.3 * true + 0.7 * rng.random((150, 9)), np.full((150, 9), 0.5)) for _ in "ab"]
-        table = compare.differences(true, *runs, seed)
+        table = pairs.differences(true, *runs, seed)
         p.append(table["auc_p"].iloc[-1])
     assert 0.01 < np.mean(np.array(p) < 0.1) < 0.25
     assert 0.3 < np.median(p) < 0.7
 
 
-def test_pooled_rounds_of_two_runs_can_be_compared(labels):
+def test_pooled_rounds_of_two_runs_can_be_compared(labels, capsys):
     run_compare("--rounds")
     run_compare("--rounds", "--arch", "LR")
     names = ["compare_rounds_resnet34_made_all_42", "compare_rounds_LR_made_42"]
@@ -179,6 +187,22 @@ def test_pooled_rounds_of_two_runs_can_be_compared(labels):
     pooled = [pd.read_csv(f"results/{name}/scores.csv").set_index("class") for name in names]
     expected = pooled[0].loc["AVG", "f1"] - pooled[1].loc["AVG", "f1"]
     assert table.loc["AVG", "f1_diff"] == pytest.approx(expected)
+    # the second p: Nadeau and Bengio's t by hand, over the differences of the rounds
+    by_round = []
+    for end in ("", "_r1", "_r4"):
+        a, b = (pd.read_csv(f"results/{name}_made_{kind}42{end}/scores.csv").set_index("class")
+                for name, kind in (("resnet34", "all_"), ("LR", "")))  # fmt: skip
+        by_round.append((a["auc"] - b["auc"]).tolist())
+    by_round = np.array(by_round)
+    assert table["auc_diff_rounds"].tolist() == pytest.approx(by_round.mean(0).tolist())
+    t = by_round.mean(0) / np.sqrt((1 / 3 + 1 / 8) * by_round.var(0, ddof=1))
+    p = 1 - np.abs(t) / np.sqrt(2 + t**2)  # Student's with 2 degrees of freedom, two-sided
+    assert table["auc_p_rounds"].tolist() == pytest.approx(p.tolist())
+    assert list(table.columns[-4:]) == [
+        "f1_diff_rounds", "f1_p_rounds", "auc_diff_rounds", "auc_p_rounds"
+    ]  # fmt: skip
+    out = capsys.readouterr().out
+    assert "spread between trainings" in out and "Nadeau and Bengio" in out and "p, rounds" in out
 
 
 def copy_results(tmp_path, monkeypatch, epochs):
@@ -250,10 +274,11 @@ def test_a_comparison_knows_when_its_scores_have_changed(labels, tmp_path, monke
     copy_results(tmp_path, monkeypatch, {})
     run_compare("--rounds")
     folder = Path("results/compare_rounds_resnet34_made_all_42")
-    assert runs.read_sources(folder) == ["missing rounds: 2, 3, 5, 6, 7, 8, 9"]
+    today = runs.data_digests("data/made")
+    assert runs.read_sources(folder, today) == ["missing rounds: 2, 3, 5, 6, 7, 8, 9"]
     with open("results/resnet34_made_all_42/predictions.csv", "a") as file:
         file.write("\n")
-    assert runs.read_sources(folder) is None
+    assert runs.read_sources(folder, today) is None
 
 
 def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):
@@ -269,10 +294,14 @@ def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):
     assert row[[f"f1_{name}" for name in CLASSES]].tolist() == pytest.approx(expected.tolist())
     assert row["f1"] == pytest.approx(expected.mean())
     assert row["f1_low"] < row["f1"] < row["f1_high"]
+    each = [
+        f1_score(true, score >= thresholds, average="macro") for true, score, thresholds in parts
+    ]
+    assert row["f1_mean"] == pytest.approx(np.mean(each)) and row["f1_mean"] != row["f1"]
     out = capsys.readouterr().out
     assert "rounds in common, pooled: 0, 1" in out and "esearch use only" in out
     assert "not scored: II, III, aVL, aVF, V2, V3, V4, V5, V6" in out
-    for name in ("single_lead.md", "single_lead.png", "single_lead.svg"):
+    for name in ("single_lead.csv", "single_lead.png", "single_lead.svg"):
         assert open(f"{folder}/{name}", "rb").read(1)
 
 
@@ -304,7 +333,9 @@ def test_predictions_of_other_folds_are_refused(labels, capsys, monkeypatch, tmp
     shutil.copytree("data", tmp_path / "data")
     shutil.copytree("results/LR_made_42", tmp_path / "results" / "LR_made_42")
     monkeypatch.chdir(tmp_path)
-    labels.assign(fold=labels["fold"] % 10 + 1).to_csv("data/made/labels.csv", index=False)
+    other = labels.assign(fold=labels["fold"] % 10 + 1)
+    other.to_csv("data/made/labels.csv", index=False)
+    mark("results/LR_made_42", labels_digest(other))
     assert "not tested on the folds" in refused(capsys, "--rounds", "--arch", "LR")
 
 
@@ -329,3 +360,50 @@ def test_a_model_on_another_data_set_is_tested_on_all_its_records(labels):
     run_compare("a_on_made", "b_on_made")
     table = pd.read_csv("results/compare_a_on_made_vs_b_on_made/differences.csv")
     assert table["n"].iloc[-1] == N
+
+
+@pytest.mark.parametrize("what", ["labels", "signals", "unknown"])
+def test_scores_of_other_labels_or_signals_are_left_out_and_named(
+    labels, tmp_path, monkeypatch, capsys, what
+):
+    copy_results(tmp_path, monkeypatch, {})
+    name = "LR_made_42"
+    run_compare("--rounds", "--arch", "LR")
+    if what == "labels":  # AF in ten more records, after scoring
+        changed = labels.copy()
+        changed.loc[changed.index[labels["AF"] == 0][:10], "AF"] = 1
+        changed.to_csv("data/made/labels.csv", index=False)
+        mark(f"results/{name}", labels_digest(changed))
+        mark(f"results/{name}_r4", labels_digest(changed))
+        says = "the labels have changed since it was scored"
+    elif what == "signals":
+        mark(f"results/{name}_r1", labels_digest(labels), "others")
+        says = "the signals have changed since it was scored"
+    else:
+        mark(f"results/{name}_r1", None)
+        says = "its thresholds.json does not say on which labels it was scored"
+    folder = f"compare_rounds_{name}"
+    pooled = refused(capsys, folder, folder)
+    assert "made from other scores or data" in pooled and "compare --rounds" in pooled
+    single = refused(capsys, f"{name}_r1", f"{name}_r1")
+    assert says in single and "baselines.py" in single
+    run_compare("--rounds", "--arch", "LR")
+    assert f"{name}_r1 is left out: {says}; run predict.py" in capsys.readouterr().out
+    assert set(pd.read_csv(f"results/{folder}/rounds.csv")["rounds"]) == {2}
+    for end in ("", "_r1", "_r4"):
+        mark(f"results/{name}{end}", None)
+    assert f"{name} is left out" in refused(capsys, "--rounds", "--arch", "LR")
+
+
+def test_a_comparison_needs_the_packed_signals_to_compare_with(
+    labels, tmp_path, monkeypatch, capsys
+):
+    copy_results(tmp_path, monkeypatch, {})
+    Path("data/made/signals.json").unlink()
+    assert "preprocess.py" in refused(capsys, "--rounds")
+
+
+def test_rounds_that_do_not_differ_have_p_one_and_one_round_has_none():
+    mean, p = pairs.resampled_t([[0.0, 0.1, np.nan], [0.0, 0.2, 0.1]])
+    assert mean.tolist() == pytest.approx([0, 0.15, 0.1])
+    assert p[0] == 1 and 0 < p[1] < 1 and np.isnan(p[2])

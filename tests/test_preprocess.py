@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,8 @@ from conftest import DX, NEEDS_SHARED, SHARED, noise, write_record, write_struct
 
 import preprocess
 from dataset import CLASSES, PackedSignals
+from ecg.io import folds, packing
+from ecg.io.records import pack_signal
 
 # made once from cpsc2018_metadata.csv with seed 42: the split that the results stand on
 GOLDEN = {
@@ -41,6 +44,13 @@ def csv_bytes(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.csv"))}
 
 
+def limb(samples):
+    """Return samples (12, n) with limb leads that add up."""
+    i, ii = samples[:2] // 2 * 2
+    samples[:6] = [i, ii, ii - i, -(i + ii) // 2, i - ii // 2, ii - i // 2]
+    return samples
+
+
 @pytest.fixture(scope="module")
 def cpsc2018():
     if not SHARED.is_dir():
@@ -62,7 +72,7 @@ def cpsc2018():
 
 @pytest.mark.parametrize("kind", ["random", "stratified"])
 def test_labels_of_cpsc2018_are_golden(kind, cpsc2018):
-    labels = preprocess.assign_folds(preprocess.make_labels(cpsc2018), kind, 42)
+    labels = folds.assign_folds(preprocess.make_labels(cpsc2018), kind, 42)
     assert len(labels) == 6877 and labels["patient_id"].is_monotonic_increasing
     text = labels.to_csv(index=False, lineterminator="\n")
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN[kind]
@@ -78,21 +88,21 @@ def test_dataset_table_is_the_paper_s_to_the_last_digit(cpsc2018):
 
 
 def test_random_folds_are_even_seeded_and_differ_by_seed():
-    folds = preprocess.random_folds(6877, 42)
-    counts = np.bincount(folds)[1:]
+    dealt = folds.random_folds(6877, 42)
+    counts = np.bincount(dealt)[1:]
     assert len(counts) == 10 and set(counts) == {687, 688}
-    assert (preprocess.random_folds(6877, 42) == folds).all()
-    assert (preprocess.random_folds(6877, 43) != folds).mean() > 0.8
+    assert (folds.random_folds(6877, 42) == dealt).all()
+    assert (folds.random_folds(6877, 43) != dealt).mean() > 0.8
 
 
 def test_stratified_folds_balance_every_label(cpsc2018):
     labels = preprocess.make_labels(cpsc2018)
     y = labels[list(CLASSES)].to_numpy()
-    folds = preprocess.stratified_folds(y, 7)
-    sizes = np.bincount(folds)[1:]
+    dealt = folds.stratified_folds(y, 7)
+    sizes = np.bincount(dealt)[1:]
     # the labels come first: 476 records carry several, so the sizes may differ a little
     assert (np.abs(sizes / 687.7 - 1) < 0.02).all()
-    per_fold = np.array([y[folds == fold].sum(0) for fold in range(1, 11)])
+    per_fold = np.array([y[dealt == fold].sum(0) for fold in range(1, 11)])
     assert (np.ptp(per_fold, axis=0) <= 2).all()
 
 
@@ -155,14 +165,14 @@ def test_an_interrupted_packing_leaves_the_old_data_whole(records, monkeypatch):
     run(records)
     before = {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()}
     write_record(records / "g1", "T0050", noise(50, 1200), DX["STE"])
-    read_source = preprocess.read_source
+    read_source = packing.read_source
 
     def interrupted(path, labels):
         if path.stem == "T0020":
             raise KeyboardInterrupt
         return read_source(path, labels)
 
-    monkeypatch.setattr(preprocess, "read_source", interrupted)
+    monkeypatch.setattr(packing, "read_source", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(records)
     assert {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()} == before
@@ -196,12 +206,12 @@ def test_damaged_records_are_named_counted_and_skipped(records, capsys):
 
 
 def test_odd_signals_are_kept_with_a_note(records, capsys):
-    samples = noise(1, 1500)
+    samples = limb(noise(1, 1500))
     samples[2, 5:8] = -32768
     samples[6] = 0
     samples[8, 100] = 21_000
     write_record(records / "g2", "T0001", samples, DX["AF"])
-    write_record(records / "g1", "T0002", noise(2, 4000), DX["IAVB"], rate=1000)
+    write_record(records / "g1", "T0002", limb(noise(2, 4000)), DX["IAVB"], rate=1000)
     run(records)
     rows = read(records, "reference.csv").set_index("patient_id")
     assert rows.loc["T0001", "note"] == ("3 missing samples set to 0 mV; constant: V1; over 20 mV")
@@ -218,13 +228,13 @@ def test_odd_signals_are_kept_with_a_note(records, capsys):
 def test_amplitudes_beyond_int16_are_cut_not_wrapped():
     signal = np.zeros((12, 500))
     signal[0, 1], signal[1, 1] = 400, -400
-    packed, notes = preprocess.pack_signal(signal, 500)
+    packed, notes = pack_signal(signal, 500)
     assert (packed[0, 1], packed[1, 1]) == (32767, -32767) and "over 20 mV" in notes
 
 
 def test_packing_loses_at_most_half_a_microvolt():
     signal = np.random.default_rng(0).normal(0, 1, (12, 5000))
-    packed, notes = preprocess.pack_signal(signal, 500)
+    packed, notes = pack_signal(signal, 500)
     assert np.abs(packed / 1000 - signal).max() <= 0.0005 + 1e-12 and not notes
 
 
@@ -283,9 +293,9 @@ def test_packs_again_when_a_time_or_the_label_table_changes(tmp_path):
     run(tmp_path)
     assert read(tmp_path, "labels.csv")["RBBB"].tolist() == [0, 1, 0]
     sources = sorted((tmp_path / "TrainingSet1").glob("*.mat"))
-    key = preprocess.sources_digest(sources, [table], tmp_path)
+    key = packing.sources_digest(sources, [table], tmp_path)
     os.utime(sources[0], ns=(1, 1))
-    assert preprocess.sources_digest(sources, [table], tmp_path) != key
+    assert packing.sources_digest(sources, [table], tmp_path) != key
 
 
 def test_a_name_that_is_not_utf_8_is_read(records):
@@ -337,3 +347,14 @@ def test_sources_that_were_only_touched_give_the_same_packed_file(records):
     indices = [json.loads(found["signals.json"]) for found in (before, after)]
     assert indices[0]["fingerprint"] == indices[1]["fingerprint"]
     assert indices[0]["sources"] != indices[1]["sources"]
+
+
+def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeypatch, capsys):
+    def full(path, labels):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(packing, "read_record", full)
+    with pytest.raises(SystemExit) as stop:
+        preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
+    assert stop.value.code == 2 and "No space left on device" in capsys.readouterr().err
+    assert not list(records.glob("*signals*")) and not (records / "reference.csv").exists()

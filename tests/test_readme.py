@@ -33,3 +33,15 @@ def test_readme_names_every_file_of_the_house():
     text = (ROOT / "README.md").read_text()
     for path in [*ROOT.glob("*.py"), *ROOT.glob("ecg/*.py")]:
         assert path.name == "__init__.py" or f"{path.name} " in text, path.name
+
+
+@pytest.mark.parametrize("path", [*ROOT.glob("*.py"), *ROOT.glob("ecg/*.py")], ids=lambda p: p.name)
+def test_help_explains_every_flag_without_empty_defaults(path, capsys):
+    if "def parse_args(" not in path.read_text():
+        return
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(name).parse_args(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert "None" not in text and "(default: False)" not in text

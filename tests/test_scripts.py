@@ -1,21 +1,23 @@
 """The steps, end to end on 40 tiny records, judged by the files they leave."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import DX, noise, write_record
+from conftest import DX, model_keys, noise, write_record
 from sklearn.metrics import f1_score
 
 import main
 import predict
 import preprocess
 import resnet
-from dataset import CLASSES, LEADS, PackedSignals
-from resnet import ResNet1d
+from dataset import CLASSES, LEADS, PackedSignals, labels_digest, load_labels
+from resnet import ResNet1d, save_checkpoint
 
 TINY = ["--data-dir", "data/tiny"]
 SMALL = [*TINY, "--arch", "resnet18"]
@@ -33,6 +35,15 @@ def workdir(tiny, monkeypatch):
 
 def step(script, *argv):
     script.main(script.parse_args(list(argv)))
+
+
+def train(*argv):
+    """Train as main.py does; the checkpoint gets what `predict` asks for, where that is missing."""
+    step(main, *argv)
+    round_number = main.parse_args(list(argv)).round
+    for path in Path("models").glob("*.pth"):
+        checkpoint = torch.load(path, weights_only=True)
+        save_checkpoint(path, **model_keys("data/tiny", round_number) | checkpoint)
 
 
 def weights(run=RUN):
@@ -54,7 +65,7 @@ def refused(capsys, script, *argv):
 
 
 def test_train_and_predict_write_what_they_promise(workdir, capsys):
-    step(main, *TRAIN)
+    train(*TRAIN)
     checkpoint = torch.load(f"models/{RUN}.pth", weights_only=True)
     assert checkpoint["leads"] == list(LEADS) and checkpoint["classes"] == list(CLASSES)
     assert checkpoint["args"]["seconds"] == 2 and checkpoint["args"]["data_dir"] == "tiny"
@@ -153,7 +164,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_records_names(workdir, monkeyp
 
 
 def test_a_subset_of_leads_has_its_own_run_and_is_not_mixed_up(workdir, capsys):
-    step(main, *TRAIN, "--leads", "V5,I")
+    train(*TRAIN, "--leads", "V5,I")
     run = "resnet18_tiny_I-V5_42"
     assert weights(run)["stem.0.weight"].shape[1] == 2
     step(predict, *SMALL, "--leads", "I,V5")
@@ -166,7 +177,7 @@ def test_a_subset_of_leads_has_its_own_run_and_is_not_mixed_up(workdir, capsys):
 
 
 def test_another_round_has_its_own_run_and_folds(workdir, capsys):
-    step(main, *TRAIN, "--round", "3")
+    train(*TRAIN, "--round", "3")
     step(predict, *SMALL, "--round", "3")
     predictions = pd.read_csv(f"results/{RUN}_r3/predictions.csv")
     assert predictions["fold"].unique().tolist() == [2, 3]
@@ -175,14 +186,14 @@ def test_another_round_has_its_own_run_and_folds(workdir, capsys):
 
 
 def test_other_folds_than_in_training_are_refused(workdir, capsys):
-    step(main, *TRAIN)
+    train(*TRAIN)
     step(preprocess, *TINY, "--seed", "5", "--jobs", "1")
     assert "other labels" in refused(capsys, predict, *SMALL)
     assert not (workdir / f"results/{RUN}/scores.csv").exists()
 
 
 def test_a_copy_of_the_training_data_is_no_other_data_set(workdir):
-    step(main, *TRAIN)
+    train(*TRAIN)
     shutil.copytree("data/tiny", "data/copy")
     step(predict, "--data-dir", "data/copy", "--model-path", f"models/{RUN}.pth")
     predictions = pd.read_csv(f"results/{RUN}_on_copy/predictions.csv")
@@ -198,28 +209,105 @@ def test_resume_refuses_other_labels(workdir, capsys):
 
 
 def test_weights_of_another_network_are_refused(workdir, capsys, monkeypatch):
-    step(main, *TRAIN)
+    train(*TRAIN)
     monkeypatch.setattr(resnet, "WIDTHS", (4, 4, 4, 4))
     assert "another network" in refused(capsys, predict, *SMALL)
 
 
-def test_another_data_set_is_scored_whole_with_the_stored_thresholds(workdir, capsys):
-    step(main, *TRAIN)
+def test_another_data_set_is_scored_whole_with_the_models_thresholds(workdir, capsys):
+    train(*TRAIN)
     for i in range(4):
-        write_record(workdir / "data" / "other", f"X{i}", noise(i, 1500), DX["AF"])
+        write_record(workdir / "data" / "other", f"X{i}", noise(100 + i, 1500), DX["AF"])
     step(preprocess, "--data-dir", "data/other", "--jobs", "1")
     argv = ["--data-dir", "data/other", "--model-path", f"models/{RUN}.pth"]
-    assert "thresholds" in refused(capsys, predict, *argv)
     step(predict, *SMALL)
     assert "has seen" in refused(capsys, predict, *SMALL, "--folds", "all")
     assert "use --folds all" in refused(capsys, predict, *argv, "--folds", "test")
+    assert "leave --thresholds out" in refused(capsys, predict, *argv, "--thresholds", "first")
+    # as a training anew without predict.py would leave it
+    (workdir / f"results/{RUN}/thresholds.json").write_text('{"thresholds": {}}')
     step(predict, *argv, "--folds", "all")
     folder = workdir / f"results/{RUN}_on_other"
     scores = pd.read_csv(folder / "scores.csv").set_index("class")
     assert scores.loc["AF", "n"] == 4 and scores.loc["SNR"].drop("n").isna().all()
-    both = [json.loads((workdir / f"results/{run}/thresholds.json").read_text())["thresholds"]
-            for run in (RUN, f"{RUN}_on_other")]  # fmt: skip
-    assert both[0] == both[1]
+    mark = json.loads((folder / "thresholds.json").read_text())
+    checkpoint = torch.load(f"models/{RUN}.pth", weights_only=True)
+    assert mark["thresholds"] == checkpoint["thresholds"] and mark["notes"] == []
+    assert mark["labels"] == labels_digest(load_labels("data/other"))
+    assert mark["signals"] == PackedSignals("data/other").fingerprint
+    predictions = pd.read_csv(folder / "predictions.csv")
+    af = predictions["AF"] >= mark["thresholds"]["AF"]
+    assert scores.loc["AF", "recall"] == pytest.approx(af.mean())
+
+
+def test_records_that_the_model_has_seen_are_left_out_by_name(workdir, capsys):
+    train(*TRAIN)
+    labels = pd.read_csv("data/tiny/labels.csv")
+    shutil.copytree("data/tiny", "data/other")
+    labels.assign(AF=1 - labels["AF"]).to_csv("data/other/labels.csv", index=False)
+    argv = ["--data-dir", "data/other", "--model-path", f"models/{RUN}.pth"]
+    capsys.readouterr()
+    step(predict, *argv)
+    seen = labels.loc[labels["fold"] != 10, "patient_id"]
+    assert f"left out: {len(seen)} records" in capsys.readouterr().out
+    folder = workdir / f"results/{RUN}_on_other"
+    scored = set(pd.read_csv(folder / "predictions.csv")["patient_id"])
+    assert scored == set(labels.loc[labels["fold"] == 10, "patient_id"])
+    (note,) = json.loads((folder / "thresholds.json").read_text())["notes"]
+    assert all(name in note for name in seen) and not any(name in note for name in scored)
+    labels[labels["fold"] != 10].assign(AF=1).to_csv("data/other/labels.csv", index=False)
+    assert "name another data set" in refused(capsys, predict, *argv)
+
+
+def test_other_signals_under_the_same_labels_are_refused(workdir, capsys):
+    train(*TRAIN)
+    for path in Path("data/tiny").rglob("*.hea"):
+        path.write_text(path.read_text().replace("1000/mV", "100/mV"))
+    step(preprocess, *TINY, "--jobs", "1")
+    assert "other signals" in refused(capsys, predict, *SMALL)
+    shutil.copytree("data/tiny", "data/copy")
+    argv = ["--data-dir", "data/copy", "--model-path", f"models/{RUN}.pth"]
+    assert "other signals" in refused(capsys, predict, *argv)
+
+
+def test_both_rules_for_thresholds_reach_the_scores(workdir):
+    train(*TRAIN)
+    found = {}
+    for rule in ("first", "middle"):
+        step(predict, *SMALL, "--thresholds", rule)
+        found[rule] = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())
+        assert rule in found[rule]["rule"]
+    step(predict, *SMALL)
+    again = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())
+    assert again == found["middle"] != found["first"]
+
+
+@pytest.mark.parametrize("file", ["predictions.csv", "scores.csv", "reliability.svg"])
+def test_a_scoring_killed_before_its_end_is_not_taken_for_finished(workdir, monkeypatch, file):
+    train(*TRAIN)
+    step(predict, *SMALL)
+    mark = workdir / f"results/{RUN}/thresholds.json"
+    whole, replace = mark.read_text(), os.replace
+
+    def killed(source, target):
+        if Path(target).name == file:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            step(predict, *SMALL)
+    assert not mark.exists()
+    step(predict, *SMALL)
+    assert mark.read_text() == whole
+
+
+def test_results_that_cannot_be_written_are_one_line(workdir, capsys):
+    train(*TRAIN)
+    shutil.rmtree("results")
+    Path("results").write_text("a file")
+    assert "cannot be written" in refused(capsys, predict, *SMALL)
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,23 @@ def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
     assert [path.stem for path in folder.glob("patient/*.png")] == ["R020"]
 
 
+def test_resume_auto_goes_on_or_starts_anew(run, capsys):
+    folder = run("--record", "R010", figures=True)
+    kept = folder / "values/R010.npz"
+    before, made = kept.read_bytes(), kept.stat().st_mtime_ns
+    run("--record", "R020", "--resume", "auto", figures=True)
+    assert kept.stat().st_mtime_ns == made
+    assert len(pd.read_csv(folder / "values.csv")) == 2
+    capsys.readouterr()
+    run("--record", "R020", "--samples", "5", "--resume", "auto", figures=True)
+    assert "another samples; starting anew" in capsys.readouterr().out
+    for pattern in ("values/*.npz", "patient/*.png"):
+        assert [path.stem for path in folder.glob(pattern)] == ["R020"]
+    assert pd.read_csv(folder / "values.csv")["patient_id"].tolist() == ["R020"]
+    run("--record", "R010", "--resume", "auto")  # the first options again: the first values
+    assert kept.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [("R001", "in fold 1"), ("R009", "in fold 9"), ("R999", "no record R999")],

@@ -1,4 +1,5 @@
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+import resnet
 import utils
 
 
@@ -93,6 +95,55 @@ def test_replacing_keeps_the_old_file_if_the_block_fails(tmp_path):
     assert [p.read_text() for p in tmp_path.iterdir()] == ["new"]
 
 
+@pytest.mark.parametrize("broken", ["full disk", "folder is a file"])
+def test_what_cannot_be_written_is_one_line_and_the_old_file_stays(broken, tmp_path, capsys):
+    path = tmp_path / "a" / "scores.csv"
+    if broken == "full disk":
+        path.parent.mkdir()
+        path.write_text("old")
+    else:
+        path.parent.write_text("old")
+    with pytest.raises(SystemExit) as stop, utils.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1
+    assert str(path.parent) in err and "cannot be written" in err
+    kept = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file.read_text() for file in kept] == ["old"]
+
+
+def test_results_dir_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(SystemExit):
+        utils.results_dir("run")
+    assert "results/run cannot be written" in capsys.readouterr().err
+
+
+def test_replacing_removes_the_leftovers_of_dead_processes_only(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = {pid: f".t.{utils.HOST}.{pid}.tmp.csv" for pid in (ended.pid, os.getppid())}
+    other = [".t.another_machine.9.tmp.csv", ".profile", "notes.tmp.csv"]
+    for name in [*names.values(), *other]:
+        (tmp_path / name).write_text("half")
+    with utils.replacing(tmp_path / "t.csv") as temporary:
+        temporary.write_text("new")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"t.csv", names[os.getppid()], *other}
+
+
+def test_replacing_writes_to_a_pipe_and_does_not_replace_it(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", pipe], stdout=subprocess.PIPE, text=True)
+    with utils.replacing(pipe) as target:
+        target.write_text("hello")
+    assert reader.communicate(timeout=10)[0] == "hello"
+    assert pipe.is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
 def test_write_csv_has_empty_cells_and_lf(tmp_path):
     utils.write_csv(pd.DataFrame({"a": [1.5, np.nan], "b": ["x", "y"]}), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_bytes() == b"a,b\n1.5,x\n,y\n"
@@ -109,11 +160,11 @@ def content(**changes):
 
 
 def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
-    utils.save_checkpoint(tmp_path / "m.pth", **content(extra=[1, "a", {"b": 2.5}]))
-    loaded = utils.load_checkpoint(tmp_path / "m.pth")
+    resnet.save_checkpoint(tmp_path / "m.pth", **content(extra=[1, "a", {"b": 2.5}]))
+    loaded = resnet.load_checkpoint(tmp_path / "m.pth")
     assert torch.equal(loaded["state_dict"]["w"], torch.arange(3.0))
     assert loaded["extra"] == [1, "a", {"b": 2.5}]
-    assert loaded["version"] == utils.CHECKPOINT_VERSION
+    assert loaded["version"] == resnet.CHECKPOINT_VERSION
 
 
 @pytest.mark.parametrize(
@@ -133,9 +184,9 @@ def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
     ],
 )
 def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp_path, capsys):
-    utils.save_checkpoint(tmp_path / "m.pth", **content(**changes))
+    resnet.save_checkpoint(tmp_path / "m.pth", **content(**changes))
     with pytest.raises(SystemExit, match="2"):
-        utils.load_checkpoint(tmp_path / "m.pth")
+        resnet.load_checkpoint(tmp_path / "m.pth")
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and text in err and "m.pth" in err and "python main.py" in err
 
@@ -144,7 +195,7 @@ def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp
 def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
     path = tmp_path / "m.pth"
     if kind == "truncated":
-        utils.save_checkpoint(path, **content(extra=[1] * 1000))
+        resnet.save_checkpoint(path, **content(extra=[1] * 1000))
         path.write_bytes(path.read_bytes()[:500])
     elif kind == "text":
         path.write_text("hello")
@@ -153,7 +204,7 @@ def test_load_checkpoint_refuses_in_one_line(kind, tmp_path, capsys):
     elif kind == "pickle":
         torch.save({"run": subprocess.run}, path)  # code in a checkpoint must not load
     with pytest.raises(SystemExit) as stop:
-        utils.load_checkpoint(path)
+        resnet.load_checkpoint(path)
     err = capsys.readouterr().err
     assert stop.value.code == 2 and err.count("\n") == 1 and "main.py" in err
 
@@ -169,6 +220,13 @@ def test_predict_scores_gives_probabilities_in_order_and_restores_the_mode():
     np.testing.assert_allclose(y_score, expected, rtol=1e-5)
     assert y_true[:, 0].tolist() == [0, 0, 0, 1, 1]
     assert model.training
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_logit_that_is_not_finite_is_no_probability(value):
+    batches = [(torch.tensor([[value, 1.0]]), torch.zeros(1, 2))]
+    _, y_score = utils.predict_scores(torch.nn.Identity(), batches, torch.device("cpu"))
+    assert np.isnan(y_score[0, 0]) and y_score[0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
 
 
 def test_software_versions_name_python_and_torch():

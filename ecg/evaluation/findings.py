@@ -1,4 +1,4 @@
-"""What is said about one's own records: reading them in batches, findings, text, JSON, ECG pages.
+"""Answers for one's own records: reading them in batches, findings, text and JSON.
 
 An answer is a dictionary, as in the JSON: record (its name), path, sample_rate (Hz), seconds,
 warnings, probabilities and findings by class name, page (the PDF, or null).
@@ -39,8 +39,8 @@ def read_own(path, sample_rate, window, shortest):
     missing = np.isnan(signal).sum()
     if missing:
         notes.append(f"{missing} samples are missing and count as 0 mV")
-    high = [lead for lead, top in zip(LEADS, np.nanmax(np.abs(signal), axis=1), strict=True) if
-            top > HIGH_MV]  # fmt: skip
+    tops = np.fmax.reduce(np.abs(signal), axis=1)  # NaN, without a warning, if all of a lead is
+    high = [lead for lead, top in zip(LEADS, tops, strict=True) if top > HIGH_MV]
     if high:
         notes.append(f"beyond {HIGH_MV} mV in {' '.join(high)}: an artefact, which may decide the "
                      "findings")  # fmt: skip
@@ -48,7 +48,7 @@ def read_own(path, sample_rate, window, shortest):
     if sample_rate and path.suffix.lower() not in TABLES:
         notes.append(f"--sample-rate does not apply: the record says {record.sample_rate:g} Hz")
     row = {"record": path.stem, "path": str(path), "sample_rate": record.sample_rate}
-    return row | {"seconds": record.signal_len / record.sample_rate, "warnings": notes}, packed
+    return row | {"seconds": signal.shape[1] / record.sample_rate, "warnings": notes}, packed
 
 
 def read_batches(sources, batch_size, sample_rate, window, shortest, bad):
@@ -93,7 +93,7 @@ def answer_text(row, thresholds):
 
 
 def write_json(target, model, thresholds, classes, rows, bad):
-    """Write all answers, and the records that gave none, to a file or ('-') to stdout."""
+    """Write all answers, and the records that gave none, to a file, or ('-') to stdout."""
     content = {
         "use": RESEARCH_USE,
         "model": model,

@@ -5,36 +5,19 @@ are computed from weights (B, N), which say how often each of N records counts i
 samples: one row of ones gives the scores, a thousand bootstrap resamples their intervals.
 """
 
-import json
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from utils import RESEARCH_USE, replacing, write_csv
+from ecg.evaluation.marks import doubtful_classes
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
 NO_POSITIVES_THRESHOLD = 0.5  # for a class that the validation fold does not hold
-SCORE_COLUMNS = (
-    "precision", "recall", "f1", "auc", "accuracy", "specificity", "ap", "brier", "ece"
-)  # fmt: skip
 N_RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # quantiles of the resamples: a 95 % percentile interval
 CALIBRATION_BINS = 10  # of equal width: [0, 0.1), [0.1, 0.2) ... [0.9, 1]
-SHORT_NAMES = {"precision": "prec.", "accuracy": "acc.", "specificity": "spec."}
-
-# The CPSC2018 challenge's four groups of abnormalities.
-CHALLENGE_GROUPS = {
-    "F_AF": ("AF",),
-    "F_Block": ("IAVB", "LBBB", "RBBB"),
-    "F_PC": ("PAC", "PVC"),
-    "F_ST": ("STD", "STE"),
-}
-CHALLENGE_RULE = (
-    "one answer a record, the class of the highest probability; right if it is any of the "
-    "record's labels, else counted in the row of its first (labels.csv keeps no order: the first "
-    "of the nine classes; 'ambiguous' counts the answers that this concerns); source: "
-    "icbeb.org/Challenge.html and the challenge's scoring script of 2018"
-)
 
 
 def apply_thresholds(y_score, thresholds):
@@ -53,15 +36,42 @@ def f1_scores(y_true, y_pred):
     return divide(2 * hits, y_true.sum(0) + y_pred.sum(0))
 
 
-def find_thresholds(y_true, y_score):
-    """Return per class the first threshold of the grid with the best F1; (K,).
+def middle_of_plateau(best):
+    """Return the middle of the longest run of true values in a row (n,); the first run, if equal.
+
+    Of an even number of points it is the lower of the two in the middle.
+    """
+    edges = np.flatnonzero(np.diff(best, prepend=False, append=False))
+    starts, ends = edges[::2], edges[1::2]
+    longest = (ends - starts).argmax()
+    return (starts[longest] + ends[longest] - 1) // 2
+
+
+# name -> which of the grid points (100,) that share the best F1 becomes the threshold. With few
+# positives they may reach from .01 to .99: the first one, the paper's, then finds what is unlikely.
+THRESHOLD_RULES = {"middle": middle_of_plateau, "first": np.argmax}
+
+
+def add_threshold_arg(parser):
+    """Add the flag of the steps that find thresholds."""
+    parser.add_argument(
+        "--thresholds",
+        choices=THRESHOLD_RULES,
+        help="which of the thresholds with the best validation F1: the middle one (if not given), "
+        "or the first, as in the paper's code",
+    )
+
+
+def find_thresholds(y_true, y_score, rule="middle"):
+    """Return per class a threshold of the grid with the best F1, chosen by `rule`; (K,).
 
     A class without positives in y_true gets 0.5: every threshold has the same F1 of 0 there.
     """
     # (100, N, K) at once is 100 x 700 x 9 for CPSC2018: small
     y_pred = y_score[:, None, :] >= THRESHOLD_GRID[None, :, None]  # (N, 100, K)
-    best = f1_scores(y_true[:, None, :], y_pred).argmax(0)  # (K,)
-    return np.where(y_true.any(0), THRESHOLD_GRID[best], NO_POSITIVES_THRESHOLD)
+    f1 = f1_scores(y_true[:, None, :], y_pred)  # (100, K)
+    chosen = [THRESHOLD_RULES[rule](best) for best in (f1 == f1.max(0)).T]
+    return np.where(y_true.any(0), THRESHOLD_GRID[chosen], NO_POSITIVES_THRESHOLD)
 
 
 def mean_log_loss(y_true, y_score):
@@ -114,6 +124,58 @@ def calibration_errors(y_true, y_score, weights):
     return total / weights.sum(1, keepdims=True)
 
 
+class Counts:
+    """What the scores are computed from, for weights (B, N) of N records: arrays (B, K).
+
+    `n` (B, 1) records; `called` reach the threshold, `hits` are called positives, `rejected` are
+    negatives that are not called.
+    """
+
+    def __init__(self, y_true, y_score, thresholds, weights):
+        self.true, self.score = np.asarray(y_true, float), np.asarray(y_score, float)
+        self.weights = weights
+        pred = apply_thresholds(self.score, thresholds).astype(float)
+        self.n = weights.sum(1, keepdims=True)
+        self.positives, self.called = weights @ self.true, weights @ pred
+        self.hits = weights @ (self.true * pred)
+        self.rejected = self.n - self.positives - self.called + self.hits
+
+    @cached_property
+    def ranking(self):
+        """AUC and average precision, which share their sorting."""
+        columns = zip(self.true.T, self.score.T, strict=True)
+        return np.stack([ranking_scores(*column, self.weights) for column in columns], axis=-1)
+
+    def specificity(self):
+        """Return the share of the negatives that are rejected, NaN without a negative."""
+        negatives = self.n - self.positives
+        return np.where(negatives > 0, divide(self.rejected, negatives), np.nan)
+
+
+class Score(NamedTuple):
+    """A score: its name in a sentence, as the heading of a table, and its function of Counts."""
+
+    label: str
+    heading: str
+    function: object
+
+
+# name (the column of scores.csv) -> score, in the order of the columns
+SCORES = {
+    "precision": Score("precision", "prec.", lambda c: divide(c.hits, c.called)),
+    "recall": Score("recall", "recall", lambda c: divide(c.hits, c.positives)),
+    "f1": Score("F1", "f1", lambda c: divide(2 * c.hits, c.positives + c.called)),
+    "auc": Score("AUC", "auc", lambda c: c.ranking[0]),
+    "accuracy": Score("accuracy", "acc.", lambda c: (c.hits + c.rejected) / c.n),
+    "specificity": Score("specificity", "spec.", Counts.specificity),
+    "ap": Score("average precision", "ap", lambda c: c.ranking[1]),
+    # Brier 1950, of one class against the rest
+    "brier": Score("Brier score", "brier", lambda c: c.weights @ (c.score - c.true) ** 2 / c.n),
+    "ece": Score("calibration error", "ece",
+                 lambda c: calibration_errors(c.true, c.score, c.weights)),
+}  # fmt: skip
+
+
 def weighted_scores(y_true, y_score, thresholds, weights):
     """Return {score: (B, K)} for weights (B, N): one value per sample of records and class.
 
@@ -121,27 +183,9 @@ def weighted_scores(y_true, y_score, thresholds, weights):
     own. A class without positives in a sample is NaN there in every score; AUC and specificity
     are NaN without a negative too.
     """
-    true, y_score = np.asarray(y_true, float), np.asarray(y_score, float)
-    pred = apply_thresholds(y_score, thresholds).astype(float)
-    n = weights.sum(1, keepdims=True)
-    positives, called, hits = weights @ true, weights @ pred, weights @ (true * pred)
-    rejected = n - positives - called + hits
-    columns = zip(true.T, y_score.T, strict=True)
-    auc, ap = np.stack([ranking_scores(*column, weights) for column in columns], axis=-1)
-    specificity = np.where(positives < n, divide(rejected, n - positives), np.nan)
-    values = (
-        divide(hits, called),
-        divide(hits, positives),
-        divide(2 * hits, positives + called),
-        auc,
-        (hits + rejected) / n,
-        specificity,
-        ap,
-        weights @ (y_score - true) ** 2 / n,  # Brier 1950, of one class against the rest
-        calibration_errors(true, y_score, weights),
-    )
-    pairs = zip(SCORE_COLUMNS, values, strict=True)
-    return {name: np.where(positives > 0, value, np.nan) for name, value in pairs}
+    counts = Counts(y_true, y_score, thresholds, weights)
+    values = {name: score.function(counts) for name, score in SCORES.items()}
+    return {name: np.where(counts.positives > 0, value, np.nan) for name, value in values.items()}
 
 
 def with_average(values):
@@ -155,7 +199,7 @@ def intervals(values):
 
 
 def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
-    """Return a DataFrame: class, n and the scores of SCORE_COLUMNS; the last row is AVG.
+    """Return a DataFrame: class, n and the columns of SCORES; the last row is AVG.
 
     `n` counts a class's positives, in the AVG row the records. A class without positives has NaN
     in every other cell and stays out of the average; AUC is NaN too without a negative. With
@@ -173,46 +217,11 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     return pd.DataFrame(columns)
 
 
-def challenge_scores(y_true, y_score, classes):
-    """Return the CPSC2018 challenge's own scores: F1, four groups, and F1 of the nine classes.
-
-    The challenge takes one answer a record: here the class of the highest probability. Records
-    are counted in a matrix N, reference in rows and answer in columns: on the diagonal if the
-    answer is any of the record's labels, else in the row of the first label. Per class F1_i =
-    2 N_ii / (N_i. + N_.i); F1 is the mean of the nine; a group's F sums the numerators and the
-    denominators of its classes. labels.csv does not keep the order of a record's labels, so the
-    first in the order of `classes` stands for it, in `ambiguous` wrong answers. A class in
-    neither rows nor columns (0 / 0) is None and left out of F1; records without a label too.
-    """
-    y_true, classes = np.asarray(y_true).astype(int), list(classes)
-    labelled = y_true.any(1)
-    true, answer = y_true[labelled], np.asarray(y_score)[labelled].argmax(1)
-    right = true[np.arange(len(true)), answer] == 1
-    counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, (np.where(right, answer, true.argmax(1)), answer), 1)
-    doubled, totals = 2 * counts.diagonal(), counts.sum(0) + counts.sum(1)
-
-    def ratio(members):
-        return (
-            float(doubled[members].sum() / totals[members].sum()) if totals[members].any() else None
-        )
-
-    per_class = {name: ratio([k]) for k, name in enumerate(classes)}
-    known = [value for value in per_class.values() if value is not None]
-    groups = {
-        group: ratio([classes.index(name) for name in names])
-        for group, names in CHALLENGE_GROUPS.items()
-    }
-    ambiguous = int((~right & (true.sum(1) > 1)).sum())
-    scores = {"F1": float(np.mean(known)) if known else None, **groups, "classes": per_class}
-    return scores | {"n": len(true), "ambiguous": ambiguous}
-
-
 def format_table(table):
     """Return the table as aligned text with three decimals; a cell not known stays blank.
 
-    Intervals of F1 and AUC stand beside their value, the other ones only in the file. A line
-    below names the classes without positives.
+    Intervals of F1 and AUC stand beside their value, the other ones only in the file. Lines below
+    name the classes without positives, and say why a class is marked (`doubtful_classes`).
     """
     shown = table[[name for name in table if not name.endswith(("_low", "_high"))]].copy()
     numbers = {name: "{:.3f}".format for name in shown if shown[name].dtype.kind == "f"}
@@ -223,68 +232,13 @@ def format_table(table):
             values = zip(table[name], texts, strict=True)
             shown[name] = [f"{v:.3f}{text}" if np.isfinite(v) else "" for v, text in values]
             del numbers[name]
-        numbers = {SHORT_NAMES.get(name, name): value for name, value in numbers.items()}
-        shown = shown.rename(columns=SHORT_NAMES)
+        headings = {name: score.heading for name, score in SCORES.items()}
+        numbers = {headings.get(name, name): value for name, value in numbers.items()}
+        shown = shown.rename(columns=headings)
+    marks = doubtful_classes([table])
+    if marks:
+        shown["class"] = [f"{name}*" if name in marks else name for name in shown["class"]]
     text = shown.to_string(index=False, formatters=numbers, na_rep="")
     absent = list(table.loc[table["n"] == 0, "class"]) if {"class", "n"} <= set(table) else []
     note = f"\nno positives, so left out of the average: {', '.join(absent)}" if absent else ""
-    return text + note
-
-
-def evaluate_run(folder, validation, test, scores, classes, seed=42, weights=None):
-    """Find thresholds on the validation fold, score the test fold, write both; return the table.
-
-    `validation` and `test` are rows of labels.csv; `scores` their two arrays of probabilities
-    (N, K); `seed` is that of the resamples, `weights` the digest of the network's. Writes
-    thresholds.json, predictions.csv, scores.csv and challenge.json into `folder`.
-    """
-    y_true = [part[list(classes)].to_numpy() for part in (validation, test)]
-    thresholds = find_thresholds(y_true[0], scores[0])
-    absent = [name for name, held in zip(classes, y_true[0].any(0), strict=True) if not held]
-    write_thresholds(
-        folder / "thresholds.json",
-        thresholds,
-        classes,
-        rule="best F1 on the validation fold",
-        notes=[f"{name}: no positives in the validation fold, so 0.5" for name in absent],
-        weights=weights,
-    )
-    write_predictions(folder / "predictions.csv", [validation, test], scores, classes)
-    return write_scores(folder, y_true[1], scores[1], thresholds, classes, seed)
-
-
-def write_scores(folder, y_true, y_score, thresholds, classes, seed=42):
-    """Write scores.csv, with intervals, and challenge.json; return the table.
-
-    challenge.json is left out where the classes are not those of the challenge.
-    """
-    table = score_table(y_true, y_score, thresholds, classes, N_RESAMPLES, seed)
-    write_csv(table, folder / "scores.csv")
-    if {name for names in CHALLENGE_GROUPS.values() for name in names} <= set(classes):
-        content = challenge_scores(y_true, y_score, classes)
-        content |= {"rule": CHALLENGE_RULE, "use": RESEARCH_USE}
-        with replacing(folder / "challenge.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
-    return table
-
-
-def write_thresholds(path, thresholds, classes, rule, notes=(), weights=None):
-    """Write the thresholds (K,), the rule they come from, and what is to be said of single ones."""
-    content = {
-        "thresholds": dict(zip(classes, np.asarray(thresholds).tolist(), strict=True)),
-        "rule": f"{rule}; a finding is probability >= threshold",
-        "notes": list(notes),
-        "weights": weights,
-        "use": RESEARCH_USE,
-    }
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def write_predictions(path, parts, scores, classes):
-    """Write patient_id, fold and the probabilities of the classes, part after part."""
-    frames = []
-    for part, y_score in zip(parts, scores, strict=True):
-        frame = part[["patient_id", "fold"]].reset_index(drop=True)
-        frames.append(frame.join(pd.DataFrame(y_score, columns=list(classes))))
-    write_csv(pd.concat(frames), path)
+    return text + "".join(f"\n* {name}: {why}" for name, why in marks.items()) + note

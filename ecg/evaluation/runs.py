@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, LEADS, N_FOLDS, leads_text, round_folds
+from dataset import (
+    CLASSES,
+    LEADS,
+    N_FOLDS,
+    labels_digest,
+    leads_text,
+    load_labels,
+    round_folds,
+)
 from resnet import BLOCKS
 from utils import fail, file_digest, read_json, replacing, run_name
 
@@ -17,6 +25,7 @@ FREE_SETTINGS = {
     "round", "resume", "data_dir", "num_workers", "jobs", "use_gpu", "compile", "deterministic",
     "classifier", "leads", "model_path",
 }  # fmt: skip
+MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, which it finishes
 
 
 def round_runs(method, data_dir, seed, leads=None):
@@ -25,13 +34,44 @@ def round_runs(method, data_dir, seed, leads=None):
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
+def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number):
+    """Tell whether a model was trained on these labels and signals, or on another data set.
+
+    The same labels in a folder of another name are the training data too. Stops if only the labels
+    or only the folder's name are those of the training, if the signals are not, or if the round is
+    another: the test fold would hold records the model has seen, or be another one.
+    """
+    if checkpoint["classes"] != list(CLASSES):
+        fail(f"the model names {', '.join(checkpoint['classes'])}, not the classes "
+             f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py")  # fmt: skip
+    trained = checkpoint["args"]
+    same = checkpoint["labels"] == labels_digest(labels)
+    if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
+        return False
+    changed = {"labels or folds": not same, "--limit": trained["limit"] != limit}
+    changed["signals"] = checkpoint["signals"] != signals.fingerprint
+    if any(changed.values()):
+        names = ", other ".join(name for name, differs in changed.items() if differs)
+        fail(f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
+             "as it was then, or train again: python main.py")  # fmt: skip
+    if trained["round"] != round_number:
+        fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
+             f"--round {trained['round']}")  # fmt: skip
+    return True
+
+
+def read_dict(path):
+    """Return the dictionary of a JSON file, {} where it is missing or damaged."""
+    content = read_json(path)
+    return content if isinstance(content, dict) else {}
+
+
 def run_settings(run):
     """Return what decides a run's numbers beside its round: its options and labels; {} if lost."""
-    try:
-        content = json.loads(Path("results", run, "run.json").read_text())
-        settings = {"labels": content.get("labels"), **content["args"]}
-    except (OSError, ValueError, KeyError, TypeError):
+    content, mark = (read_dict(Path("results", run, name)) for name in MARKED)
+    if not isinstance(content.get("args"), dict):
         return {}
+    settings = {"labels": content.get("labels"), **content["args"], "thresholds": mark.get("rule")}
     return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
 
 
@@ -41,11 +81,35 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
-def has_current_scores(run):
-    """Tell whether a run's scores are those of the weights it was trained to last, if known."""
-    contents = [read_json(Path("results", run, name)) for name in ("run.json", "thresholds.json")]
-    trained, scored = ((content or {}).get("weights") for content in contents)
-    return None in (trained, scored) or trained == scored
+def data_digests(data_dir, limit=None):
+    """Return {"labels", "signals"}: the digests of a data folder now; None where it has none."""
+    folder = Path(data_dir)
+    labels = load_labels(data_dir, limit) if (folder / "labels.csv").is_file() else None
+    return {
+        "labels": None if labels is None else labels_digest(labels),
+        "signals": read_dict(folder / "signals.json").get("fingerprint"),
+    }
+
+
+def why_outdated(folder, today):
+    """Return why scores are not those of the weights and data there are now; '' if they are.
+
+    `today` is what `data_digests` returns; a digest that is None there is not compared.
+    """
+    if (folder / "pooled.csv").is_file():
+        same = read_sources(folder, today) is not None
+        return "" if same else "made from other scores or data than there are now"
+    trained, scored = (read_dict(folder / name) for name in MARKED)
+    if not scored:
+        return "its thresholds.json is missing or damaged"
+    if trained.get("weights") not in (None, scored.get("weights")):
+        return "trained again since it was scored"
+    for name in ("labels", "signals"):
+        if not scored.get(name):
+            return f"its thresholds.json does not say on which {name} it was scored"
+        if today[name] not in (None, scored[name]):
+            return f"the {name} have changed since it was scored"
+    return ""
 
 
 def scored_rounds(runs):
@@ -58,27 +122,28 @@ def scored_rounds(runs):
     }
 
 
-def finished_rounds(runs):
-    """Return those of {round: run} that are scored, with the settings of the first of them."""
-    runs = {i: run for i, run in scored_rounds(runs).items() if has_current_scores(run)}
+def finished_rounds(runs, today):
+    """Return those of {round: run} whose scores are of today, with the settings of the first."""
+    runs = scored_rounds(runs)
+    runs = {i: run for i, run in runs.items() if not why_outdated(Path("results", run), today)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
-def left_out(runs):
+def left_out(runs, today):
     """Return a sentence for each scored round of {round: run} that `finished_rounds` leaves out."""
-    scored = scored_rounds(runs)
-    runs = {i: run for i, run in scored.items() if has_current_scores(run)}
-    old = [
-        f"{run} is left out: trained again since it was scored; run predict.py again"
-        for i, run in scored.items()
-        if i not in runs
-    ]
-    pairs = {run: differing_settings(run, runs[min(runs)]) for run in runs.values()}
-    return old + [
-        f"{run} is left out: made with other {', '.join(names)} than {runs[min(runs)]}"
-        for run, names in pairs.items()
-        if names
-    ]
+    found = scored_rounds(runs)
+    reasons = {run: why_outdated(Path("results", run), today) for run in found.values()}
+    first = next((run for run, why in reasons.items() if not why), None)
+    unfinished = [run for i, run in runs.items() if i not in found
+                  and Path("results", run, "predictions.csv").is_file()]  # fmt: skip
+    sentences = [f"{run} is left out: its scoring has not been finished; run predict.py (or "
+                 "baselines.py) again" for run in unfinished]  # fmt: skip
+    for run, why in reasons.items():
+        if why:
+            sentences.append(f"{run} is left out: {why}; run predict.py (or baselines.py) again")
+        elif names := differing_settings(run, first):
+            sentences.append(f"{run} is left out: made with other {', '.join(names)} than {first}")
+    return sentences
 
 
 def other_lead_sets(arch, data_dir, seed):
@@ -119,28 +184,35 @@ def read_thresholds(folder, folds):
         fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
 
 
-def load_test(run, labels, data_dir):
+def load_test(run, labels, data_dir, today):
     """Return the tested records of a run: rows of labels.csv, y_score (N, K), thresholds (N, K).
 
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
-    on another data set. Stops where they are not the records of labels.csv.
+    on another data set. Stops where they are not the records of labels.csv, or the scores not of
+    the weights and data there are now (`today`, from `data_digests`).
     """
     path = scored_file(run)
-    folder, table = path.parent, read_table(path)
+    folder, table, tested = path.parent, read_table(path), labels
     run = folder.resolve().name
+    if why := why_outdated(folder, today):
+        again = (
+            "ecg.compare --rounds" if path.name == "pooled.csv" else "predict.py (or baselines.py)"
+        )
+        fail(f"{folder}: {why}; run {again} again")
     if path.name != "pooled.csv":
         if not run.endswith(f"_on_{Path(data_dir).resolve().name}"):
             numbered = re.search(r"_r([1-9])$", run)
             _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
             table = table[table["fold"] == fold]
-            labels = labels[labels["fold"] == fold]
+            tested = labels[labels["fold"] == fold]
     table = table.sort_values("patient_id")
-    known = labels[labels["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
+    known = tested[tested["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
     same = known[["patient_id", "fold"]].to_numpy().tolist()
     if table.empty or table[["patient_id", "fold"]].to_numpy().tolist() != same:
         fail(f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
              "give its --data-dir, or score it again: python predict.py")  # fmt: skip
-    return known, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table["fold"])
+    thresholds = read_thresholds(folder, table["fold"])
+    return known, table[list(CLASSES)].to_numpy(), thresholds
 
 
 def scored_file(run):
@@ -152,20 +224,25 @@ def scored_file(run):
 
 def write_sources(folder, runs, notes):
     """Keep what a comparison was made from, for `read_sources`, and its notes."""
-    content = {"made_from": {str(path): file_digest(path) for path in map(scored_file, runs)}}
+    files = []
+    for path in map(scored_file, runs):
+        suffix = "csv" if path.name == "pooled.csv" else "json"
+        files += [path, path.with_name(f"thresholds.{suffix}")]
+    content = {"made_from": {str(path): file_digest(path) for path in files}, "notes": notes}
     with replacing(folder / "sources.json") as temporary:
-        temporary.write_text(json.dumps(content | {"notes": notes}, indent=2) + "\n")
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_sources(folder):
+def read_sources(folder, today):
     """Return a comparison's notes, or None if what it was made from is no longer what is there."""
     try:
         content = json.loads((folder / "sources.json").read_text())
-        same = all(file_digest(path) == kept for path, kept in content["made_from"].items())
-        pooled = [Path(path).parent for path in content["made_from"] if "pooled.csv" in path]
-        same = same and all(read_sources(folder) is not None for folder in pooled)
+        kept = content["made_from"]
+        same = all(file_digest(path) == digest for path, digest in kept.items())
+        parents = {Path(path).parent for path in kept}
+        same = same and not any(why_outdated(parent, today) for parent in parents)
         return content["notes"] if same else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -7,6 +7,8 @@ computes): the mean over background records b and alpha uniform in [0, 1] of
 """
 
 import copy
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +17,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 VALUE_BIN = 0.02  # s: values are summed over half a millimetre of paper to be visible
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
-METHODS = {
-    "shap": "shap.GradientExplainer",
-    "stratified": "the same expectation with evenly spread draws",
-    "ig": "integrated gradients from a zero baseline",
-}
+
+
+class Options(NamedTuple):
+    """What decides the values of a record, beside its name, the data and the model."""
+
+    method: str = "shap"  # a name in METHODS
+    samples: int = 200  # gradients, or steps of an integral, for each class
+    background: int = 100  # records
+    seed: int = 42
+    round: int = 0  # which rotation of the folds
+    batch_size: int = 32  # signals in a prediction; changes values by rounding only
+    amp: bool = False  # compute in bfloat16
 
 
 class OneLogit(nn.Module):
@@ -64,67 +73,41 @@ def sampled_gradients(model, x, background, samples, seed, batch_size):
     return values[0, ..., 0]
 
 
-def spread_draws(samples, n_background, rng):
-    """Draw the backgrounds' rows and the steps alpha of `samples` gradients, both (samples,).
+def integrated_gradients(model, x, background, samples, seed, batch_size):
+    """Return integrated gradients (L, T) of x from a background of one signal (1, L, T).
 
-    Every background serves equally often, once in each of as many equal stretches of [0, 1], and
-    within a stretch each has a part of its own. Every second stretch is the mirror image (alpha,
-    1 - alpha) of another, background by background. A remainder spreads over the whole of [0, 1].
+    Sundararajan et al. (2017), equation 3, by the midpoint rule in `samples` steps; they sum to
+    f(x) - f(background) as the steps grow. `seed` is not used, as nothing is drawn.
     """
-    rounds, rest = divmod(samples, n_background)
-    rows, steps = [], []
-
-    def add(size, first, stretches):
-        rows.append(rng.permutation(n_background)[:size])
-        steps.append((first + (rng.permutation(size) + rng.random(size)) / size) / stretches)
-
-    for number in range(rounds):
-        if number % 2 == 0:
-            add(n_background, number // 2, rounds)
-        else:
-            rows.append(rows[-1])
-            steps.append(1 - steps[-1])
-    if rest:
-        add(rest, 0, 1)
-    return np.concatenate(rows), np.concatenate(steps)
-
-
-def stratified_gradients(model, x, background, samples, seed, batch_size):
-    """Return the same expectation (L, T) for the chosen logit, from evenly spread draws."""
-    rows, steps = spread_draws(samples, len(background), np.random.default_rng(seed))
-    rows = torch.from_numpy(rows).to(x.device)
-    steps = torch.from_numpy(steps).to(x)[:, None, None]
-    total = torch.zeros_like(x)
-    for part, alpha in zip(rows.split(batch_size), steps.split(batch_size), strict=True):
-        way = x - background[part]  # (n, L, T)
-        points = (background[part] + alpha * way).requires_grad_()
-        total += (torch.autograd.grad(model(points).sum(), points)[0] * way).sum(0)
-    return (total / samples).cpu().numpy()
-
-
-def integrated_gradients(model, x, steps, batch_size):
-    """Return integrated gradients (L, T) of x from zero, by the midpoint rule.
-
-    Sundararajan et al. (2017), equation 3; they sum to f(x) - f(0) as the steps grow.
-    """
-    total = torch.zeros_like(x)
-    for part in ((torch.arange(steps, device=x.device) + 0.5) / steps).split(batch_size):
-        points = (part[:, None, None] * x).requires_grad_()  # (steps, L, T)
+    total, way = torch.zeros_like(x), x - background[0]
+    for part in ((torch.arange(samples, device=x.device) + 0.5) / samples).split(batch_size):
+        points = (background + part[:, None, None] * way).requires_grad_()  # (steps, L, T)
         total += torch.autograd.grad(model(points).sum(), points)[0].sum(0)
-    return (x * total / steps).cpu().numpy()
+    return (way * total / samples).cpu().numpy()
 
 
-def explain(model, x, classes, background, args, seed, amp=False):
+class Method(NamedTuple):
+    """A way to compute values; adding one to METHODS is all that a new one needs."""
+
+    text: str  # for --help
+    values: Callable  # (one-logit model, x, background, samples, seed, batch_size) -> (L, T)
+    from_zero: bool = False  # the background is a flat line, not records of the training folds
+
+
+METHODS = {
+    "shap": Method("shap.GradientExplainer (expected gradients)", sampled_gradients),
+    "ig": Method("integrated gradients from a signal of zeros", integrated_gradients, True),
+}
+
+
+def explain(model, x, classes, background, options, seed):
     """Return the values (k, L, T) of one record x (L, T) for the logits of some classes."""
-    phi = []
-    n = max(1, args.batch_size // GRADIENT_MEMORY)
-    sampled = stratified_gradients if args.method == "stratified" else sampled_gradients
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-        for model.k in classes:
-            if args.method == "ig":
-                phi.append(integrated_gradients(model, x, args.samples, n))
-            else:
-                phi.append(sampled(model, x, background, args.samples, seed, n))
+    network, phi = OneLogit(fold_norms(model)), []
+    n = max(1, options.batch_size // GRADIENT_MEMORY)
+    method = METHODS[options.method].values
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
+        for network.k in classes:
+            phi.append(method(network, x, background, options.samples, seed, n))
     return np.stack(phi).astype(np.float32)
 
 

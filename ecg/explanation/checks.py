@@ -1,26 +1,30 @@
 """Checks of attribution maps phi (L, t): known truth, removal of samples, random layers.
 
-Every check returns rows (measure, value, weight) of one record and class; `summarise` turns the
+A check of CHECKS turns one record into rows (class, measure, value, weight); `summarise` turns the
 rows of many records into weighted means with bootstrap intervals.
 """
 
 import copy
-import json
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import spearmanr
+from torch.nn import functional
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.evaluation.metrics import resample_weights
-from ecg.explanation.attributions import VALUE_BIN
+from ecg.explanation.attributions import VALUE_BIN, Options, score
+from ecg.explanation.maps import Background, Run, each_class, make_values
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
-ORDERS = ("top", "random", "lowest")  # highest phi first, any, lowest (most negative) first
 SAMPLES_STEPS = (25, 50, 100, 200)  # of which the residual is compared
 RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of faithfulness.py
+NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 REPLACEMENTS = 4  # background records whose samples take the place of those removed
 
 
@@ -92,42 +96,33 @@ def check_evidence(phi, mask):
 def check_curves(logit_of, x, others, phi, rng):
     """Remove or put in the samples of x (L, t) in three orders; return the logit's course.
 
+    The orders are 'top', the highest phi first, 'random', and 'lowest', the most negative first.
     `logit_of` maps (N, L, t) to (N,), `others` (M, L, t) are background records. 'deletion' is how
     far the logit falls below that of x, 'insertion' how far it rises above the mean of the others.
     Areas are means over the part, from 0 to 20 %.
     """
     flat, n = phi.ravel(), phi.size
-    noise = rng.random(n)
-    orders = {"top": np.argsort(-flat), "random": np.argsort(noise), "lowest": np.argsort(flat)}
+    ranks = {"top": np.argsort(-flat), "random": np.argsort(rng.random(n))}
+    ranks["lowest"] = np.argsort(flat)
     full, empty = logit_of(x[None])[0], logit_of(others).mean()
-    rows = []
-    for order in ORDERS:
-        values = {"deletion": [0.0], "insertion": [0.0]}
+    rows, areas = [], {}
+    for order, ranked in ranks.items():
+        courses = {"deletion": [0.0], "insertion": [0.0]}
         for fraction in FRACTIONS:
             chosen = np.zeros(n, bool)
-            chosen[orders[order][: round(fraction * n)]] = True
+            chosen[ranked[: round(fraction * n)]] = True
             chosen = torch.from_numpy(chosen.reshape(phi.shape)).to(x.device)
-            without = logit_of(torch.where(chosen, others, x)).mean()
-            only = logit_of(torch.where(chosen, x, others)).mean()
-            values["deletion"].append(full - without)
-            values["insertion"].append(only - empty)
-        for kind, course in values.items():
-            names = [f"{kind} {order} {fraction:.0%}" for fraction in FRACTIONS]
-            rows += [(name, value, 1) for name, value in zip(names, course[1:], strict=True)]
-            area = np.trapezoid(course, (0, *FRACTIONS)) / FRACTIONS[-1]
-            rows.append((f"{kind} {order} area", area, 1))
-    return rows + contrasts(rows)
-
-
-def contrasts(rows):
-    """Return the differences of the areas between the top order and the other two."""
-    areas = {name.removesuffix(" area"): value for name, value, _ in rows if "area" in name}
-    found = []
-    for kind in ("deletion", "insertion"):
-        for order in ORDERS[1:]:
-            gain = areas[f"{kind} top"] - areas[f"{kind} {order}"]
-            found.append((f"{kind} top minus {order} area", gain, 1))
-    return found
+            courses["deletion"].append(full - logit_of(torch.where(chosen, others, x)).mean())
+            courses["insertion"].append(logit_of(torch.where(chosen, x, others)).mean() - empty)
+        for kind, course in courses.items():
+            parts = zip(FRACTIONS, course[1:], strict=True)
+            rows += [(f"{kind} {order} {fraction:.0%}", value, 1) for fraction, value in parts]
+            areas[kind, order] = np.trapezoid(course, (0, *FRACTIONS)) / FRACTIONS[-1]
+            rows.append((f"{kind} {order} area", areas[kind, order], 1))
+    for kind, order in itertools.product(("deletion", "insertion"), ("random", "lowest")):
+        gain = areas[kind, "top"] - areas[kind, order]
+        rows.append((f"{kind} top minus {order} area", gain, 1))
+    return rows
 
 
 def random_layers(model, signals, batch_size, seed):
@@ -137,17 +132,12 @@ def random_layers(model, signals, batch_size, seed):
     statistics from `signals` (N, L, T), or its activations would be of no sensible size.
     """
     network = copy.deepcopy(model)
-    parts = [("output", network.fc)]
-    stages = list(network.stages)
-    widths = [block.conv1.out_channels for block in stages]
-    for number, width in enumerate(sorted(set(widths), reverse=True)):
-        blocks = [b for b, w in zip(stages, widths, strict=True) if w == width]
-        parts.append((f"stage {len(set(widths)) - number}", torch.nn.ModuleList(blocks)))
-    parts.append(("stem", network.stem))
+    by_width = itertools.groupby(network.stages, lambda block: block.conv1.out_channels)
+    stages = [(f"stage {i}", list(blocks)) for i, (_, blocks) in enumerate(by_width, 1)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, part in parts:
-            for module in part.modules():
+        for name, part in [("output", [network.fc]), *stages[::-1], ("stem", [network.stem])]:
+            for module in torch.nn.ModuleList(part).modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()
             measure_statistics(network, signals, batch_size)
@@ -156,21 +146,117 @@ def random_layers(model, signals, batch_size, seed):
 
 def measure_statistics(network, signals, batch_size):
     """Set the statistics of every batch norm to those of the signals (N, L, T)."""
-    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the mean over batches
-        norm.train()
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d):
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over batches
+            norm.train()
     with torch.no_grad():
         for part in signals.split(batch_size):
             network(part)
     network.eval()
 
 
-def write_rows(path, check, record, rows):
-    """Keep a record's rows (class, measure, value, weight) as json; the caller makes it atomic."""
-    rows = [[check, record, k, m, float(v), float(w)] for k, m, v, w in rows]
-    path.write_text(json.dumps(rows) + "\n")
+class Subject(NamedTuple):
+    """A record that is checked, with what its values were made from."""
+
+    run: Run
+    options: Options
+    background: Background
+    name: str
+    x: np.ndarray  # (L, T) mV
+    stored: dict  # its values, of `make_values`, and its length n
+
+    def again(self, model=None, background=None, **changed):
+        """Return the arrays of its first class, made again with something changed."""
+        model, background = model or self.run.model, background or self.background
+        options, classes = self.options._replace(**changed), self.stored["classes"][:1]
+        again = make_values(model, options, self.name, self.x, background, classes)
+        return {**again, "n": self.stored["n"]}
+
+
+def evidence_rows(subject, table):
+    """Compare with the place of the criterion in the `table` of `read_evidence`."""
+    table = table[table["patient_id"] == subject.name]
+    for k, phi in each_class(subject.stored):
+        n, own = phi.shape[1], table[table["class"] == CLASSES[k]]
+        leads = subject.run.checkpoint["leads"]
+        mask = evidence_mask(own, leads, n, int(subject.stored["n"]) - n)
+        if mask.any():
+            yield from ((CLASSES[k], *row) for row in check_evidence(phi, mask))
+
+
+def curve_rows(subject, _):
+    """Remove and put in samples in the order of their values."""
+    run, background = subject.run, subject.background
+    others = [i for i, other in enumerate(background.names) if other != subject.name]
+    others = background.signals[others[:REPLACEMENTS]]
+    x = torch.from_numpy(subject.x).to(others.device)
+    for k, phi in each_class(subject.stored):
+        padding = x.shape[1] - phi.shape[1]
+
+        def logit_of(part, k=k, padding=padding):
+            return score(run.model, functional.pad(part, (padding, 0)), len(part))[:, k]
+
+        rng = np.random.default_rng([subject.options.seed, 2])
+        ends = others[..., -phi.shape[1] :]
+        rows = check_curves(logit_of, x[:, padding:], ends, phi, rng)
+        yield from ((CLASSES[k], *row) for row in rows)
+
+
+def correlation_row(what, subject, again):
+    """Compare the values of the record's first class with those made again."""
+    (k, a), (_, b) = next(each_class(subject.stored)), next(each_class(again))
+    return CLASSES[k], f"rank correlation, {what}", rank_correlation(a, b), 1
+
+
+def layer_rows(subject, _):
+    """Compare with the values of networks with random layers."""
+    signals, options = subject.background.signals[:NORM_RECORDS], subject.options
+    networks = random_layers(subject.run.model, signals, options.batch_size, options.seed)
+    for layer, network in networks:
+        again = subject.again(network)
+        yield correlation_row(f"random from output to {layer}", subject, again)
+
+
+def seed_rows(subject, background):
+    """Compare with the values of the next seed, against the `background` that it draws."""
+    again = subject.again(background=background, seed=subject.options.seed + 1)
+    yield correlation_row("another seed", subject, again)
+
+
+def training_rows(subject, run):
+    """Compare with the values of another training's `run`."""
+    yield correlation_row("another training", subject, subject.again(run.model))
+
+
+def sample_rows(subject, _):
+    """Say what fewer and more samples miss of the change of the logit."""
+    for samples in SAMPLES_STEPS:
+        again = subject.again(samples=samples)
+        k = again["classes"][0]
+        change = again["logits"][k] - again["base"][k]
+        miss = abs(again["phi"].sum(dtype=float) - change)
+        yield CLASSES[k], f"|residual| of {samples} samples", miss, 1
+        yield CLASSES[k], f"|residual| / |change| of {samples} samples", miss / abs(change), 1
+
+
+class Check(NamedTuple):
+    """A check of single records; adding one to CHECKS is all that a new one needs."""
+
+    rows: Callable  # (Subject, what else it compares with) -> rows (class, measure, value, weight)
+    needs: bool = False  # only if there is something else to compare with
+    every: bool = False  # made of every record, not just of a few
+
+
+CHECKS = {
+    "evidence": Check(evidence_rows, needs=True, every=True),
+    "curves": Check(curve_rows, every=True),
+    "layers": Check(layer_rows),
+    "seeds": Check(seed_rows, needs=True),
+    "training": Check(training_rows, needs=True),
+    "samples": Check(sample_rows),
+}
 
 
 def summarise(rows, seed=42):

@@ -40,8 +40,8 @@ def read_marks(path):
         try:
             annotation = wfdb.rdann(str(path), lead.lower())
         except (OSError, ValueError, IndexError) as error:
-            fail(f"{path}.{lead.lower()} cannot be read ({error}); LUDB has marks of every lead "
-                 "beside each record: copy the whole of it")  # fmt: skip
+            found = f"{path}.{lead.lower()} cannot be read ({error})"
+            fail(f"{found}; LUDB has marks of every lead beside each record: copy the whole of it")
         places, symbols = annotation.sample.tolist(), annotation.symbol
         waves = {name: [] for name in WAVES.values()}
         for i, symbol in enumerate(symbols):
@@ -133,7 +133,7 @@ def check_marks(phi, regions):
     size = np.abs(phi.astype(float)).sum(0) * (regions >= 0)
     rows = []
     for number, name in enumerate(REGIONS):
-        rows.append((f"share {name}", size[regions == number].sum() / max(size.sum(), 1e-30), 1))
-        time = (regions == number).sum() / max((regions >= 0).sum(), 1)
-        rows.append((f"time {name}", time, 1))
+        inside = regions == number
+        rows.append((f"share {name}", size[inside].sum() / max(size.sum(), 1e-30), 1))
+        rows.append((f"time {name}", inside.sum() / max((regions >= 0).sum(), 1), 1))
     return rows

@@ -16,32 +16,36 @@ import torch
 from dataset import (
     ECGDataset,
     PackedSignals,
-    is_training_data,
     labels_digest,
-    leads_text,
     load_labels,
     pad_signal,
     round_folds,
 )
-from ecg.explanation.attributions import METHODS, OneLogit, explain, fold_norms, score
-from resnet import ResNet1d, find_model, load_model, scored_run, weights_digest
-from utils import RESEARCH_USE, fail, positive, replacing
+from ecg.evaluation.runs import is_training_data
+from ecg.explanation.attributions import METHODS, explain, score
+from resnet import ResNet1d, load_model, scored_run, weights_digest
+from utils import RESEARCH_USE, fail, positive, read_json, replacing
 
 STORED = {"phi", "classes", "logits", "base", "n"}  # arrays of values/<patient_id>.npz
 
 
 def add_explain_args(parser, records, samples):
-    """Add the flags of the scripts that compute attributions, with that script's defaults."""
+    """Add the flags of the scripts that explain records, with that script's defaults."""
     group = parser.add_argument_group("explanation")
-    group.add_argument("--background", type=positive, default=100, help="background records")
-    group.add_argument("--records", type=positive, default=records, help="explain at most so many")
-    group.add_argument("--record", nargs="+", metavar="ID", help="explain these (None: a draw)")
+    number = {"type": positive, "metavar": "N"}
     group.add_argument(
-        "--samples", type=positive, default=samples, help="gradients (ig: steps) a record and class"
+        "--background", default=100, help="training records to compare with", **number
     )
-    text = "; ".join(f"{name}: {what}" for name, what in METHODS.items())
+    group.add_argument("--records", default=records, help="explain N records at most", **number)
+    group.add_argument("--record", nargs="+", metavar="ID", help="explain these records instead")
+    group.add_argument(
+        "--samples", default=samples, help="gradients, or steps, for each class", **number
+    )
+    text = "; ".join(f"{name}: {method.text}" for name, method in METHODS.items())
     group.add_argument("--method", choices=METHODS, default="shap", help=text)
-    group.add_argument("--force", action="store_true", help="delete what the folder holds first")
+    text = "go on if the folder's values were made with the same options, else start anew"
+    group.add_argument("--resume", choices=["auto"], help=text)
+    group.add_argument("--force", action="store_true", help="delete the folder's values first")
 
 
 def record_seed(patient_id, seed):
@@ -50,7 +54,7 @@ def record_seed(patient_id, seed):
 
 
 class Run(NamedTuple):
-    """What the flags name: a data folder, a model in eval mode without gradients, their names."""
+    """A data folder and a model in eval mode without gradients, with their names."""
 
     labels: pd.DataFrame
     data: ECGDataset
@@ -60,17 +64,18 @@ class Run(NamedTuple):
     trained_here: bool
 
 
-def load_run(args, device):
-    """Read the data folder and the model that the flags name; return a Run."""
+def load_run(data_dir, limit, path, leads, round_number, device):
+    """Read a data folder and the model at `path`; return a Run.
+
+    `leads` (None: the model's own) and the round must be those that the model was trained with.
+    """
     # deterministic kernels, and no TF32, or the values would change from call to call
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
-    labels = load_labels(args.data_dir, args.limit)
-    signals = PackedSignals(args.data_dir)
-    leads = leads_text(args.leads)
-    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
-    model, checkpoint = load_model(path, device, args.leads)
-    name = scored_run(path, checkpoint, args.data_dir)
-    trained_here = is_training_data(checkpoint, labels, args.data_dir, args.limit, args.round)
+    labels = load_labels(data_dir, limit)
+    signals = PackedSignals(data_dir)
+    model, checkpoint = load_model(path, device, leads)
+    name = scored_run(path, checkpoint, data_dir)
+    trained_here = is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
     trained = checkpoint["args"]
     data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"])
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
@@ -84,89 +89,99 @@ def load_record(run, name):
     return run.data[run.data.patient_ids.index(name)]
 
 
-def choose_records(args, labels, trained_here):
-    """Return the patient_ids to explain: those asked for, or a seeded draw, sorted by name."""
-    _, _, test_fold = round_folds(args.round)
-    if trained_here:
-        allowed = labels[labels["fold"] == test_fold]
-    else:
-        allowed = labels
-    allowed = sorted(allowed["patient_id"])
-    for name in args.record or []:
-        if name not in set(labels["patient_id"]):
-            fail(f"no record {name} in {args.data_dir}/labels.csv; name one that is listed there")
+def choose_records(run, options, at_most, wanted=None):
+    """Return the patient_ids to explain: those `wanted`, or a seeded draw, sorted by name.
+
+    Of the data that the model was trained on, only records of the test fold may be explained.
+    """
+    _, _, test_fold = round_folds(options.round)
+    folds = run.labels.set_index("patient_id")["fold"]
+    allowed = sorted(folds[folds == test_fold].index if run.trained_here else folds.index)
+    for name in wanted or []:
+        if name not in folds.index:
+            folder = run.data.signals.path.parent
+            fail(f"no record {name} in {folder}/labels.csv; name one that is listed there")
         if name not in allowed:
-            fold = labels.loc[labels["patient_id"] == name, "fold"].item()
-            fail(f"record {name} is in fold {fold}, which the model was trained or chosen on; "
-                 f"name records of the test fold {test_fold}")  # fmt: skip
-    if args.record:
-        return sorted(set(args.record))
+            seen = (
+                f"record {name} is in fold {folds[name]}, which the model was trained or chosen on"
+            )
+            fail(f"{seen}; name records of the test fold {test_fold}")
+    if wanted:
+        return sorted(set(wanted))
     if not allowed:
         fail(f"the test fold {test_fold} holds no record; use more records (a larger --limit)")
-    drawn = np.random.default_rng([args.seed, 0]).permutation(allowed)[: args.records]
+    drawn = np.random.default_rng([options.seed, 0]).permutation(allowed)[:at_most]
     return sorted(drawn.tolist())
 
 
-def draw_background(args, labels):
-    """Return the training folds' patient_ids in a seeded order, one more than --background.
+class Background(NamedTuple):
+    """What records are compared with: B records of the training folds, and one more.
 
-    The one more is for a record that is among the others itself (another data set's).
+    The one more takes the place of a record that is among the others itself (another data set's).
     """
-    train_folds, _, _ = round_folds(args.round)
+
+    names: list
+    signals: torch.Tensor  # (B + 1, L, T), padded, on the model's device
+    logits: np.ndarray  # (B + 1, K)
+
+
+def draw_background(labels, options):
+    """Return the training folds' patient_ids in a seeded order, one more than asked for."""
+    train_folds, _, _ = round_folds(options.round)
     names = sorted(labels.loc[labels["fold"].isin(train_folds), "patient_id"])
-    order = np.random.default_rng([args.seed, 1]).permutation(names)[: args.background + 1]
+    order = np.random.default_rng([options.seed, 1]).permutation(names)[: options.background + 1]
     if len(order) < 2:
-        fail(f"the training folds hold {len(order)} records, too few for a background; "
-             "use more records (a larger --limit, or none)")  # fmt: skip
-    if len(order) < args.background:
+        found = f"the training folds hold {len(order)} records, too few for a background"
+        fail(f"{found}; use more records (a larger --limit, or none)")
+    if len(order) < options.background:
         print(f"note: {len(order)} background records, as the training folds hold no more")
     return order.tolist()
 
 
-def load_background(args, run):
-    """Return the background, padded: names, signals (B + 1, L, T) and logits (B + 1, K)."""
-    names = draw_background(args, run.labels)
-    device = next(run.model.parameters()).device
+def load_background(run, options):
+    """Draw and read the Background of a run."""
+    names = draw_background(run.labels, options)
     signals = [pad_signal(load_record(run, name)[0], run.data.n_samples) for name in names]
-    signals = torch.from_numpy(np.stack(signals)).to(device)
-    return names, signals, score(run.model, signals, args.batch_size)
+    signals = torch.from_numpy(np.stack(signals)).to(next(run.model.parameters()).device)
+    return Background(names, signals, score(run.model, signals, options.batch_size))
 
 
-def run_options(args, run, **others):
-    """Return what decides the values of a record, as a flat dictionary for run.json."""
-    names = ("method", "samples", "background", "seed", "round", "amp")
+def run_options(run, options, **others):
+    """Return what decides the values of all records, as a flat dictionary for run.json."""
+    own = {name: value for name, value in options._asdict().items() if name != "batch_size"}
     return {
         "weights": weights_digest(run.checkpoint["state_dict"]),
         "signals": run.data.signals.fingerprint,
         "labels": labels_digest(run.labels),
-        **{name: getattr(args, name) for name in names},
+        **own,
         "leads": run.checkpoint["leads"],
         "seconds": run.checkpoint["args"]["seconds"],
         **others,
     }
 
 
-def open_folder(folder, options, force, derived=()):
-    """Prepare a folder of values; stop if it holds values of other options, unless `force`d.
+def open_folder(folder, options, force=False, auto=False, derived=()):
+    """Prepare a folder of values made with `options`, those of run.json.
 
-    `derived` are the files made from the values, which a forced start deletes with them.
+    If it holds values of other options, stop; with `auto`, delete them. With `force`, delete values
+    of any options. `derived` are the files made from the values, which are deleted with them.
     """
     path = folder / "run.json"
     for left in folder.glob("*/.*.tmp*"):  # of a run killed while it wrote
         left.unlink()
     made = [*folder.glob("values/*.npz"), *folder.glob("rows/*.json")]
-    if force:
-        for old in [*made, *derived, path]:
+    before = read_json(path)
+    if not isinstance(before, dict):  # nobody knows how the values were made
+        before = {}
+    changed = [key for key in options if before.get(key) != options[key]] if made else []
+    if changed and not force:
+        found = f"{folder} holds values made with another {', '.join(changed)}"
+        if not auto:
+            fail(f"{found}; repeat that run's options, or start anew with --force")
+        print(f"note: {found}; starting anew")
+    if changed or force:
+        for old in [*derived, *made, path]:
             old.unlink(missing_ok=True)
-    elif made:
-        try:
-            before = dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):  # nobody knows how the values were made
-            before = {}
-        changed = [key for key in options if before.get(key) != options[key]]
-        if changed:
-            fail(f"{folder} holds values made with another {', '.join(changed)}; repeat that run's "
-                 "options, or start anew with --force")  # fmt: skip
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**options, "use": RESEARCH_USE}, indent=2) + "\n")
 
@@ -187,32 +202,38 @@ def write_values(path, stored):
         np.savez(temporary, **stored)
 
 
-def make_values(args, name, x, model, pool, classes=None):
+def make_values(model, options, name, x, background, classes=None):
     """Return arrays of one record x (L, t): phi (k, L, t), classes (k,), logits (K,), base (K,).
 
-    `classes` are the class numbers to explain, the highest logit's if None. `base` are the logits
-    that phi starts from: the mean over the background, or ig's zeros. `pool` is the background of
-    `load_background`, of which a record that is not padded is set against as long an end.
+    x is in mV, as `load_record` gives it; `classes` are the class numbers to explain, the
+    highest logit's if None. `base` are the logits that phi starts from: the mean over the
+    background, or those of a signal of zeros. A record that is not padded is compared with as long
+    an end of the background's records.
     """
-    names, signals, pool_logits = pool
+    x = torch.from_numpy(x).to(background.signals.device)
     logits = score(model, x[None], 1)[0]
     classes = [int(logits.argmax())] if classes is None else list(classes)
-    others = [i for i, other in enumerate(names) if other != name][: args.background]
-    background = signals[others][..., -x.shape[1] :]
-    if args.method == "ig":
-        base = score(model, torch.zeros_like(x)[None], 1)[0]
-    elif x.shape[1] == signals.shape[2]:
-        base = pool_logits[others].mean(0)
+    others = [i for i, other in enumerate(background.names) if other != name]
+    others = others[: options.background]
+    starts = background.signals[others][..., -x.shape[1] :]
+    if METHODS[options.method].from_zero:
+        starts = torch.zeros_like(x)[None]
+        base = score(model, starts, 1)[0]
+    elif x.shape[1] == background.signals.shape[2]:
+        base = background.logits[others].mean(0)
     else:
-        base = score(model, background, args.batch_size).mean(0)
-    seed = record_seed(name, args.seed)
-    network = OneLogit(fold_norms(model))
-    phi = explain(network, x, classes, background, args, seed, args.amp)
+        base = score(model, starts, options.batch_size).mean(0)
+    phi = explain(model, x, classes, starts, options, record_seed(name, options.seed))
     return {"phi": phi, "classes": np.array(classes), "logits": logits, "base": base}
+
+
+def each_class(stored):
+    """Yield each explained class's number and its values (L, t) without the padding."""
+    for k, phi in zip(stored["classes"], stored["phi"], strict=True):
+        yield int(k), phi[:, max(0, phi.shape[1] - int(stored["n"])) :]
 
 
 def predicted_values(stored):
     """Return the predicted (highest) class's index and its values (L, t) without the padding."""
     k = int(stored["logits"].argmax())
-    phi = stored["phi"][list(stored["classes"]).index(k)]
-    return k, phi[:, max(0, phi.shape[1] - int(stored["n"])) :]
+    return k, dict(each_class(stored))[k]

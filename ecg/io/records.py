@@ -1,6 +1,7 @@
 """Records from their files to one form: find them, name their classes, pack their signals."""
 
 import csv
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.io.formats import HIGH_MV, TABLES
+from ecg.io.formats import HIGH_MV, READERS, TABLES
 
 # SNOMED CT codes, and the words of the first generation of headers, for each class.
 CODES = {
@@ -43,25 +44,38 @@ PHRASES = {
 INT16_MAX_MV = 32.767
 
 
-def find_sources(data_dir):
+def walk(folder):
+    """Yield every file below a folder but hidden ones; a folder that links lead to is read once."""
+    seen, folders, links = set(), [Path(folder)], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop(0)  # a link only if nothing else leads on
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(folder / entry.name)
+            elif entry.is_file():
+                yield folder / entry.name
+
+
+def find_sources(data_dir, suffixes=None):
     """Return the paths of all records below a folder, sorted by record name, then by path.
 
-    A record is a .hea file, or a .mat file without one: a challenge struct.
+    `suffixes` are by default those of READERS that are no tables. Of files that differ in their
+    suffix alone the first in READERS is the record: a .mat file without a .hea file is a struct.
     """
+    suffixes = suffixes or [suffix for suffix in READERS if suffix not in TABLES]
+    found = {}
+    for path in walk(data_dir):
+        if path.suffix.lower() in suffixes:
+            found.setdefault(path.with_suffix(""), []).append(path)
+    sources = [min(paths, key=lambda path: suffixes.index(path.suffix.lower()))
+               for paths in found.values()]  # fmt: skip
     root = Path(data_dir)
-    files = [
-        path
-        for path in root.rglob("*")
-        if path.suffix.lower() in (".hea", ".mat")
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-    ]
-    headers = {path.with_suffix("") for path in files if path.suffix.lower() == ".hea"}
-    sources = [
-        path
-        for path in files
-        if path.suffix.lower() == ".hea" or path.with_suffix("") not in headers
-    ]
     return sorted(sources, key=lambda path: (path.stem, path.relative_to(root).as_posix()))
 
 
@@ -69,60 +83,71 @@ def find_records(path):
     """Return the sources that a user names: [one], or all of a folder.
 
     A WFDB record is named by its .hea, .mat or .dat file or without extension, as is any other. In
-    a folder, .csv and .npy files count only if it holds neither WFDB nor structs, which come with
-    tables of other content. Raises ValueError if nothing is found.
+    a folder, tables count only if it holds nothing else, as other formats come with tables of other
+    content. Raises ValueError if nothing is found.
     """
     path = Path(path)
     if path.is_dir():
-        tables = (file for file in path.rglob("*") if file.suffix.lower() in TABLES)
-        found = find_sources(path) or sorted(file for file in tables if file.is_file())
+        found = find_sources(path) or sorted(file for file in walk(path) if
+                                             file.suffix.lower() in TABLES)  # fmt: skip
         if not found:
             raise ValueError("the folder holds no record")
         return found
     if not path.is_file():
-        named = [path.with_name(path.name + suffix) for suffix in (".hea", ".mat", *TABLES)]
-        found = [file for file in named if path.name and file.is_file()]
+        named = [path.with_name(path.name + suffix) for suffix in READERS if path.name]
+        found = [file for file in named if file.is_file()]
         if not found:
-            raise ValueError("there is no such record, with or without .hea, .mat, .csv or .npy")
+            raise ValueError(f"there is no such record, with or without {', '.join(READERS)}")
         return found[:1]
     suffix = path.suffix.lower()
-    if suffix in (".mat", ".dat"):
+    if suffix in (".mat", ".dat"):  # the signal file of a header stands for its record
         headers = [path.with_suffix(end) for end in (".hea", ".HEA")]
         found = [file for file in headers if file.is_file()]
-        if not found and suffix == ".dat":
-            raise ValueError("it has no .hea header beside it")
-        return found[:1] or [path]
-    if suffix == ".hea" or suffix in TABLES:
-        return [path]
-    raise ValueError("it is not a record: give .hea, .mat, .dat, .csv (a header row of lead names, "
-                     "mV) or .npy (12 x n, mV)")  # fmt: skip
+        if found or suffix == ".dat":
+            if not found:
+                raise ValueError("it has no .hea header beside it")
+            return found[:1]
+    if suffix not in READERS:
+        raise ValueError(f"it is not a record: give {', '.join(READERS)} or .dat (a .csv has a "
+                         "header row of lead names and mV, a .npy 12 x n mV)")  # fmt: skip
+    return [path]
 
 
 def read_reference(data_dir):
-    """Read every REFERENCE.csv below a folder: record name -> class names, repeats merged.
+    """Read every REFERENCE.csv below a folder: record name -> class names.
 
     Labels are 1-9 in the order of CLASSES; some copies write 10 where 1 is meant. Returns also the
-    paths read. Raises ValueError with the file and line of a label that is no number from 1 to 10.
+    paths read. Raises ValueError, with file and line, for a table or a label that cannot be read,
+    and for two rows that give a record different labels.
     """
-    labels, paths = {}, []
-    for path in sorted(Path(data_dir).rglob("*")):
+    labels, places, paths = {}, {}, []
+    for path in sorted(walk(data_dir)):
         if path.name.lower() != "reference.csv":
             continue
         with open(path, newline="", encoding="utf-8-sig", errors="replace") as file:
-            rows = list(csv.reader(file))
-        if not rows or not rows[0] or rows[0][0].strip().lower() != "recording":
+            lines = file.read().splitlines()
+        separator = max(",;\t", key=lines[0].count) if lines else ","
+        rows = list(csv.reader(lines, delimiter=separator))
+        head = rows[0][0].strip().lower() if rows and rows[0] else ""
+        if head == "patient_id":
             continue  # preprocess.py's own reference.csv, on a file system without case
+        if head != "recording":
+            raise ValueError(f"{path} is empty or its first row does not begin with Recording; the "
+                             "challenge's begins Recording,First_label")  # fmt: skip
         paths.append(path)
         for line, row in enumerate(rows[1:], start=2):
             if not row or not row[0].strip():
                 continue
-            found = labels.setdefault(row[0].strip(), [])
+            name, found = row[0].strip(), []
             for text in filter(None, (cell.strip() for cell in row[1:])):
                 if not text.isdecimal() or not 1 <= int(text) <= 10:
                     raise ValueError(f"{path}, line {line}: label {text!r} is not a number 1-9")
-                name = CLASSES[0 if text == "10" else int(text) - 1]
-                if name not in found:
-                    found.append(name)
+                label = CLASSES[0 if text == "10" else int(text) - 1]
+                found += [label] if label not in found else []
+            if set(labels.setdefault(name, found)) != set(found):
+                raise ValueError(f"{path}, line {line}: {name} is {' '.join(found)}, but "
+                                 f"{' '.join(labels[name])} in {places[name]}")  # fmt: skip
+            places.setdefault(name, f"{path}, line {line}")
     return labels, paths
 
 

@@ -11,7 +11,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from dataset import LEADS
 from ecg.explanation.attributions import VALUE_BIN
-from ecg.plot.scores import INCH, save_figure
+from ecg.plot.figures import INCH, footnote, save_figure
 from utils import replacing
 
 # ECG paper: the scale that cardiologists read without looking at the axes.
@@ -76,6 +76,45 @@ def strip_points(signal, sample_rate, x, y):
     )
 
 
+def bin_starts(n, sample_rate):
+    """Return where the 20 ms begin over which n values are summed to be visible."""
+    return np.arange(0, n, round(VALUE_BIN * sample_rate))
+
+
+def draw_values(ax, points, values, sample_rate, norm, width):
+    """Colour the line through points (T, 2) by values (T,), summed over 20 ms."""
+    starts = bin_starts(len(values), sample_rate)
+    # each piece ends on the first point of the next, so that the colour has no gaps
+    pieces = [points[start : start + starts[1] + 1] for start in starts]
+    colours = VALUE_MAP(norm(np.add.reduceat(values, starts)))
+    lines = LineCollection(pieces, colors=colours, linewidths=width, capstyle="butt", zorder=2)
+    ax.add_collection(lines)
+
+
+def value_norm(values, sample_rate):
+    """Return the colour scale of values (L, T): symmetric, to the 99.8th percentile of |20 ms|."""
+    sums = np.add.reduceat(values, bin_starts(values.shape[1], sample_rate), axis=1)
+    top = max(np.quantile(np.abs(sums), 0.998), 1e-12)
+    return Normalize(-top, top, clip=True)
+
+
+def draw_value_bar(figure, place, norm, label, size=8):
+    """Draw the colour bar of the values at a place (left, bottom, width, height)."""
+    mappable = ScalarMappable(norm, VALUE_MAP)
+    bar = figure.colorbar(mappable, cax=figure.add_axes(place), extend="both")
+    bar.set_label(label, size=size)
+    bar.ax.tick_params(labelsize=min(size, 7))
+
+
+def draw_scale(figure, ax, sample_rate, x, start, seconds):
+    """Mark whole seconds below the paper, from `start` at x mm on, and write the scale."""
+    ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + seconds + 1e-6)
+    ax.set_xticks(x + MM_PER_SECOND * (ticks - start), [f"{tick:.0f} s" for tick in ticks])
+    ax.tick_params(labelsize=7, length=2)
+    text = f"{MM_PER_SECOND} mm/s   {MM_PER_MV} mm/mV   {sample_rate:g} Hz"
+    footnote(figure, LEFT, text, size=7)
+
+
 def draw_strip(ax, signal, sample_rate, x, y, label, values=None, norm=None):
     """Draw one trace (T,) in mV, named, at (x, y) mm of an `ecg_paper` axes.
 
@@ -83,14 +122,7 @@ def draw_strip(ax, signal, sample_rate, x, y, label, values=None, norm=None):
     """
     points = strip_points(signal, sample_rate, x, y)
     if values is not None:
-        step = round(VALUE_BIN * sample_rate)
-        starts = np.arange(0, len(values), step)
-        # each piece ends on the first point of the next, so that the colour has no gaps
-        pieces = [points[start : start + step + 1] for start in starts]
-        colours = VALUE_MAP(norm(np.add.reduceat(values, starts)))
-        ax.add_collection(
-            LineCollection(pieces, colors=colours, linewidths=4.5, capstyle="butt", zorder=2)
-        )
+        draw_values(ax, points, values, sample_rate, norm, width=4.5)
     ax.plot(*points.T, color="black", lw=0.6, zorder=3, solid_joinstyle="round")
     ax.text(x - 1, y + 1.5, label, size=8, weight="bold", va="bottom", ha="right", zorder=4)
 
@@ -131,38 +163,15 @@ def draw_rows(signal, labels, sample_rate, title, start=0, values=None):
         draw_calibration(ax, 0, y)
         strip_values = None if values is None else values[i]
         draw_strip(ax, signal[i], sample_rate, NAME_WIDTH, y, label, strip_values, norm)
-    ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + seconds + 1e-6)  # whole seconds
-    ax.set_xticks(NAME_WIDTH + MM_PER_SECOND * (ticks - start), [f"{tick:.0f} s" for tick in ticks])
-    ax.tick_params(labelsize=7, length=2)
+    draw_scale(figure, ax, sample_rate, NAME_WIDTH, start, seconds)
     ax.set_title(title, size=10, loc="left", parse_math=False)  # a name may hold a dollar sign
-    scale = f"{MM_PER_SECOND} mm/s   {MM_PER_MV} mm/mV   {sample_rate:g} Hz"
-    x, y = np.array([LEFT, 1.5]) / INCH / figure.get_size_inches()
-    figure.text(x, y, scale, size=7, va="bottom")
     if values is not None:
-        draw_value_bar(figure, ax, norm)
+        box, inch = ax.get_position(), 1 / INCH / figure.get_figwidth()
+        place = (box.x1 + 4 * inch, box.y0 + 0.2 * box.height, 4 * inch, 0.6 * box.height)
+        low = box.height * figure.get_figheight() * INCH < 100  # mm, too low for a label in a line
+        parts = "SHAP value", "(change of the logit),", "summed over 20 ms"
+        draw_value_bar(figure, place, norm, ("\n" if low else " ").join(parts), 6 if low else 8)
     return figure
-
-
-def value_norm(values, sample_rate):
-    """Return the colour scale of values (L, T): symmetric, to the 99.8th percentile of |20 ms|."""
-    step = round(VALUE_BIN * sample_rate)
-    sums = np.abs(np.add.reduceat(values, np.arange(0, values.shape[1], step), axis=1))
-    top = max(np.quantile(sums, 0.998), 1e-12)
-    return Normalize(-top, top, clip=True)
-
-
-def draw_value_bar(figure, ax, norm):
-    """Draw the colour bar of a figure with values, to the right of the paper."""
-    box = ax.get_position()
-    inch = 1 / INCH / figure.get_figwidth()
-    place = (box.x1 + 4 * inch, box.y0 + 0.2 * box.height, 4 * inch, 0.6 * box.height)
-    mappable = ScalarMappable(norm, VALUE_MAP)
-    bar = figure.colorbar(mappable, cax=figure.add_axes(place), extend="both")
-    low = box.height * figure.get_figheight() * INCH < 100  # mm, too low for the label in a line
-    end = "\n" if low else " "
-    label = f"SHAP value{end}(change of the logit),{end}summed over 20 ms"
-    bar.set_label(label, size=6 if low else 8)
-    bar.ax.tick_params(labelsize=6 if low else 7)
 
 
 def plot_ecg(signal, leads, sample_rate, path, title, start=0, values=None):
@@ -195,17 +204,12 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0):
             label.set_bbox({"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.6})
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
-    seconds = np.arange(np.ceil(start - 1e-6) + 0.0, start + PAGE_SECONDS + 1e-6)
-    marks = PAGE_START + MM_PER_SECOND * (seconds - start)
-    ax.set_xticks(marks, [f"{mark:.0f} s" for mark in seconds])
-    ax.tick_params(labelsize=7, length=2)
+    draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS)
     x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
     # a file's name may hold a dollar sign, which is no formula
     figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
     y = 1 - 8.5 / PAGE[1]
     figure.text(x, y, notes, size=7, va="top", linespacing=1.1, parse_math=False)
-    scale = f"{MM_PER_SECOND} mm/s   {MM_PER_MV} mm/mV   {sample_rate:g} Hz"
-    figure.text(x, 1.5 / PAGE[1], scale, size=7, va="bottom")
     return figure
 
 

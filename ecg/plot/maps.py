@@ -1,13 +1,12 @@
 """Figures of explanations beyond those of one record: average beats, faithfulness, samples."""
 
-import matplotlib.pyplot as plt
+from functools import partial
+
 import numpy as np
-from matplotlib.collections import LineCollection
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
-from ecg.explanation.attributions import VALUE_BIN
-from ecg.plot.ecg_paper import VALUE_MAP, value_norm
-from ecg.plot.scores import BLUE, ORANGE, save_figure
+from ecg.plot.ecg_paper import draw_value_bar, draw_values, value_norm
+from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_figure
 from ecg.processing.beats import REGIONS, WINDOW
 
 GRAY = "0.45"
@@ -36,23 +35,19 @@ def plot_average_beats(signal, values, borders, leads, path, title):
     figure, axes = plt.subplots(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False
     )
-    figure.subplots_adjust(0.6 / size[0], 0.65 / size[1], 1 - 1.3 / size[0], 1 - 0.62 / size[1],
-                           0.06, 0.1)  # fmt: skip
+    edges = 0.6 / size[0], 0.65 / size[1], 1 - 1.3 / size[0], 1 - 0.62 / size[1]
+    figure.subplots_adjust(*edges, wspace=0.06, hspace=0.1)
     norm = value_norm(values, SAMPLE_RATE)
     seconds = np.arange(signal.shape[1]) / SAMPLE_RATE - WINDOW[0]
-    step = round(VALUE_BIN * SAMPLE_RATE)
-    starts = np.arange(0, len(seconds), step)
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
     for name, ax in zip(names, axes.flat, strict=False):
         row = list(leads).index(name)
         points = np.column_stack([seconds, signal[row]])
-        pieces = [points[start : start + step + 1] for start in starts]
-        colours = VALUE_MAP(norm(np.add.reduceat(values[row], starts)))
         ax.axvspan(borders[1], borders[2], color="0.94", zorder=0)
         for border in borders[[0, 3]]:
             ax.axvline(border, color="0.8", lw=0.8, ls=":", zorder=0)
-        ax.add_collection(LineCollection(pieces, colors=colours, linewidths=6, zorder=2))
+        draw_values(ax, points, values[row], SAMPLE_RATE, norm, width=6)
         ax.plot(*points.T, color="black", lw=0.8, zorder=3)
         ax.text(0.03, 0.95, name, transform=ax.transAxes, weight="bold", size=9, va="top")
         ax.tick_params(labelsize=7, length=2)
@@ -61,18 +56,10 @@ def plot_average_beats(signal, values, borders, leads, path, title):
     figure.supxlabel(note, size=8, y=0.22 / size[1])
     figure.supylabel("mV", size=8, x=0.12 / size[0])
     figure.suptitle(title, size=10, y=1 - 0.2 / size[1])
-    draw_beat_bar(figure, norm)
+    place = (1 - 1.1 / size[0], 0.25, 0.13 / size[0], 0.5)
+    label = "SHAP value (change of the logit)\na beat, summed over 20 ms"
+    draw_value_bar(figure, place, norm, label)
     save_figure(figure, path)
-
-
-def draw_beat_bar(figure, norm):
-    """Draw the colour bar to the right of a grid of average beats."""
-    width = figure.get_figwidth()
-    bar_axes = figure.add_axes((1 - 1.1 / width, 0.25, 0.13 / width, 0.5))
-    mappable = plt.cm.ScalarMappable(norm, VALUE_MAP)
-    bar = figure.colorbar(mappable, cax=bar_axes, extend="both")
-    bar.set_label("SHAP value (change of the logit)\na beat, summed over 20 ms", size=8)
-    bar.ax.tick_params(labelsize=7)
 
 
 def plot_samples(table, method, path):
@@ -95,7 +82,6 @@ def plot_samples(table, method, path):
     ax.set_title(f"--method {method}, n = {rows['n'].iloc[0]} records, 95 % intervals", size=9)
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
-    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))
     save_figure(figure, path)
 
 
@@ -177,23 +163,17 @@ def plot_faithfulness(table, path, title):
     """Draw what faithfulness.csv holds of evidence, curves, correlations and marks."""
     has = set(table["check"])
     draws = [draw_evidence] * ("evidence" in has)
-    draws += [lambda ax, t: draw_curves(ax, t, "deletion")] * ("curves" in has)
-    draws += [lambda ax, t: draw_curves(ax, t, "insertion")] * ("curves" in has)
+    if "curves" in has:
+        draws += [partial(draw_curves, kind=kind) for kind in ("deletion", "insertion")]
     draws += [draw_correlations] * bool(has & {"seeds", "training", "layers"})
     draws += [draw_marks] * ("marks" in has)
     if not draws:
         return
-    columns = min(len(draws), 2)
-    rows = -(-len(draws) // columns)
-    size = (5.2 * columns, 3.3 * rows + 0.6)
-    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
-    for ax in axes.flat[len(draws) :]:
-        ax.axis("off")
-    for draw, ax in zip(draws, axes.flat, strict=False):
+    figure, panels = make_panels(len(draws), min(len(draws), 2), 5.2, 3.3)
+    for draw, ax in zip(draws, panels, strict=True):
         draw(ax, table)
         ax.tick_params(labelsize=7)
         ax.grid(alpha=0.3, axis="y" if draw in (draw_evidence, draw_marks) else "both")
         ax.set_axisbelow(True)
     figure.suptitle(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
     save_figure(figure, path)

@@ -1,43 +1,12 @@
-"""Figures of scores, training history and heat maps, and how every figure is written."""
+"""Figures of scores, training history and heat maps."""
 
-import matplotlib
 import numpy as np
+from matplotlib.patches import Rectangle
+from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
-from utils import RESEARCH_USE, replacing
-
-matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
-
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.patches import Rectangle  # noqa: E402
-
-DPI = 200
-INCH = 25.4  # mm
-BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart with every common colour blindness
-
-
-def save_figure(figure, path):
-    """Write the figure atomically, in the format of the path's suffix, marked 'research use only'.
-
-    The mark stands in the lower right corner, the figure is closed.
-    """
-    x, y = np.array([-2, 1.5]) / INCH / figure.get_size_inches()  # mm from the corner
-    mark = figure.text(1 + x, y, RESEARCH_USE, ha="right", va="bottom", size=6, color="0.4")
-    mark.set_in_layout(False)
-    try:
-        with replacing(path) as temporary:
-            figure.savefig(temporary, dpi=DPI)
-    finally:
-        plt.close(figure)
-
-
-def save_print(figure, path):
-    """Write the figure as PNG, for the screen, and as SVG beside it, for print."""
-    save_figure(figure, path.with_suffix(".png"))
-    # no date, no random names: the same figure is the same file
-    with replacing(path.with_suffix(".svg")) as temporary, plt.rc_context({"svg.hashsalt": "0"}):
-        figure.savefig(temporary, metadata={"Date": None})
+from ecg.plot.figures import BLUE, ORANGE, footnote, make_panels, plt, save_figure, save_print
 
 
 def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
@@ -76,7 +45,6 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
     ax.set_yticks(range(rows), row_labels)
     ax.tick_params(length=0)
     ax.set_title(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
     save_figure(figure, path)
 
 
@@ -85,11 +53,8 @@ def plot_confusions(y_true, y_pred, classes, path, title):
 
     A cell shows its count and its share of the row; a row without records has no shares.
     """
-    n_rows = -(-len(classes) // 3)
-    figure, axes = plt.subplots(n_rows, 3, figsize=(7.2, 2.4 * n_rows + 0.5), layout="constrained")
-    for ax in axes.flat[len(classes) :]:
-        ax.axis("off")
-    for k, (name, ax) in enumerate(zip(classes, axes.flat, strict=False)):
+    figure, panels = make_panels(len(classes), 3, 2.4, 2.4)
+    for k, (name, ax) in enumerate(zip(classes, panels, strict=True)):
         true, pred = np.asarray(y_true)[:, k].astype(int), np.asarray(y_pred)[:, k].astype(int)
         counts = np.bincount(2 * true + pred, minlength=4).reshape(2, 2)
         totals = counts.sum(1, keepdims=True)
@@ -100,15 +65,14 @@ def plot_confusions(y_true, y_pred, classes, path, title):
             colour = "white" if shares[row, column] > 0.55 else "black"
             text = f"{counts[row, column]}\n{percent}"
             ax.text(column, row, text, ha="center", va="center", size=8, color=colour)
-        ax.set_title(f"{name} ({true.sum()} positive)" if true.any() else f"{name} (no positives)")
-        ax.title.set_size(9)
+        positive = f"{true.sum()} positive" if true.any() else "no positives"
+        ax.set_title(f"{name} ({positive})", size=9)
         ax.set_xticks([0, 1], ["no", "yes"])
         ax.set_yticks([0, 1], ["no", "yes"])
         ax.set_xlabel("predicted", size=8)
         ax.set_ylabel("true", size=8)
         ax.tick_params(length=0, labelsize=8)
     figure.suptitle(f"{title}; counts and shares of the row", size=10)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
     save_print(figure, path)
 
 
@@ -123,9 +87,7 @@ def plot_history(history, path):
         ("binary cross-entropy", {"train_loss": "training", "val_loss": "validation"}),
         ("validation score, macro", {"val_f1": "F1", "val_auc": "AUC"}),
     ]
-    best = None
-    if history["val_f1"].notna().any():
-        best = history.loc[history["val_f1"].idxmax()]
+    best = history.loc[history["val_f1"].idxmax()] if history["val_f1"].notna().any() else None
     for ax, (label, columns) in zip(axes, groups, strict=True):
         for (column, name), colour in zip(columns.items(), (BLUE, ORANGE), strict=True):
             marker = "o-" if column.startswith("val") else "s--"
@@ -141,161 +103,121 @@ def plot_history(history, path):
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     axes[1].set_ylim(top=1)
-    figure.get_layout_engine().set(rect=(0, 0.04, 1, 0.96))
     save_figure(figure, path)
 
 
-def class_panels(classes, title, x_label, y_label):
-    """Make a figure with a square panel (0 to 1) for each class, three a row; return both.
+def plot_curves(draw, labels, note, y_true, y_score, table, path, title):
+    """Write a figure with a square panel (0 to 1) for each class, as PNG and SVG.
 
-    Panels stand beside each other, not lines upon each other: nine colours cannot be told apart.
+    `draw(ax, true, score, row)` draws a panel from a class's labels and scores (N,) and its row of
+    the table, and returns its title, or None for a class without a curve. Panels stand beside each
+    other, not lines upon each other: nine colours cannot be told apart.
     """
-    n_rows = -(-len(classes) // 3)
-    size = (7.2, 2.35 * n_rows + 0.6)
-    figure, axes = plt.subplots(n_rows, 3, figsize=size, layout="constrained", squeeze=False)
-    for ax in axes.flat[len(classes) :]:
-        ax.axis("off")
-    panels = axes.flat[: len(classes)]
-    for name, ax in zip(classes, panels, strict=True):
-        ax.set_title(name, size=8)
+    figure, panels = make_panels(len(table) - 1, 3, 2.4, 2.35)
+    for k, ax in enumerate(panels):
+        true, row = y_true[:, k], table.iloc[k]
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
-        ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        ax.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        for axis, label in zip((ax.xaxis, ax.yaxis), labels, strict=True):
+            axis.set_ticks([0, 0.5, 1], ["0", "0.5", "1"])
+            axis.set_label_text(label, size=8)
         ax.grid(alpha=0.3, lw=0.5)
         ax.tick_params(labelsize=8, length=2)
-        ax.set_xlabel(x_label, size=8)
-        ax.set_ylabel(y_label, size=8)
+        text = draw(ax, true, y_score[:, k], row)
+        if text is None:
+            box = {"fc": "white", "ec": "none"}
+            absent = "no positives or\nno negatives"
+            ax.text(0.5, 0.5, absent, ha="center", va="center", size=8, color="0.3", bbox=box)
+        # above the panel, where no curve can run through it
+        ax.set_title(f"{row['class']}  {text or ''}", size=8)
     figure.suptitle(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))
-    return figure, panels
+    for x, text, style in note:
+        footnote(figure, x, text, **style)
+    save_print(figure, path)
 
 
-def title_score(ax, row, name, text):
-    """Put class, score and (if the table has one) its interval above a panel.
-
-    There no curve can run through it.
-    """
+def with_interval(text, row, name):
+    """Return a score of the table as text, with its interval if the table has one."""
     low, high = row.get(f"{name}_low", np.nan), row.get(f"{name}_high", np.nan)
     interval = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
-    ax.set_title(f"{row['class']}  {text} {row[name]:.3f}{interval}", size=8)
+    return f"{text} {row[name]:.3f}{interval}"
 
 
-def note_absent(ax):
-    """Write into the panel of a class without positives, or without negatives, why it is empty."""
-    box = {"fc": "white", "ec": "none"}
-    text = "no positives or\nno negatives"
-    ax.text(0.5, 0.5, text, ha="center", va="center", size=8, color="0.3", bbox=box)
+def draw_roc(ax, true, score, row):
+    """Draw a ROC curve; a dot marks the threshold, the diagonal is chance."""
+    ax.plot([0, 1], [0, 1], c="0.6", lw=0.8, ls="--")
+    if not true.any() or true.all():
+        return None
+    false_positive, recall, _ = roc_curve(true, score, drop_intermediate=False)
+    ax.plot(false_positive, recall, c=BLUE, lw=1.3)
+    point = 1 - row["specificity"], row["recall"]
+    ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
+    return with_interval("AUC", row, "auc")
 
 
-def plot_roc(y_true, y_score, thresholds, table, path, title):
-    """Draw a ROC curve for each class; a dot marks the threshold, the diagonal is chance.
+def draw_precision_recall(ax, true, score, row):
+    """Draw precision over recall; a dot marks the threshold.
 
-    `y_true` and `y_score` are (N, K), `thresholds` (K,); `table` is what `score_table` makes of
-    them.
+    The dashed line is the class's share of the records, the precision of chance. The curve is
+    drawn in steps: its area is the average precision.
     """
-    classes = table["class"][:-1]
-    labels = ("1 - specificity", "sensitivity (recall)")
-    figure, panels = class_panels(classes, f"{title}; ROC curves", *labels)
-    for k, ax in enumerate(panels):
-        true, row = y_true[:, k], table.iloc[k]
-        ax.plot([0, 1], [0, 1], c="0.6", lw=0.8, ls="--")
-        if not np.isfinite(row["auc"]):
-            note_absent(ax)
-            continue
-        false_positive, recall, _ = roc_curve(true, y_score[:, k], drop_intermediate=False)
-        ax.plot(false_positive, recall, c=BLUE, lw=1.3)
-        point = 1 - row["specificity"], row["recall"]
-        ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
-        title_score(ax, row, "auc", "AUC")
-    mark_threshold(figure, thresholds, classes)
-    save_print(figure, path)
+    if not true.any():
+        return None
+    precision, recall, _ = precision_recall_curve(true, score)
+    found = recall > 0  # the rest has no width, and ends in a point that no threshold gives
+    precision, recall = precision[found][::-1], recall[found][::-1]
+    ax.axhline(true.mean(), c="0.6", lw=0.8, ls="--")
+    ax.step([0, *recall], [precision[0], *precision], c=BLUE, lw=1.3, where="pre")
+    point = row["recall"], row["precision"]
+    ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
+    return with_interval("AP", row, "ap")
 
 
-def plot_precision_recall(y_true, y_score, thresholds, table, path, title):
-    """Draw precision over recall for each class; a dot marks the threshold.
-
-    The dashed line is the class's share of the records, the precision of chance. Arguments as in
-    `plot_roc`. The curve is drawn in steps: its area is the average precision.
-    """
-    classes = table["class"][:-1]
-    labels = ("recall", "precision")
-    figure, panels = class_panels(classes, f"{title}; precision-recall curves", *labels)
-    for k, ax in enumerate(panels):
-        true, row = y_true[:, k], table.iloc[k]
-        if not true.any():
-            note_absent(ax)
-            continue
-        precision, recall, _ = precision_recall_curve(true, y_score[:, k])
-        found = recall > 0  # the rest has no width, and ends in a point that no threshold gives
-        precision, recall = precision[found][::-1], recall[found][::-1]
-        ax.axhline(true.mean(), c="0.6", lw=0.8, ls="--")
-        ax.step([0, *recall], [precision[0], *precision], c=BLUE, lw=1.3, where="pre")
-        point = row["recall"], row["precision"]
-        ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
-        title_score(ax, row, "ap", "AP")
-    mark_threshold(figure, thresholds, classes)
-    save_print(figure, path)
-
-
-def mark_threshold(figure, thresholds, classes):
-    """Say below the panels what the dot is, and which thresholds it stands for."""
-    pairs = zip(classes, thresholds, strict=True)
-    text = ", ".join(f"{name} {threshold:.2f}" for name, threshold in pairs)
-    x, y = np.array([2, 1.5]) / INCH / figure.get_size_inches()
-    figure.text(x, y, "\N{BLACK CIRCLE}", c=ORANGE, size=8, va="bottom").set_in_layout(False)
-    figure.text(2.6 * x, y, f"at the threshold: {text}", size=6, va="bottom").set_in_layout(False)
-
-
-def plot_reliability(y_true, y_score, table, path, title):
-    """Draw for each class how often records of a probability are positive; grey is their number.
+def draw_reliability(ax, true, score, row):
+    """Draw how often records of a probability are positive; grey is their number.
 
     Ten bins of equal width, as in the expected calibration error; a dot stands at the bin's mean
-    probability, its line is the 95 % Wilson interval. Arguments as in `plot_roc`.
+    probability, its line is the 95 % Wilson interval.
     """
-    labels = ("probability", "share of positives")
-    figure, panels = class_panels(table["class"][:-1], f"{title}; reliability", *labels)
-    for k, ax in enumerate(panels):
-        true, score, row = y_true[:, k], y_score[:, k], table.iloc[k]
-        ax.plot([0, 1], [0, 1], c="0.6", lw=0.8, ls="--")
-        if not true.any():
-            note_absent(ax)
-            continue
-        bins = calibration_bins(score)
-        n = np.bincount(bins, minlength=CALIBRATION_BINS)
-        width = 1 / CALIBRATION_BINS
-        ax.bar(width * np.arange(len(n)), (n / n.sum()) ** 0.5, width, align="edge", color="0.88")
-        hits, sums = np.bincount(bins, true, len(n)), np.bincount(bins, score, len(n))
-        held = n > 0
-        means, shares = sums[held] / n[held], hits[held] / n[held]
-        low, high = wilson_interval(hits[held], n[held])
-        ends = [shares - low, high - shares]
-        ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
-        ax.set_title(f"{row['class']}  ECE {row['ece']:.3f}, Brier {row['brier']:.3f}", size=8)
-    note = "dot: records of a tenth, 95 % interval; grey: square root of their share of all records"
-    x, y = np.array([2, 1.5]) / INCH / figure.get_size_inches()
-    figure.text(x, y, note, size=6, va="bottom").set_in_layout(False)
-    save_print(figure, path)
-
-
-def wilson_interval(hits, n):
-    """Return the 95 % interval of a share, low and high, after Wilson (1927); n > 0."""
-    z2, share = 1.959964**2, hits / n
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
-    return np.minimum(middle - half, share), np.maximum(middle + half, share)
+    ax.plot([0, 1], [0, 1], c="0.6", lw=0.8, ls="--")
+    if not true.any():
+        return None
+    bins, width = calibration_bins(score), 1 / CALIBRATION_BINS
+    n = np.bincount(bins, minlength=CALIBRATION_BINS)
+    ax.bar(width * np.arange(len(n)), (n / n.sum()) ** 0.5, width, align="edge", color="0.88")
+    hits, sums = np.bincount(bins, true, len(n)), np.bincount(bins, score, len(n))
+    held = n > 0
+    means, shares = sums[held] / n[held], hits[held] / n[held]
+    tests = [binomtest(int(h), m) for h, m in zip(hits[held], n[held].tolist(), strict=True)]
+    low, high = np.array([test.proportion_ci(method="wilson") for test in tests]).T
+    ends = np.clip([shares - low, high - shares], 0, None)  # rounding may leave -1e-17
+    ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
+    return f"ECE {row['ece']:.3f}, Brier {row['brier']:.3f}"
 
 
 def plot_scores(y_true, y_score, thresholds, table, folder, title):
     """Write confusion, roc, precision_recall and reliability, each as PNG and SVG, into a folder.
 
-    Arguments as in `plot_roc`.
+    `y_true` and `y_score` are (N, K), `thresholds` (K,); `table` is what `score_table` makes of
+    them.
     """
-    y_true, y_score = np.asarray(y_true), np.asarray(y_score)
+    y_true, y_score, classes = np.asarray(y_true), np.asarray(y_score), table["class"][:-1]
     y_pred = apply_thresholds(y_score, thresholds)
-    plot_confusions(y_true, y_pred, list(table["class"][:-1]), folder / "confusion", title)
-    plot_roc(y_true, y_score, thresholds, table, folder / "roc", title)
-    plot_precision_recall(y_true, y_score, thresholds, table, folder / "precision_recall", title)
-    plot_reliability(y_true, y_score, table, folder / "reliability", title)
+    plot_confusions(y_true, y_pred, list(classes), folder / "confusion", title)
+    pairs = zip(classes, thresholds, strict=True)
+    text = ", ".join(f"{name} {threshold:.2f}" for name, threshold in pairs)
+    dot = [
+        (2, "\N{BLACK CIRCLE}", {"color": ORANGE, "size": 8}),
+        (5.2, f"at the threshold: {text}", {}),
+    ]
+    text = "dot: records of a tenth, 95 % interval; grey: square root of their share of all records"
+    for name, draw, labels, note in (
+        ("ROC curves", draw_roc, ("1 - specificity", "sensitivity (recall)"), dot),
+        ("precision-recall curves", draw_precision_recall, ("recall", "precision"), dot),
+        ("reliability", draw_reliability, ("probability", "share of positives"), [(2, text, {})]),
+    ):
+        path = folder / draw.__name__.removeprefix("draw_")
+        given = y_true, y_score, table, path, f"{title}; {name}"
+        plot_curves(draw, labels, note, *given)
 
 
 def plot_ranking(names, groups, path, title):
@@ -326,5 +248,4 @@ def plot_ranking(names, groups, path, title):
         ax.set_axisbelow(True)
         ax.tick_params(labelsize=8)
     figure.suptitle(title, size=10)
-    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))
     save_print(figure, path)

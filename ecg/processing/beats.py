@@ -59,10 +59,8 @@ def fill_gaps(signal, peaks):
     apart = round(APART * SAMPLE_RATE)
     for before, after in zip(peaks, peaks[1:], strict=False):
         gap = slope[before + apart : after - apart]
-        if (
-            after - before > GAP * np.median(np.diff(peaks))
-            and gap.max(initial=0) > GAP_STEEP * usual
-        ):
+        far = after - before > GAP * np.median(np.diff(peaks))
+        if far and gap.max(initial=0) > GAP_STEEP * usual:
             place = before + apart + int(gap.argmax())
             found.append(place - near + int(size[place - near : place + near].argmax()))
     return np.sort(found)
@@ -151,10 +149,9 @@ class BeatAverages:
         self.shares[k] += parts / np.maximum(parts.sum(1, keepdims=True), 1e-30)
         self.time[k] += np.bincount(regions, minlength=len(REGIONS)) / len(regions)
         self.records[k] += 1
-        rows = [LEADS.index(lead) for lead in self.leads]
-        seen = signal[rows, hidden:]
-        self.add_beat(k, seen - np.median(seen, 1, keepdims=True), phi, peaks - hidden,
-                      borders - hidden)  # fmt: skip
+        seen = signal[[LEADS.index(lead) for lead in self.leads], hidden:]
+        seen -= np.median(seen, 1, keepdims=True)
+        self.add_beat(k, seen, phi, peaks - hidden, borders - hidden)
 
     def add_beat(self, k, signal, phi, peaks, borders):
         """Add a record's average beat, from those beats whose window lies within the signal."""
@@ -180,13 +177,11 @@ class BeatAverages:
 
     def table(self):
         """Return beats.csv: a row per class and lead, shares of |phi| and of the time by region."""
-        rows = []
+        rows, times = [], [f"time_{region}" for region in REGIONS]
         for k, name in enumerate(CLASSES):
-            for lead, shares in zip([*self.leads, "all"], self.shares[k], strict=True):
+            count = self.records[k] or np.nan
+            time = dict(zip(times, self.time[k] / count, strict=True))
+            for lead, shares in zip([*self.leads, "all"], self.shares[k] / count, strict=True):
                 row = {"class": name, "lead": lead, "n": self.records[k]}
-                count = self.records[k] or np.nan
-                row |= dict(zip(REGIONS, shares / count, strict=True))
-                times = [f"time_{region}" for region in REGIONS]
-                row |= dict(zip(times, self.time[k] / count, strict=True))
-                rows.append(row)
+                rows.append(row | dict(zip(REGIONS, shares, strict=True)) | time)
         return pd.DataFrame(rows)

@@ -15,8 +15,10 @@ That entropy tells less than its name: real-valued coefficients hardly ever repe
 to log(n) / 10, the record's length, except where a lead is flat, clipped or coarsely digitised.
 """
 
-import hashlib
+import contextlib
+import fcntl
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -28,7 +30,7 @@ from tqdm import tqdm
 from wfdb.processing import XQRS
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, PackedSignals
-from utils import fail, replacing, write_csv
+from utils import fail, file_digest, replacing, write_csv
 
 WAVELET, LEVEL = "db10", 4
 PARTS = ("signal", "a4", "d4", "d3", "d2", "d1")
@@ -197,7 +199,7 @@ def load_features(data_dir, patient_ids, features="paper", jobs=1):
     A cache `features.csv` counts only with its `features.json`: the fingerprint of the packed
     signals, the columns, the definitions' version and the SHA-256 of the csv must all agree, and
     every record asked for be there. Otherwise it is made again, in one step that leaves the old
-    file or the new one, whole.
+    file or the new one, whole. A second process waits for the first, and then reads its cache.
     """
     signals = PackedSignals(data_dir)
     missing = [name for name in patient_ids if name not in signals]
@@ -208,14 +210,29 @@ def load_features(data_dir, patient_ids, features="paper", jobs=1):
     for file, columns, function in FEATURE_SETS[features]:
         path = Path(data_dir) / file
         expected = {"signals": signals.fingerprint, "version": VERSION, "columns": list(columns)}
-        table, reason = read_cache(path, expected, patient_ids)
+        table, _ = read_cache(path, expected, patient_ids)
         if table is None:
-            print(f"{path}: {reason}; computing {len(columns)} features of each record")
-            rows = compute_all(signals, patient_ids, function, jobs)
-            table = pd.DataFrame(rows, columns=columns, index=patient_ids)
-            write_cache(path, expected, table)
+            with one_process(data_dir):
+                table, reason = read_cache(path, expected, patient_ids)
+                if table is None:
+                    print(f"{path}: {reason}; computing {len(columns)} features of each record")
+                    rows = compute_all(signals, patient_ids, function, jobs)
+                    table = pd.DataFrame(rows, columns=columns, index=patient_ids)
+                    write_cache(path, expected, table)
         tables.append(table)
     return pd.concat(tables, axis=1)
+
+
+@contextlib.contextmanager
+def one_process(folder):
+    """Let one process at a time into the block; others wait, on file systems that have locks."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # files are replaced whole without a lock, too
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_cache(path, expected, patient_ids):
@@ -229,7 +246,7 @@ def read_cache(path, expected, patient_ids):
         return None, "without a readable json beside it"
     if evidence != expected:
         return None, "made from other signals or with other options"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+    if file_digest(path) != digest:
         return None, "damaged"
     empty = {name: [""] for name in expected["columns"]}  # and a record may be called NA
     table = pd.read_csv(
@@ -243,7 +260,7 @@ def read_cache(path, expected, patient_ids):
 def write_cache(path, expected, table):
     """Write the csv, then the evidence for it: a run killed in between leaves a cache not used."""
     write_csv(table.rename_axis("patient_id").reset_index(), path)
-    evidence = {**expected, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    evidence = {**expected, "sha256": file_digest(path)}
     with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(evidence, indent=1) + "\n")
 

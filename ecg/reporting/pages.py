@@ -1,182 +1,135 @@
-"""The page explanations/<run>/index.html: browse a run's explanations from disk, without a network.
+"""Fill the templates and write the pages: a run's scores, its explanations, the report.
 
-One file of HTML with its style and a short script inside; the figures stay beside it. Without the
-script every class and record is shown one below the other.
+A page is one file of HTML with its style inside; it needs no network. All text that a template is
+given is escaped, so that no name of a file, record or class can be markup. A page's policy allows
+no script but the one of templates/, by its digest.
 """
 
-from html import escape
-from urllib.parse import quote
+import base64
+import hashlib
+from pathlib import Path
 
-import numpy as np
+import jinja2
 import pandas as pd
 
 from dataset import CLASSES
+from ecg.evaluation.marks import doubtful_classes
 from ecg.processing.beats import REGIONS
-from utils import RESEARCH_USE, replacing
+from ecg.reporting.tables import (
+    challenge_table,
+    is_number,
+    links,
+    number,
+    one_run_table,
+    percent,
+    read_table,
+)
+from utils import RESEARCH_USE, read_json, replacing
 
+TEMPLATES = Path(__file__).parent / "templates"
 REGION_NAMES = dict(zip(REGIONS, ("before QRS", "QRS", "ST-T", "elsewhere"), strict=True))
-
-STYLE = """
-:root { color-scheme: light dark; --line: #8886; --soft: #8882; --accent: #0072b2; }
-@media (prefers-color-scheme: dark) { :root { --accent: #6cb8ee; } }
-body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; max-width: 76rem; padding: 1rem; }
-h1 { font-size: 1.3rem; overflow-wrap: anywhere; } h2 { font-size: 1.15rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-nav { display: flex; flex-wrap: wrap; gap: .4rem; }
-nav a { border: 1px solid var(--line); border-radius: .4rem; padding: .3rem .7rem; }
-a { color: var(--accent); } nav a { text-decoration: none; }
-nav a[aria-current] { background: var(--accent); color: Canvas; }
-.wide { overflow-x: auto; } .note { font-size: .875rem; opacity: .8; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .5rem; text-align: right; }
-th:first-child, td:first-child, .text { text-align: left; } tr:hover { background: var(--soft); }
-.share { background: rgb(86 180 233 / calc(var(--part) * .8)); }
-img { display: block; width: 100%; height: auto; background: white; border-radius: .3rem; }
-.wide img { min-width: 44rem; }
-"""
-
-SCRIPT = """
-const sections = [...document.querySelectorAll("section")];
-function show() {
-  let id = location.hash.slice(1);
-  try { id = decodeURIComponent(id); } catch { /* no anchor of this page */ }
-  const target = document.getElementById(id);
-  const section = target && target.closest("section") || sections.find(s => s.dataset.n > 0)
-    || sections[0];
-  for (const s of sections) s.hidden = s !== section;
-  for (const a of document.querySelectorAll("nav a")) {
-    if (a.hash === "#" + section.id) a.setAttribute("aria-current", "page");
-    else a.removeAttribute("aria-current");
-  }
-  for (const part of section.children) {  // the overview of the class, or one record
-    part.hidden = target && target !== section ? part !== target : part.tagName === "ARTICLE";
-  }
-  scrollTo(0, 0);
+SCORE_FIGURES = {
+    "confusion": "Confusion matrices",
+    "roc": "ROC curves",
+    "precision_recall": "Precision and recall",
+    "reliability": "Reliability of the probabilities",
 }
-addEventListener("hashchange", show);
-show();
-"""
-
-POLICY = "default-src 'none'; img-src file: 'self'; style-src 'unsafe-inline'; "
-POLICY += "script-src 'unsafe-inline'"
 
 
-def percent(value):
-    """Return a share as text, a dash for NaN."""
-    return f"{value:.1%}" if np.isfinite(value) else "–"
+def policy(script=None):
+    """Return a page's content security policy; `script` is the file that the page includes."""
+    rules = "default-src 'none'; img-src data: file: 'self'; style-src 'unsafe-inline'; "
+    rules += "base-uri 'none'; form-action 'none'"
+    if script is None:
+        return rules
+    text = "\n" + (TEMPLATES / script).read_text(encoding="utf-8")  # as it stands in the page
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"{rules}; script-src 'sha256-{digest}'"
 
 
-def table_html(head, rows):
-    """Return a table; cells are text or (text, class and style), the first of each row its head."""
-    cells = "".join(f"<th>{name}</th>" for name in head)
-    lines = ["".join(row) for row in rows]
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table><tr>{cells}</tr>{body}</table></div>'
+def data_uri(path):
+    """Return a PNG file as text, to be part of the page."""
+    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
 
 
-def share_cell(value, top):
-    """Return a cell with a share, coloured by its part of the largest."""
-    if not np.isfinite(value):
-        return "<td>–</td>"
-    return f'<td class="share" style="--part:{value / max(top, 1e-30):.2f}">{percent(value)}</td>'
+def text_columns(table):
+    """Return the places of the columns that are not numbers alone: they are set to the left."""
+    columns = zip(*table.rows, strict=True)
+    return {i for i, column in enumerate(columns) if not all(map(is_number, column))}
 
 
-def map_html(row, leads):
-    """Return a class's row of the heat map."""
-    top = row[leads].max()
-    cells = "".join(share_cell(row[lead], top) for lead in leads)
-    head = "".join(f"<th>{lead}</th>" for lead in leads)
-    return (f'<h3>Its map: mean share of |SHAP value| per lead</h3><div class="wide"><table><tr>'
-            f"{head}</tr><tr>{cells}</tr></table></div>")  # fmt: skip
+def write(path, template, **values):
+    """Fill a template with all the values that it asks for and write it, atomically."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (number, percent, data_uri, text_columns)
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.globals |= {"policy": policy, "research_use": RESEARCH_USE}
+    text = environment.get_template(f"{template}.html").render(values)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def beats_html(name, beats, drawn):
-    """Return a class's average beats and its table of lead by part of the beat."""
-    figure = "<p>No beat to average.</p>"
-    if drawn:
-        path = f"beats/{quote(name)}.png"
-        figure = f'<div class="wide"><a href="{path}"><img loading="lazy" src="{path}" ' \
-                 f'alt="Average beat of {name}, coloured by SHAP value"></a></div>'  # fmt: skip
-    rows, top = [], beats[list(REGIONS)].max(axis=None)
-    for _, row in beats.iterrows():
-        cells = [share_cell(row[region], top) for region in REGIONS]
-        rows.append([f'<td class="text">{row["lead"]}</td>', *cells])
-    first = beats.iloc[0]
-    cells = [f"<td>{percent(first[f'time_{region}'])}</td>" for region in REGIONS]
-    rows.append(['<td class="text">share of the time</td>', *cells])
-    table = table_html(["lead", *REGION_NAMES.values()], rows)
-    return (f"<h3>Its average beat</h3>{figure}<h3>Share of |SHAP value| by part of the beat</h3>"
-            f"{table}")  # fmt: skip
+def write_scores(folder, kept):
+    """Write scores.html of a scored run from the files and beside the figures of its folder.
+
+    `kept` is what thresholds.json will hold, which is written last.
+    """
+    table = read_table(folder / "scores.csv")
+    challenge = read_json(folder / "challenge.json")
+    marks = doubtful_classes([table])
+    figures = {f"{name}.png": caption for name, caption in SCORE_FIGURES.items()}
+    names = ("scores.csv", "predictions.csv", "thresholds.json", "challenge.json", "history.csv")
+    write(
+        folder / "scores.html",
+        "scores",
+        title=f"Scores of {folder.name}",
+        records=int(table["n"].iloc[-1]),
+        rule=kept["rule"],
+        notes=kept["notes"],
+        table=one_run_table(table, kept["thresholds"], marks),
+        marks=marks,
+        challenge=challenge and challenge_table(challenge),
+        challenge_rule=challenge and challenge["rule"],
+        figures=[item for item in figures.items() if (folder / item[0]).is_file()],
+        links=links([folder / name for name in names], folder),
+    )
 
 
-def records_html(records):
-    """Return a class's list of records, and the articles that show one record each."""
-    rows, articles = [], []
-    names = list(records["patient_id"])
-    for place, row in enumerate(records.to_dict("records")):
-        name, anchor = escape(row["patient_id"]), escape(quote("record-" + row["patient_id"]))
-        true = escape(row["labels"].replace(";", " + ")) or "none of the nine"
-        cells = [
-            f'<td class="text"><a href="#{anchor}">{name}</a></td><td class="text">{true}</td>'
-        ]
-        cells += [f"<td>{row['probability']:.2f}</td><td>{row['residual']:+.2f}</td>"]
-        rows.append([*cells, f"<td>{percent(row['padding_share'])}</td>"])
-        path = f"patient/{escape(quote(row['patient_id']))}.png"
-        others = [(names[place - 1], "previous")] if place else []
-        others += [(names[place + 1], "next")] if place + 1 < len(names) else []
-        links = [f'<a href="#{escape(quote("record-" + n))}">{text}</a>' for n, text in others]
-        links += [f'<a href="#{row["class"]}">back to {row["class"]}</a>']
-        articles.append(
-            f'<article id="{escape("record-" + row["patient_id"])}"><h2>{name}: predicted '
-            f"{row['class']} ({row['probability']:.2f}), labelled {true}</h2><p>"
-            f'{" · ".join(links)}</p><div class="wide"><a href="{path}"><img loading="lazy" '
-            f'src="{path}" alt="ECG of {name}, coloured by SHAP value"></a></div></article>'
-        )
-    head = ["record", "labelled", "probability", "residual", "in padding"]
-    return f"<h3>Its records</h3>{table_html(head, rows)}", "".join(articles)
-
-
-def section_html(folder, name, leads, tables):
-    """Return everything about one class."""
+def class_explained(folder, name, leads, tables):
+    """Return what the page says of one class, from its rows of the three tables."""
     population, beats, values = (table[table["class"] == name] for table in tables)
-    count = int(population["n"].iloc[0])
-    head = f'<section id="{name}" data-n="{count}">'
-    title = f"<h2>{name}: n = {count}, the records predicted as this</h2>"
-    if not count:
-        return f"{head}{title}<p>No record predicted as this.</p></section>"
-    drawn = (folder / "beats" / f"{name}.png").exists()
-    parts = [map_html(population.iloc[0], leads), beats_html(name, beats, drawn)]
-    listed, articles = records_html(values[values["predicted"] == 1])
-    return f"{head}<div>{title}{''.join(parts)}{listed}</div>{articles}</section>"
+    row = population.iloc[0]
+    return {
+        "name": name,
+        "n": int(row["n"]),
+        "map": row[leads].to_dict(),
+        "top": row[leads].max(),
+        "drawn": (folder / "beats" / f"{name}.png").is_file(),
+        "beats": beats.to_dict("records"),
+        "top_beat": beats[list(REGIONS)].max(axis=None),
+        "records": values[values["predicted"] == 1].to_dict("records"),
+    }
 
 
 def write_page(folder, run, leads):
-    """Write index.html of a folder from its population.csv, beats.csv and values.csv."""
+    """Write index.html of a folder of explanations, from its population, beats and values .csv.
+
+    Without its script the page shows every class and record, one below the other.
+    """
     read = {"dtype": {"patient_id": str}, "keep_default_na": False, "na_values": {}}
     population, beats = (pd.read_csv(folder / f"{name}.csv") for name in ("population", "beats"))
-    values = pd.read_csv(folder / "values.csv", **read)
-    tables = population, beats, values
-    sections = "".join(section_html(folder, name, list(leads), tables) for name in CLASSES)
-    counts = population.set_index("class")["n"]
-    links = "".join(f'<a href="#{name}">{name} ({counts[name]})</a>' for name in CLASSES)
-    title = f"Explanations of {escape(run)}"
-    note = (
-        "A SHAP value says how far a sample moves the logit of the predicted class: orange up, "
-        "blue down. Shares leave out the padding in front of short records. Residual: what the "
-        "values of a record miss of the change of its logit."
+    tables = population, beats, pd.read_csv(folder / "values.csv", **read)
+    write(
+        folder / "index.html",
+        "explanations",
+        title=f"Explanations of {run}",
+        leads=list(leads),
+        regions=REGION_NAMES,
+        classes=[class_explained(folder, name, list(leads), tables) for name in CLASSES],
     )
-    html = f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<style>{STYLE}</style></head><body>
-<h1>{title}</h1><p class="note">{RESEARCH_USE} {note} All classes:
-<a href="population.png">mean shares</a>, <a href="population_signed.png">signed sums</a>; tables:
-<a href="values.csv">values.csv</a>, <a href="population.csv">population.csv</a>,
-<a href="beats.csv">beats.csv</a>.</p>
-<nav aria-label="classes">{links}</nav>
-{sections}
-<script>{SCRIPT}</script></body></html>
-"""
-    with replacing(folder / "index.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")

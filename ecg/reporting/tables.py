@@ -1,34 +1,94 @@
-"""The tables of the report: data set, scores beside the paper's, baselines, single leads.
+"""The tables of the pages: data set, scores beside the paper's, baselines, leads.
 
 All of it is read from results/; the paper's values from paper.csv, where an evidence grade says how
 each is known: A read in the paper, B second-hand but consistent with it, C computed from its data.
+A file that is missing or damaged gives None, and its section says so.
 """
 
+import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from dataset import CLASSES, LEADS, N_FOLDS
-from ecg.evaluation.classifiers import CLASSIFIERS
-from ecg.evaluation.runs import finished_rounds, read_sources, round_runs
-from ecg.reporting.document import Figure, Table, Text
+from dataset import CLASSES
+from ecg.evaluation.challenge import CHALLENGE_GROUPS
+from ecg.evaluation.marks import doubtful_classes
+from ecg.evaluation.metrics import SCORES
+from ecg.evaluation.pairs import corrected_error
 
 PAPER = Path(__file__).parent / "paper.csv"
-PAPER_SCORES = {"f1": "F1", "auc": "AUC", "precision": "precision", "recall": "recall"}
-OTHER_SCORES = {
-    "accuracy": "accuracy", "specificity": "specificity", "ap": "average precision",
-    "brier": "Brier score", "ece": "calibration error",
-}  # fmt: skip
+PAPER_SCORES = {name: SCORES[name].label for name in ("f1", "auc", "precision", "recall")}
+OTHER_SCORES = {name: score.label for name, score in SCORES.items() if name not in PAPER_SCORES}
+INTERVALS = ("f1", "auc")  # shown with them; the others are in the files
 MIN_ROUNDS = 5  # for an interval from the sd over the rounds
-TEST_TO_TRAIN = 1 / (N_FOLDS - 2)  # records tested on per record trained on, in every round
-NOT_RUN = "Not run: {} is not there."
-OUTDATED = "{} was made from other scores than those that stand here now; run it again: compare.py."
 DATA_COLUMNS = {
-    "records": "records", "percent": "%", "male_percent": "male %", "age_mean": "age, mean",
-    "age_sd": "age, sd", "seconds_mean": "seconds, mean", "seconds_sd": "seconds, sd",
-}  # fmt: skip
+    "records": "records",
+    "percent": "%",
+    "male_percent": "male %",
+    "age_mean": "age, mean",
+    "age_sd": "age, sd",
+    "seconds_mean": "seconds, mean",
+    "seconds_sd": "seconds, sd",
+}
+
+
+class Table(NamedTuple):
+    """Rows of text under a head; a row whose first cell is AVG is set off."""
+
+    caption: str
+    head: list
+    rows: list
+
+
+class Figure(NamedTuple):
+    """A PNG file and what it shows."""
+
+    path: Path
+    caption: str
+
+
+def number(value, digits=3, sign=False):
+    """Write a number with so many decimals; nothing where it is not known."""
+    return f"{value:{'+' if sign else ''}.{digits}f}" if np.isfinite(value) else ""
+
+
+def percent(value):
+    """Write a share as percent, a dash for NaN."""
+    return f"{value:.1%}" if np.isfinite(value) else "–"
+
+
+def is_number(cell):
+    """Tell whether a cell is set to the right: a number, or nothing."""
+    return not cell or bool(re.match(r"[-+−]?\.?\d", cell))
+
+
+def span(low, high, sign=False):
+    """Write an interval; nothing where it is not known."""
+    return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if np.isfinite(low) else ""
+
+
+def read_table(path, column="class", **options):
+    """Return a csv with at least that column and a row, or None if it is missing or damaged."""
+    try:
+        table = pd.read_csv(path, **options)
+    except (OSError, ValueError):
+        return None
+    return table if len(table) and column in table else None
+
+
+def links(paths, folder):
+    """Return the links from `folder` to those files that are there."""
+    return [Path(os.path.relpath(path, folder)).as_posix() for path in paths if path.is_file()]
+
+
+def figures(folder, captions, prefix=""):
+    """Return the figures of a folder that are there; `captions` is {stem: caption}."""
+    found = [Figure(folder / f"{name}.png", prefix + text) for name, text in captions.items()]
+    return [figure for figure in found if figure.path.is_file()]
 
 
 def read_paper():
@@ -53,20 +113,13 @@ def is_cpsc2018(table, paper):
     )
 
 
-def number(value, digits=3, sign=False):
-    """Write a number with so many decimals; nothing where it is not known."""
-    return f"{value:{'+' if sign else ''}.{digits}f}" if np.isfinite(value) else ""
-
-
-def data_blocks(table, paper, path):
+def data_table(table, paper):
     """Return the data set table, the paper's figures beside it if `paper` is given."""
-    if table is None:
-        return [Text(NOT_RUN.format(path))]
     head, rows = ["class"], []
     for label in DATA_COLUMNS.values():
         head += [f"{label}: paper", "here"] if paper is not None else [label]
     for _, row in table.iterrows():
-        cells = [row["class"]]
+        cells = [str(row["class"])]
         for column in DATA_COLUMNS:
             digits = 0 if column == "records" else 2
             if paper is not None:
@@ -74,29 +127,11 @@ def data_blocks(table, paper, path):
                 cells.append(number(value, digits))
             cells.append(number(row[column], digits))
         rows.append(cells)
-    note = "A record with several of the nine labels counts in each; % is of all labelled records."
-    if paper is not None:
-        note += " Paper: evidence C, computed from the published labels, ages, sexes and lengths."
-    return [Table("Records per class", head, rows), Text(note)]
+    return Table("Records per class", head, rows)
 
 
-def read_table(path, column="class", **options):
-    """Return a csv with at least that column and a row, or None if it is missing or damaged."""
-    try:
-        table = pd.read_csv(path, **options)
-    except (OSError, ValueError):
-        return None
-    return table if len(table) and column in table else None
-
-
-def named_run(args, leads, method=None):
-    """Name the first round's run of a network or (`method`) of a classifier."""
-    return round_runs(method or args.arch, args.data_dir, args.seed, leads)[0]
-
-
-def read_rounds(args, leads, arch=None):
-    """Return {round: scores.csv indexed by class} of the finished rounds of a run."""
-    runs = finished_rounds(round_runs(arch or args.arch, args.data_dir, args.seed, leads))
+def read_rounds(runs):
+    """Return {round: scores.csv indexed by class} of {round: run}; what is damaged is left out."""
     tables = {i: read_table(Path("results", run, "scores.csv")) for i, run in runs.items()}
     whole = {i: t for i, t in tables.items() if t is not None and t["class"].iloc[-1] == "AVG"}
     return {i: table.set_index("class") for i, table in whole.items()}
@@ -105,11 +140,10 @@ def read_rounds(args, leads, arch=None):
 def over_rounds(tables, score):
     """Return class, n, mean, sd, low and high of a score over {round: table}.
 
-    The interval is the 95 % one of the mean. Rounds share most of their training records, so its
-    variance is not sd^2 / rounds but sd^2 (1 / rounds + test / training records), after Nadeau and
-    Bengio (2003). Fewer than MIN_ROUNDS rounds tell next to nothing of the sd: their interval is
-    made from the bootstrap's of each scores.csv, whose test records are not shared, by adding the
-    squares of the distances to either end (of one round: the bootstrap's itself).
+    The interval is the 95 % one of the mean, from `corrected_error`. Fewer than MIN_ROUNDS rounds
+    tell next to nothing of the sd: their interval is made from the bootstrap's of each scores.csv,
+    whose test records are not shared, by adding the squares of the distances to either end (of one
+    round: the bootstrap's itself).
     """
     values = pd.concat([table[score] for table in tables.values()], axis=1)
     result = pd.DataFrame({"n": sum(table["n"] for table in tables.values())})
@@ -121,23 +155,27 @@ def over_rounds(tables, score):
             squares = (pd.concat(ends, axis=1).to_numpy() - values) ** 2
             result[end] = result["mean"] + sign * np.sqrt(squares.sum(axis=1, min_count=1)) / count
         return result
-    width = student.ppf(0.975, (count - 1).clip(lower=1)) * result["sd"]
-    width = width * np.sqrt(1 / count.clip(lower=1) + TEST_TO_TRAIN)
+    width = student.ppf(0.975, (count - 1).clip(lower=1)) * corrected_error(result["sd"], count)
     result["low"] = (result["mean"] - width).clip(0, 1)
     result["high"] = (result["mean"] + width).clip(0, 1)
     return result
 
 
-def score_table(tables, score, label, paper):
+def doubtful_over(tables):
+    """Return {class: why} of the classes whose calls say little over {round: table}."""
+    return doubtful_classes([table.reset_index() for table in tables.values()])
+
+
+def score_over_rounds(tables, score, paper, marks=()):
     """Return the table of one score: the paper's, ours, the difference, and is it inside."""
     head = ["class", "n", "ours", "sd over rounds", "95 % interval"]
     if paper is not None:
         head = [*head[:2], "paper", "evidence", *head[2:], "ours − paper", "paper inside"]
     rows = []
     for name, row in over_rounds(tables, score).iterrows():
-        interval = f"{row['low']:.3f} to {row['high']:.3f}" if np.isfinite(row["low"]) else ""
+        interval = span(row["low"], row["high"])
         ours = [number(row["mean"]), number(row["sd"]), interval]
-        cells = [str(name), str(int(row["n"]))]
+        cells = [f"{name}*" if name in marks else str(name), str(int(row["n"]))]
         if paper is None:
             rows.append(cells + ours)
             continue
@@ -146,136 +184,98 @@ def score_table(tables, score, label, paper):
         inside = ("yes" if row["low"] <= value <= row["high"] else "no") if known else ""
         difference = number(row["mean"] - value, sign=True)
         rows.append([*cells, number(value), grade, *ours, difference, inside])
-    return Table(f"{label}, test folds", head, rows)
+    return Table(f"{PAPER_SCORES[score]}, test folds", head, rows)
 
 
-def glance_blocks(args, leads, paper):
+def glance_table(tables, run, paper):
     """Return the two scores that the paper is known for, in one small table."""
-    tables = read_rounds(args, leads)
+    found = {score: score_over_rounds(tables, score, paper) for score in ("f1", "auc")}
+    rows = [[f"macro {PAPER_SCORES[score]}", *row[1:]]
+            for score, table in found.items() for row in table.rows if row[0] == "AVG"]  # fmt: skip
+    return Table(
+        f"At a glance: {run}, mean over the rounds", ["score", *found["f1"].head[1:]], rows
+    )
+
+
+def score_tables(tables, paper, marks):
+    """Return the tables of the network's scores over {round: table}."""
+    found = [score_over_rounds(tables, score, paper, marks) for score in PAPER_SCORES]
+    means = {label: over_rounds(tables, score)["mean"] for score, label in OTHER_SCORES.items()
+             if all(score in table for table in tables.values())}  # fmt: skip
+    if means:
+        rows = [[str(name), *map(number, row)] for name, row in pd.DataFrame(means).iterrows()]
+        found.append(Table("Other scores, mean over the rounds", ["class", *means], rows))
+    return found
+
+
+def one_run_table(table, thresholds, marks):
+    """Return a run's scores.csv with its {class: threshold} as a table to read."""
     rows = []
-    for score, label in {"f1": "macro F1", "auc": "macro AUC"}.items():
-        table = score_table(tables, score, label, paper) if tables else None
-        rows += [[label, *row[1:]] for row in table.rows if row[0] == "AVG"] if tables else []
-    if not rows:
-        return []
-    return [Table(f"At a glance: {named_run(args, leads)}", ["score", *table.head[1:]], rows)]
+    for _, row in table.iterrows():
+        name = str(row["class"])
+        cells = [f"{name}*" if name in marks else name, str(row["n"])]
+        cells.append(number(thresholds.get(name, np.nan), 2))
+        cells += [number(row[score]) for score in SCORES]
+        for place, score in enumerate(SCORES, 3):
+            if score in INTERVALS and cells[place]:
+                low, high = (number(row[f"{score}_{end}"]) for end in ("low", "high"))
+                cells[place] += f" [{low}, {high}]"
+        rows.append(cells)
+    head = ["class", "n", "threshold", *(score.label for score in SCORES.values())]
+    return Table("", head, rows)
 
 
-def main_blocks(args, leads, paper):
-    """Return the tables of the network's scores."""
-    tables = read_rounds(args, leads)
-    if not tables:
-        return [Text(NOT_RUN.format(f"results/{named_run(args, leads)}/scores.csv"))]
-    count = len(tables)
-    which = ", ".join(map(str, tables))
-    text = f"{named_run(args, leads)}: {count} of {N_FOLDS} rounds scored ({which}). "
-    if count >= MIN_ROUNDS:
-        text += ("Mean and sd over them; the interval is of the mean and allows for training sets "
-                 "that overlap (Nadeau and Bengio 2003).")  # fmt: skip
-    elif count > 1:
-        text += (f"Mean and sd over them; fewer than {MIN_ROUNDS} rounds give no sd to use, so "
-                 "the interval of the mean is over resamples of the test records.")  # fmt: skip
-    else:
-        text += "One round has no sd; the interval is over 1,000 resamples of its test records."
-    blocks = [Text(text)]
-    blocks += [score_table(tables, *item, paper) for item in PAPER_SCORES.items()]
-    columns = {label: over_rounds(tables, score)["mean"] for score, label in OTHER_SCORES.items()
-               if all(score in table for table in tables.values())}  # fmt: skip
-    if columns:
-        rows = [[name, *(number(column[name]) for column in columns.values())]
-                for name in [*CLASSES, "AVG"]]  # fmt: skip
-        blocks.append(Table("Other scores, mean over the rounds", ["class", *columns], rows))
-    if paper is not None:
-        text = "Paper: evidence A is read in the paper, B second-hand but consistent with its "
-        text += "abstract. Its scores beyond these four are not known here: no column."
-        blocks.append(Text(text))
-    text = "A class without a positive record in a test fold has empty cells, left out of AVG."
-    return [*blocks, Text(text)]
+def challenge_table(challenge):
+    """Return challenge.json as a table of one row."""
+    names = ["F1", *CHALLENGE_GROUPS]
+    row = ["" if challenge[name] is None else number(challenge[name]) for name in names]
+    counts = [str(challenge["n"]), str(challenge["ambiguous"])]
+    return Table("", [*names, "records", "ambiguous"], [row + counts])
 
 
-def baseline_blocks(args, leads, paper):
-    """Return classifier x class, F1 and AUC, and the network against each classifier."""
-    found = {name: read_rounds(args, None, name) for name in CLASSIFIERS}
-    found = {name: tables for name, tables in found.items() if tables}
-    if not found:
-        return [Text(NOT_RUN.format("the scores of the baselines in results/"))]
-    found[args.arch] = read_rounds(args, leads)
-    blocks = []
-    for score, label in {"f1": "F1", "auc": "AUC"}.items():
+def baseline_tables(found, marks):
+    """Return classifier x class, F1 and AUC, of {classifier: {round: table}}."""
+    result = []
+    for score in ("f1", "auc"):
         rows = []
         for name, tables in found.items():
-            if tables:
-                mean = over_rounds(tables, score)["mean"]
-                rows.append([name, str(len(tables)), *map(number, mean)])
+            mean = over_rounds(tables, score)["mean"].reindex([*CLASSES, "AVG"])
+            star = marks.get(name, {}) if score == "f1" else {}
+            cells = [number(value) + "*" * (key in star) for key, value in mean.items()]
+            rows.append([name, str(len(tables)), *cells])
         head = ["classifier", "rounds", *CLASSES, "AVG"]
-        blocks.append(Table(f"{label}, mean over the rounds", head, rows))
-    blocks += pair_blocks(args, leads)
-    if paper is not None:
-        blocks.append(Text("The paper's own table of baselines is not known here: no column."))
-    return blocks
+        result.append(Table(f"{PAPER_SCORES[score]}, mean over the rounds", head, rows))
+    return result
 
 
-def pair_blocks(args, leads):
-    """Return the differences network - classifier on the pooled test folds."""
-    base, rows, old = named_run(args, leads), [], []
-    for name in CLASSIFIERS:
-        other = named_run(args, None, name)
-        path = Path("results", f"compare_rounds_{base}_vs_rounds_{other}", "differences.csv")
-        table = read_table(path)
-        if table is None:
-            continue
-        notes = read_sources(path.parent)
-        if notes is None:
-            old.append(Text(OUTDATED.format(path.parent)))
-            continue
+def pair_table(arch, found):
+    """Return network minus classifier, pooled, from {classifier: differences.csv}."""
+    rows = []
+    for name, table in found.items():
         row = table.set_index("class").loc["AVG"]
         cells = [name, str(int(row["n"]))]
         for score in ("f1", "auc"):
-            low, high = row[f"{score}_diff_low"], row[f"{score}_diff_high"]
-            cells += [number(row[f"{score}_diff"], sign=True)]
-            cells += [f"{low:+.3f} to {high:+.3f}", number(row[f"{score}_p"])]
+            ends = [row[f"{score}_diff_{end}"] for end in ("low", "high")]
+            cells += [number(row[f"{score}_diff"], sign=True), span(*ends, sign=True)]
+            mean, p = (row.get(f"{score}_{end}", np.nan) for end in ("diff_rounds", "p_rounds"))
+            cells += [number(row[f"{score}_p"]), number(mean, sign=True), number(p)]
         rows.append(cells)
-    head = [
-        "against",
-        "records",
-        "macro F1",
-        "95 % interval",
-        "p",
-        "macro AUC",
-        "95 % interval",
-        "p",
-    ]
-    note = "Pooled test folds, the same records; interval and p over paired resamples of records."
-    found = [Table(f"{args.arch} minus classifier", head, rows), Text(note)] if rows else []
-    return found + old
+    head = ["against", "records"]
+    for score in ("F1", "AUC"):
+        head += [f"macro {score}", "95 % interval", "p", "rounds: mean", "p"]
+    return Table(f"{arch} minus classifier", head, rows) if rows else None
 
 
-def lead_blocks(args, paper):
-    """Return the table and the figure of the single-lead models."""
-    folder = Path("results", f"compare_leads_{named_run(args, LEADS)}")
-    path = folder / "single_lead.csv"
-    table, notes = read_table(path, "rank"), read_sources(folder)
-    if table is None:
-        return [Text(NOT_RUN.format(path))]
-    if notes is None:
-        return [Text(OUTDATED.format(folder))]
+def lead_table(table):
+    """Return the models by lead, from single_lead.csv."""
     rows = []
     for _, row in table.iterrows():
-        cells = [str(row["rank"]), row["leads"]]
+        cells = [str(row["rank"]), str(row["leads"])]
         for score in ("f1", "auc"):
-            cells += [
-                number(row[score]),
-                f"{row[f'{score}_low']:.3f} to {row[f'{score}_high']:.3f}",
-            ]
+            cells += [number(row.get(f"{score}_mean", np.nan)), number(row[score])]
+            cells += [span(row[f"{score}_low"], row[f"{score}_high"])]
         rows.append([*cells, *(number(row[f"f1_{name}"]) for name in CLASSES)])
-    head = ["rank", "leads", "macro F1", "95 % interval", "macro AUC", "95 % interval"]
-    head += [f"F1 {name}" for name in CLASSES]
-    text = f"Rounds in common pooled, {table['n'].max()} records; ranked by macro F1."
-    if paper is not None:
-        best = paper[paper["table"] == "single_lead"].iloc[0]
-        text += f" The paper's best single leads: {best['value']} (evidence {best['evidence']}); "
-        text += "its table of single leads is not known here: no column."
-    blocks = [Text(text), Table("Models by lead", head, rows)]
-    blocks += [Text(f"{note}.") for note in notes if "made with other" in note]
-    figure = folder / "single_lead.png"
-    return blocks + [Figure(figure, "Macro scores by lead")] * figure.is_file()
+    head = ["rank", "leads"]
+    for score in ("F1", "AUC"):
+        head += [f"macro {score}: mean", "pooled", "95 % interval"]
+    return Table("Models by lead", head + [f"F1 {name}" for name in CLASSES], rows)

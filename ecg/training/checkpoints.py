@@ -14,16 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ecg.training import distributed
-from resnet import weights_digest
-from utils import (
-    TRAINING,
-    checkpoint_path,
-    fail,
-    load_checkpoint,
-    read_checkpoint,
-    read_json,
-    save_checkpoint,
-)
+from resnet import TRAINING, load_checkpoint, read_checkpoint, save_checkpoint, weights_digest
+from utils import checkpoint_path, fail, read_json
 
 # flags that may differ between a run and its --resume: they do not change the numbers
 FREE_ARGS = {"epochs", "resume", "num_workers", "patience", "use_gpu"}

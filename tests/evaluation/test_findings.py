@@ -1,7 +1,9 @@
 """Answers for one's own records: the same numbers from every format, warnings, and the pages."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +14,15 @@ import pandas as pd
 import pytest
 import scipy.io
 import torch
-from conftest import noise, write_record
+from conftest import model_keys, noise, write_record
 
 import predict
 import resnet
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
 from ecg.plot import ecg_paper
 from ecg.processing.quality import SHORTEST
-from utils import RESEARCH_USE, save_checkpoint
+from resnet import save_checkpoint
+from utils import RESEARCH_USE
 
 MODEL = "models/resnet18_tiny_all_42.pth"
 RESULTS = Path("results/resnet18_tiny_all_42")
@@ -42,19 +45,21 @@ def workdir(tiny, monkeypatch):
         leads=list(LEADS),
         classes=list(CLASSES),
         labels=labels_digest(load_labels("data/tiny")),
-        signals="unknown",
         shortest=SHORTEST,
-        training_records={},
-        thresholds=dict.fromkeys(CLASSES, 0.5),
-        threshold_rule="none",
         args=settings,
         versions={},
+        **model_keys("data/tiny"),
     )
     return tiny.parents[1]
 
 
 def ask(*argv):
     predict.main(predict.parse_args(["--model-path", MODEL, *map(str, argv)]))
+
+
+def change_model(**content):
+    checkpoint = torch.load(MODEL, weights_only=True)
+    save_checkpoint(MODEL, **checkpoint | content)
 
 
 def answers(capsys, *argv):
@@ -83,7 +88,7 @@ def test_a_folder_gets_the_probabilities_of_the_data_set_run(workdir, capsys):
     rows = {row["record"]: row for row in found["records"]}
     for name, values in expected[list(CLASSES)].iterrows():
         np.testing.assert_allclose(list(rows[name]["probabilities"].values()), values, atol=1e-5)
-    stored = json.loads((RESULTS / "thresholds.json").read_text())["thresholds"]
+    stored = torch.load(MODEL, weights_only=True)["thresholds"]
     assert found["thresholds"] == stored
     for row in rows.values():
         over = [name for name in CLASSES if row["probabilities"][name] >= stored[name]]
@@ -122,9 +127,8 @@ def test_the_last_seconds_are_scored_at_500_hz(workdir, capsys):
 
 
 def test_table_shows_each_class_with_its_threshold(workdir, capsys):
-    RESULTS.mkdir(parents=True)
-    thresholds = dict(zip(CLASSES, np.linspace(0, 1, 9), strict=True))
-    (RESULTS / "thresholds.json").write_text(json.dumps({"thresholds": thresholds}))
+    thresholds = dict(zip(CLASSES, np.linspace(0, 1, 9).tolist(), strict=True))
+    change_model(thresholds=thresholds)
     ask("--no-pages", "--json", "out/a.json", "--record", "data/tiny/g1/T0000")
     out = capsys.readouterr().out
     row = json.loads(Path("out/a.json").read_text())["records"][0]
@@ -159,10 +163,56 @@ def test_json_into_a_folder_is_refused_at_once(workdir, capsys):
     assert stop.value.code == 2 and "cannot be a file" in capsys.readouterr().err
 
 
-def test_without_stored_thresholds_one_half_is_used_and_told(workdir, capsys):
+def test_thresholds_are_those_inside_the_model_whatever_results_hold(workdir, capsys):
+    """As after training again without predict.py: results/ hold those of other weights."""
+    RESULTS.mkdir(parents=True)
+    old = dict.fromkeys(CLASSES, 0.0)
+    (RESULTS / "thresholds.json").write_text(json.dumps({"thresholds": old}))
     found = answers(capsys, "data/tiny/g1/T0000")
-    assert set(found["thresholds"].values()) == {0.5}
-    assert "thresholds.json" in found["records"][0]["warnings"][-1]
+    assert found["thresholds"] == torch.load(MODEL, weights_only=True)["thresholds"]
+    assert len(found["records"][0]["findings"]) < 9
+
+
+def test_a_record_that_the_model_was_trained_on_is_told(workdir, capsys):
+    trained = torch.load(MODEL, weights_only=True)["training_records"]
+    write_record(workdir / "own", "new", noise(77, 1500), "59118001")
+    shutil.copy("data/tiny/g1/T0000.mat", "own/other_name.mat")
+    header = Path("data/tiny/g1/T0000.hea").read_text().replace("T0000", "other_name")
+    Path("own/other_name.hea").write_text(header)
+    rows = answers(capsys, "data/tiny", "own")["records"]
+    warned = [row["record"] for row in rows if "trained or chosen on" in " ".join(row["warnings"])]
+    assert "T0000" in trained
+    assert warned == [name for name in sorted(trained)] + ["other_name"]
+
+
+def test_weights_that_give_no_numbers_are_refused(workdir, capsys):
+    state = torch.load(MODEL, weights_only=True)["state_dict"]
+    for value in (float("nan"), float("inf")):
+        change_model(state_dict=state | {"fc.bias": torch.full((9,), value)})
+        for argv in (
+            ["--record", "data/tiny/g1/T0000", "--json", "a.json"],
+            ["--data-dir", "data/tiny"],
+        ):
+            assert "not finite" in refused(capsys, *argv)[1]
+    assert not Path("a.json").exists() and not RESULTS.exists()
+
+
+def test_json_is_written_to_a_pipe_and_does_not_replace_it(workdir, capsys):
+    os.mkfifo("pipe")
+    reader = subprocess.Popen(["cat", "pipe"], stdout=subprocess.PIPE, text=True)
+    ask("--no-pages", "--json", "pipe", "--record", "data/tiny/g1/T0000")
+    assert json.loads(reader.communicate(timeout=10)[0])["records"][0]["record"] == "T0000"
+    assert Path("pipe").is_fifo()
+
+
+def test_json_to_dev_stdout_is_json_on_stdout():
+    # parsed only: a failure would replace the device
+    assert predict.parse_args(["--json", "/dev/stdout"]).json == "-"
+
+
+def test_thresholds_flag_does_not_go_with_records(workdir, capsys):
+    argv = ["--record", "data/tiny/g1/T0000", "--thresholds", "first"]
+    assert "leave --thresholds out" in refused(capsys, *argv)[1]
 
 
 def test_missing_samples_are_told_and_count_as_zero(workdir, capsys):

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from ecg.evaluation import metrics
+from ecg.evaluation import files, metrics
+from ecg.evaluation.challenge import challenge_scores
 
 CLASSES = ("a", "b", "c")
 
@@ -26,13 +27,52 @@ def test_apply_thresholds_includes_the_threshold():
 
 def test_find_thresholds_equals_a_plain_search(scored):
     y_true, y_score = scored
-    for k, found in enumerate(metrics.find_thresholds(y_true, y_score)):
+    for k, found in enumerate(metrics.find_thresholds(y_true, y_score, "first")):
         best, best_f1 = None, -1
         for threshold in np.linspace(0, 1, 100):
             f1 = sk.f1_score(y_true[:, k], y_score[:, k] >= threshold, zero_division=0)
             if f1 > best_f1 + 1e-12:
                 best, best_f1 = threshold, f1
         assert found == best
+
+
+def longest_run(points):
+    """Return the longest run of consecutive numbers in a sorted list, the first if several."""
+    runs = [[points[0]]]
+    for point in points[1:]:
+        if point == runs[-1][-1] + 1:
+            runs[-1].append(point)
+        else:
+            runs.append([point])
+    return max(runs, key=len)
+
+
+def test_find_thresholds_takes_the_middle_of_the_longest_plateau():
+    rng = np.random.default_rng(1)
+    separate = 0
+    for _ in range(40):
+        y_true = (rng.random((12, 1)) < 0.3).astype(int)
+        y_true[0] = 1
+        y_score = np.clip(0.2 * y_true + 0.8 * rng.random((12, 1)), 0, 1)
+        grid = np.linspace(0, 1, 100)
+        f1 = [sk.f1_score(y_true, y_score >= t, zero_division=0) for t in grid]
+        best = [i for i in range(100) if np.isclose(f1[i], max(f1), rtol=1e-12)]
+        run = longest_run(best)
+        separate += len(run) < len(best)
+        (found,) = metrics.find_thresholds(y_true, y_score)
+        assert found == grid[run[(len(run) - 1) // 2]]
+    assert separate  # some of these had several plateaus
+
+
+def test_two_records_far_apart_get_a_threshold_between_them():
+    y_true, y_score = np.array([[0], [1]]), np.array([[0.01], [0.99]])
+    assert metrics.find_thresholds(y_true, y_score) == pytest.approx(0.5, abs=0.01)
+    assert metrics.find_thresholds(y_true, y_score, "first") == pytest.approx(0.02, abs=0.01)
+
+
+def test_a_plateau_to_the_end_of_the_grid_has_its_middle():
+    y_true, y_score = np.array([[0], [1]]), np.array([[0.5], [1.0]])
+    assert metrics.find_thresholds(y_true, y_score) == pytest.approx(0.75, abs=0.01)
 
 
 def test_find_thresholds_without_positives_is_a_half(scored):
@@ -83,7 +123,9 @@ def test_evaluate_run_takes_thresholds_from_validation_alone(scored, tmp_path):
     labels.insert(0, "patient_id", [f"{i:03d}" for i in range(200)])
     labels["fold"] = np.repeat([9, 10], 100)
     parts = [labels[:100], labels[100:]]
-    table = metrics.evaluate_run(tmp_path, *parts, [y_score[:100], y_score[100:]], CLASSES)
+    scores = [y_score[:100], y_score[100:]]
+    table, found = files.evaluate_run(tmp_path, *parts, scores, CLASSES)
+    files.write_thresholds(tmp_path, found)
 
     stored = json.loads((tmp_path / "thresholds.json").read_text())
     thresholds = metrics.find_thresholds(y_true[:100], y_score[:100])
@@ -101,12 +143,43 @@ def test_evaluate_run_notes_a_class_that_validation_lacks(scored, tmp_path):
     y_true, y_score = scored
     y_true[:100, 2] = 0
     labels = pd.DataFrame(y_true, columns=list(CLASSES)).assign(patient_id="x", fold=9)
-    metrics.evaluate_run(
+    _, stored = files.evaluate_run(
         tmp_path, labels[:100], labels[100:], [y_score[:100], y_score[100:]], CLASSES
     )
-    stored = json.loads((tmp_path / "thresholds.json").read_text())
     assert stored["thresholds"]["c"] == 0.5
     assert stored["notes"] == ["c: no positives in the validation fold, so 0.5"]
+
+
+def test_the_mark_of_finished_scores_is_gone_while_they_are_written(scored, tmp_path, monkeypatch):
+    y_true, y_score = scored
+    labels = pd.DataFrame(y_true, columns=list(CLASSES)).assign(patient_id="x", fold=9)
+    parts, scores = [labels[:100], labels[100:]], [y_score[:100], y_score[100:]]
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    _, found = files.evaluate_run(tmp_path, *parts, scores, CLASSES)
+    files.write_thresholds(tmp_path, found, "w", "l", "s")
+    mark = json.loads((tmp_path / "thresholds.json").read_text())
+    assert set(mark) == {"thresholds", "rule", "notes", "weights", "labels", "signals", "use"}
+    assert (mark["weights"], mark["labels"], mark["signals"]) == ("w", "l", "s")
+    for function in ("write_csv", "score_table"):
+        files.write_thresholds(tmp_path, found)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, function, killed)
+            with pytest.raises(KeyboardInterrupt):
+                files.evaluate_run(tmp_path, *parts, scores, CLASSES)
+        assert not (tmp_path / "thresholds.json").exists()
+
+
+def test_a_score_is_added_in_one_place(scored, monkeypatch):
+    youden = metrics.Score("Youden's J", "J", lambda c: c.hits / c.positives + c.specificity() - 1)
+    monkeypatch.setitem(metrics.SCORES, "youden", youden)
+    table = metrics.score_table(*scored, np.full(3, 0.5), CLASSES, 20)
+    assert list(table)[-2:] == ["youden_low", "youden_high"]
+    expected = sk.balanced_accuracy_score(scored[0][:, 0], scored[1][:, 0] >= 0.5, adjusted=True)
+    assert table.loc[0, "youden"] == pytest.approx(expected)
+    assert " J" in metrics.format_table(table).splitlines()[0]
 
 
 def test_format_table_leaves_unknown_cells_blank(scored):
@@ -232,7 +305,7 @@ def test_challenge_score_of_a_matrix_counted_by_hand():
     labels = [["SNR"], ["SNR"], ["AF"], ["AF", "RBBB"], ["LBBB"], ["PAC", "PVC"],
               ["SNR"], ["IAVB", "STD"], ["PVC"]]  # fmt: skip
     answers = [["SNR"], ["SNR"], ["AF"], ["AF"], ["LBBB"], ["PVC"], ["AF"], ["RBBB"], ["PAC"]]
-    found = metrics.challenge_scores(one_hot(labels), 0.1 + 0.5 * one_hot(answers), NINE)
+    found = challenge_scores(one_hot(labels), 0.1 + 0.5 * one_hot(answers), NINE)
     expected = {
         "SNR": 2 * 2 / (3 + 2),  # three SNR in the rows, two answers
         "AF": 2 * 2 / (2 + 3),
@@ -257,18 +330,18 @@ def test_challenge_score_of_a_matrix_counted_by_hand():
 def test_challenge_score_is_one_for_any_right_label_and_ignores_unlabelled_records():
     labels = [[name] for name in NINE] + [["AF", "PVC"], []]
     answers = [[name] for name in NINE] + [["PVC"], ["SNR"]]
-    found = metrics.challenge_scores(one_hot(labels), one_hot(answers) * 0.3, NINE)
+    found = challenge_scores(one_hot(labels), one_hot(answers) * 0.3, NINE)
     assert [found[name] for name in ("F1", "F_AF", "F_Block", "F_PC", "F_ST")] == [1] * 5
     assert found["n"] == 10
 
 
 def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored, tmp_path):
     y_true, y_score = scored
-    metrics.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES)
+    files.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES)
     assert not (tmp_path / "challenge.json").exists()
     rng = np.random.default_rng(0)
     y_true, y_score = (rng.random((60, 9)) < 0.3).astype(int), rng.random((60, 9))
-    table = metrics.write_scores(tmp_path, y_true, y_score, np.full(9, 0.5), NINE)
+    table = files.write_scores(tmp_path, y_true, y_score, np.full(9, 0.5), NINE)
     stored = json.loads((tmp_path / "challenge.json").read_text())
     assert stored["F1"] == pytest.approx(np.mean(list(stored["classes"].values())))
     assert "esearch use only" in stored["use"] and "icbeb" in stored["rule"]
@@ -278,7 +351,7 @@ def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored
 def test_the_seed_of_the_intervals_reaches_the_table(scored, tmp_path):
     y_true, y_score = scored
     low = [
-        metrics.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES, seed)["auc_low"]
+        files.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES, seed)["auc_low"]
         for seed in (5, 6)
     ]
     expected = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES, 1000, seed=5)

@@ -16,7 +16,7 @@ from conftest import (
 )
 
 from dataset import LEADS
-from ecg.io import formats, records
+from ecg.io import formats, matlab, records
 
 
 @pytest.mark.parametrize(
@@ -31,13 +31,15 @@ from ecg.io import formats, records
         ({"#Dx: ": "# Dx: "}, "dx", ("59118001", "164889003")),
         ({"#Dx: 59118001,164889003": "#Dx:"}, "dx", ()),
         ({"#Dx: 59118001,164889003": "#Dx: RBBB, AF"}, "dx", ("RBBB", "AF")),
-        ({"A0001 12 500": "A0001.mat 12 500"}, "signal_len", 700),
+        ({"A0001 12 500": "A0001.mat 12 500"}, "sample_rate", 500),
+        ({"#Sex: Male": "# Patient: 7 b"}, "patient", "7 b"),
         ({"A0001 12 500 700": "A0001 12 500/250(0) 700 05-Feb-2020 11:39:16"}, "sample_rate", 500),
     ],
 )
-def test_read_header_takes_every_generation(change, field, value, tmp_path):
-    record = formats.read_header(write_wfdb(tmp_path, line=change))
+def test_headers_of_every_generation_are_read(change, field, value, tmp_path):
+    record, signal, _ = formats.read_record(write_wfdb(tmp_path, line=change))
     found = getattr(record, field)
+    assert signal.shape == (12, 700)
     assert np.isnan(found) if value is None else found == value
 
 
@@ -101,7 +103,8 @@ def test_missing_samples_are_nan_and_a_wrong_checksum_is_noted(tmp_path):
     ("change", "reason"),
     [
         ({"0 aVF": "0 X"}, "lead aVF is missing"),
-        ({"16+24": "212+24"}, "format '212[+]24' is not supported"),
+        ({"16+24": "212+24"}, "a MATLAB matrix, of format 16, not 212"),
+        ({"16+24": "310+24"}, "format '310[+]24' is not supported"),
         ({"16+24": "16x4+24"}, "format"),
         ({"1000/mV": "x/mV"}, "gain 'x/mV'"),
         ({"1000/mV": "1000/furlong"}, "gain"),
@@ -145,7 +148,7 @@ def test_struct_is_read_with_labels_by_name(do_compression, tmp_path):
     write_struct(path, data, do_compression=do_compression)
     record, signal, notes = formats.read_record(path, ["AF", "RBBB"])
     assert (signal == data).all() and not notes
-    assert (record.sample_rate, record.signal_len, record.age) == (500, 900, 63)
+    assert (record.sample_rate, signal.shape[1], record.age) == (500, 900, 63)
     assert (record.sex, record.dx) == ("Female", ("AF", "RBBB"))
     assert formats.read_record(path, None)[2] == ["not listed in REFERENCE.csv"]
 
@@ -165,7 +168,7 @@ def test_struct_refused(data, reason, tmp_path):
 
 
 def test_struct_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "MAX_STRUCT", 1 << 20)
+    monkeypatch.setattr(matlab, "MAX_BYTES", 1 << 20)
     write_struct(tmp_path / "A1.mat", np.zeros((12, 20_000)), do_compression=True)
     assert (tmp_path / "A1.mat").stat().st_size < 20_000
     with pytest.raises(ValueError, match="inflates"):
@@ -228,7 +231,7 @@ def test_csv_columns_are_found_by_name(separator, tmp_path):
     path = write_table(tmp_path / "a.csv", names, samples[order], separator)
     record, signal, notes = formats.read_record(path, sample_rate=250)
     np.testing.assert_allclose(signal, samples[:12], atol=1e-9)
-    assert (record.sample_rate, record.signal_len) == (250, 600)
+    assert (record.sample_rate, signal.shape[1]) == (250, 600)
     assert notes == ["column left out: time"]
 
 

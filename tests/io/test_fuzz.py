@@ -1,5 +1,6 @@
 """Damaged files by the thousand: each ends in a record read or a record skipped with a reason."""
 
+import os
 import resource
 
 import numpy as np
@@ -9,8 +10,8 @@ from conftest import noise, write_record
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import preprocess
-from ecg.io import formats, records
+from dataset import CLASSES
+from ecg.io import matlab, packing, physionet, records
 
 MEMORY = 3 << 30  # bytes above what the process has: an allocation beyond is a failure
 FUZZ = settings(
@@ -39,21 +40,24 @@ def bounded_memory():
 
 @pytest.fixture
 def opened(monkeypatch):
-    """Collect the paths that the reader opens."""
+    """Collect the paths that the reader opens, or hands to wfdb as links."""
     seen = []
-    original = open
 
-    def watched(path, *args, **kwargs):
-        seen.append(str(path))
-        return original(path, *args, **kwargs)
+    def watch(function):
+        def watched(path, *args, **kwargs):
+            seen.append(str(path))
+            return function(path, *args, **kwargs)
 
-    monkeypatch.setattr(formats, "open", watched, raising=False)
+        return watched
+
+    monkeypatch.setattr(matlab, "open", watch(open), raising=False)
+    monkeypatch.setattr(physionet.os, "symlink", watch(os.symlink))
     return seen
 
 
 def check(path, opened, folder):
     """Read a damaged record as preprocess.py does; it must be read, or skipped with a reason."""
-    row, packed = preprocess.read_source(path, ["AF"])
+    row, packed = packing.read_source(path, ["AF"])
     if packed is None:
         assert row["note"].startswith("skipped: ") and len(row["note"]) > 12
         assert "MemoryError" not in row["note"]
@@ -145,4 +149,4 @@ def test_any_reference_table_is_read_or_refused(data, tmp_path):
     except ValueError as error:
         assert "REFERENCE.csv" in str(error)
     else:
-        assert {name for found in labels.values() for name in found} <= set(preprocess.CLASSES)
+        assert {name for found in labels.values() for name in found} <= set(CLASSES)

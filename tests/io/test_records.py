@@ -41,7 +41,7 @@ def test_classes_of_ludb_equal_the_mapping_by_hand():
         by_hand = {row["record"]: set(filter(None, row["labels"].split(";"))) for row in
                    csv.DictReader(file)}  # fmt: skip
     for name, expected in by_hand.items():
-        found = records.classes_of(formats.read_header(SHARED / "ludb" / f"{name}.hea").dx)
+        found = records.classes_of(formats.read_record(SHARED / "ludb" / f"{name}.hea")[0].dx)
         assert found == expected, name
 
 

@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import NEEDS_SHARED, SHARED
 
 from dataset import CLASSES, LEADS
-from ecg.explanation import checks, ludb
 from ecg.processing import beats
 from ecg.processing.beats import REGIONS
 from ecg.simulation import heart
@@ -96,18 +94,3 @@ def test_averages_by_hand(monkeypatch):
     assert lines.tolist() == pytest.approx([-0.08, -0.04, 0.04, 0.12])
     assert averages.beat(CLASSES.index("PVC"))[0][0, 175] == 4
     assert averages.title(CLASSES.index("PVC")) == "PVC: average of 1 early beats (n = 1)"
-
-
-@NEEDS_SHARED
-def test_ludb_marks_agree():
-    rows = []
-    for name in (1, 31, 75, 103, 151, 199):
-        packed = ludb.read_ludb(SHARED / "ludb" / f"{name}.hea")
-        marks = ludb.read_marks(SHARED / "ludb" / str(name))
-        found = ludb.check_beats(packed, marks)
-        rows += [("beats", name, "all", *row) for row in found]
-    table = checks.summarise(rows).set_index("measure")["mean"]
-    assert table["R peak sensitivity"] >= 0.99 and table["R peak ppv"] >= 0.99
-    assert table["QRS onset absolute error, ms"] < 12
-    assert table["QRS end absolute error, ms"] < 12
-    assert table["T end absolute error, ms"] < 40

@@ -1,4 +1,6 @@
 import json
+import multiprocessing
+import time
 
 import numpy as np
 import pandas as pd
@@ -217,6 +219,28 @@ def test_several_processes_give_the_same_as_one(folder):
     one = load_features(folder, NAMES)
     (folder / "features.csv").unlink()
     assert load_features(folder, NAMES, jobs=2).equals(one)
+
+
+def test_a_second_process_waits_and_reads_the_cache_of_the_first(folder, monkeypatch, capsys):
+    """Two processes, as two jobs of a workflow are: the features are computed once."""
+    context = multiprocessing.get_context("fork")
+    computing, calls = context.Event(), context.Value("i", 0)
+
+    def slow(packed):
+        calls.value += 1
+        computing.set()
+        time.sleep(0.2)
+        return paper_features(packed)
+
+    table = ("features.csv", PAPER_COLUMNS, slow)
+    monkeypatch.setitem(features.FEATURE_SETS, "paper", (table,))
+    first = context.Process(target=load_features, args=(folder, NAMES))
+    first.start()
+    assert computing.wait(10)
+    found = load_features(folder, NAMES)
+    first.join()
+    assert calls.value == len(NAMES)
+    assert np.array_equal(found.loc["c"], paper_features(noise(6, 2)))
 
 
 def damage(path):

@@ -1,5 +1,6 @@
 """The page of a run: complete on disk, safe, and working in a browser."""
 
+import json
 import re
 import shutil
 import time
@@ -10,10 +11,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from browser import NEEDS_CHROMIUM, browser
+from browser import NEEDS_CHROMIUM, browser, run_nothing
+from jinja2 import UndefinedError
 
 from dataset import CLASSES, LEADS
+from ecg.evaluation.files import evaluate_run, write_thresholds
 from ecg.processing.beats import BeatAverages
+from ecg.reporting import pages
 from ecg.reporting.pages import write_page
 
 ODD = 'R&<b>"2"#3%'  # a record's name may be any file name
@@ -68,7 +72,7 @@ def test_every_link_leads_to_a_file_or_an_anchor_and_none_to_a_network(folder):
         path = unquote(target)
         if path.startswith("#"):
             assert path[1:] in links.anchors
-        else:
+        elif path != "data:,":  # the page has no icon
             assert (folder / path).is_file()
     assert not re.search(r"https?:|//[a-z]", text)
     assert "Research use only" in text and "&lt;b&gt;" in text and "<b>" not in text
@@ -115,3 +119,91 @@ def test_page_in_a_browser(folder, tmp_path):
         time.sleep(0.1)
         assert page.evaluate(look).startswith("AF||1|")
         assert page.complaints() == []
+
+
+HOSTILE = "<script>document.title='run'<img src=x onerror=document.title='run'> & \"q\" 'a'{{7*7}}"
+
+
+@NEEDS_CHROMIUM
+def test_no_record_class_or_run_is_markup_on_the_page_of_explanations(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(pages, "CLASSES", [HOSTILE, *CLASSES[2:]])
+    for name in ("values", "population", "beats"):
+        table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+        table = table.replace({"R1": HOSTILE, "AF": HOSTILE, "AF;PVC": HOSTILE})
+        table.to_csv(folder / f"{name}.csv", index=False)
+    for part, old in (("patient", "R1"), ("beats", "AF")):
+        shutil.copy(folder / part / f"{old}.png", folder / part / f"{HOSTILE}.png")
+    write_page(folder, HOSTILE, LEADS)
+    seen = run_nothing(folder / "index.html", tmp_path / "profile")
+    assert seen["scripts"] == 1 and seen["text"].count(HOSTILE) >= 7
+    with browser(tmp_path / "profile") as page:  # the page's own script works, and no other may
+        page.open(folder / "index.html", 1280)
+        page.evaluate("document.querySelector('td a').click()")
+        time.sleep(0.2)
+        assert page.evaluate("document.querySelector('article:not([hidden])').id").endswith(HOSTILE)
+        page.evaluate("""document.body.insertAdjacentHTML("beforeend", "<img src=x: onerror="
+            + "document.title='run'>"); const s = document.createElement("script");
+            s.textContent = "document.title = 'run'"; document.body.append(s)""")
+        time.sleep(0.2)
+        assert page.evaluate("document.title") != "run" and page.complaints()
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Write what predict.py leaves of 40 records, all of which are called STE; none is STD."""
+    rng = np.random.default_rng(0)
+    labels = pd.DataFrame((rng.random((40, 9)) < 0.3).astype(int), columns=list(CLASSES))
+    labels = labels.assign(STD=0, fold=1).assign(patient_id=[f"P{i}" for i in range(40)])
+    scores = 0.6 * labels[list(CLASSES)].to_numpy() + 0.4 * rng.random((40, 9))
+    scores[:, 8] = 0.5
+    folder = tmp_path / "results" / "resnet34_X_all_42"
+    folder.mkdir(parents=True)
+    _, found = evaluate_run(folder, labels, labels, [scores, scores], CLASSES)
+    write_thresholds(folder, found)
+    for name in pages.SCORE_FIGURES:
+        plt.imsave(folder / f"{name}.png", np.zeros((40, 300)))
+    return folder
+
+
+def test_page_of_scores_shows_the_files_of_the_run(scored):
+    kept = json.loads((scored / "thresholds.json").read_text())
+    pages.write_scores(scored, kept)
+    text = (scored / "scores.html").read_text()
+    table = pd.read_csv(scored / "scores.csv").set_index("class")
+    rows = [re.findall("<td[^>]*>(.*?)</td>", part) for part in text.split("<tr")]
+    rows = {row[0]: row for row in rows if row}
+    f1, low, high = table.loc["AVG", ["f1", "f1_low", "f1_high"]]
+    assert rows["AVG"][5] == f"{f1:.3f} [{low:.3f}, {high:.3f}]"
+    assert rows["AF"][1:3] == [str(table.loc["AF", "n"]), f"{kept['thresholds']['AF']:.2f}"]
+    assert rows["STD"][3:] == [""] * 9  # not in the data
+    assert "STE*" in rows and "STE: 40 of 40 records called" in text
+    challenge = json.loads((scored / "challenge.json").read_text())
+    assert f"{challenge['F1']:.3f}" in text and challenge["rule"][:20] in text
+    links = Links()
+    links.feed(text)
+    assert {*(f"{name}.png" for name in pages.SCORE_FIGURES), "scores.csv"} <= set(links.targets)
+    assert all((scored / link).is_file() for link in links.targets if link != "data:,")
+    assert "Research use only" in text and not re.search(r"https?:|//[a-z]", text)
+
+
+@NEEDS_CHROMIUM
+def test_no_class_run_or_note_is_markup_on_the_page_of_scores(scored, tmp_path):
+    folder = scored.with_name(HOSTILE)
+    scored.rename(folder)
+    table = pd.read_csv(folder / "scores.csv").replace({"AF": HOSTILE})
+    table.to_csv(folder / "scores.csv", index=False)
+    kept = json.loads((folder / "thresholds.json").read_text())
+    kept |= {"notes": [HOSTILE], "rule": HOSTILE}
+    pages.write_scores(folder, kept)
+    seen = run_nothing(folder / "scores.html", tmp_path / "profile")
+    assert seen["scripts"] == 0 and seen["text"].count(HOSTILE) >= 4
+
+
+def test_a_value_that_a_template_is_not_given_stops_and_leaves_the_old_page(tmp_path):
+    path = tmp_path / "page.html"
+    path.write_text("old")
+    with pytest.raises(UndefinedError):
+        pages.write(path, "scores", title="no more than a title")
+    assert path.read_text() == "old" and len(list(tmp_path.iterdir())) == 1

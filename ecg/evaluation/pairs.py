@@ -1,0 +1,95 @@
+"""Paired tests of two runs on the same records, and of rounds that share training records."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from scipy.stats import t as student
+
+from dataset import CLASSES, N_FOLDS
+from ecg.evaluation import metrics
+from ecg.evaluation.metrics import N_RESAMPLES
+
+SCORES = {"f1": "F1", "auc": "AUC"}
+TEST_TO_TRAIN = 1 / (N_FOLDS - 2)  # records tested on per record trained on, in every round
+
+
+def corrected_error(sd, rounds):
+    """Return the standard error of a mean over rounds from their sd and their number.
+
+    Rounds share most of their training records, so the variance of the mean is not sd^2 / rounds
+    but sd^2 (1 / rounds + test / training records), after Nadeau and Bengio (2003).
+    """
+    return sd * np.sqrt(1 / np.maximum(rounds, 1) + TEST_TO_TRAIN)
+
+
+def two_sided_p(differences):
+    """Return p (K,), the two-sided p value of each difference from its resamples (B, K).
+
+    Twice the smaller share of resamples on one side of zero (ties on both), one resample added,
+    so that 1,000 of them give no p below 0.002; NaN (a class not in the resample) is left out.
+    """
+    known = np.isfinite(differences).sum(0)
+    tail = np.minimum((differences <= 0).sum(0), (differences >= 0).sum(0))
+    return np.where(known > 0, np.minimum(2 * (tail + 1) / (known + 1), 1), np.nan)
+
+
+def differences(y_true, first, second, seed):
+    """Test two runs on the same records; one row a class and AVG.
+
+    `first` and `second` are (y_score, thresholds), both (N, K). F1 and AUC: the difference with
+    its 95 % interval and p over paired resamples of records. McNemar's exact test per class: of
+    the records only one run gets right, each run has one half if they are equally good.
+    """
+    n = len(y_true)
+    samples = np.ones((1, n)), metrics.resample_weights(n, N_RESAMPLES, seed)
+    table = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*y_true.sum(0), n]})
+    scores, resampled = (
+        [metrics.weighted_scores(y_true, *run, weights) for run in (first, second)]
+        for weights in samples
+    )
+    for name in SCORES:
+        a, b = (metrics.with_average(run[name])[0] for run in scores)
+        drawn = np.subtract(*(metrics.with_average(run[name]) for run in resampled))
+        low, high = metrics.intervals(drawn)
+        diff = f"{name}_diff"
+        table[f"{name}_a"], table[f"{name}_b"], table[diff] = a, b, a - b
+        table[f"{diff}_low"], table[f"{diff}_high"] = low, high
+        table[f"{name}_p"] = two_sided_p(drawn)
+    right_a, right_b = (metrics.apply_thresholds(*run) == y_true for run in (first, second))
+    only_a, only_b = (right_a & ~right_b).sum(0), (right_b & ~right_a).sum(0)
+    pairs = zip(only_a.tolist(), only_b.tolist(), strict=True)
+    p = [binomtest(a, a + b).pvalue if a + b else 1.0 for a, b in pairs]
+    for name, values in (("only_a_right", only_a), ("only_b_right", only_b), ("mcnemar_p", p)):
+        # the AVG row stays empty, and that of a class without positives
+        table[name] = pd.Series(values).where(table["f1_a"].notna())
+    return table.astype({"only_a_right": "Int64", "only_b_right": "Int64"})
+
+
+def resampled_t(values):
+    """Return mean (K,) and p (K,) of differences (R, K) over R rounds, by the corrected t test.
+
+    NaN (a class that a round does not test) is left out; p is NaN for fewer than two rounds, and 1
+    where no round differs.
+    """
+    frame = pd.DataFrame(values)
+    count, mean = frame.count(), frame.mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = mean / corrected_error(frame.std(), count)
+    p = pd.Series(2 * student.sf(t.abs(), np.maximum(count - 1, 1)))
+    return mean.to_numpy(), p.mask((frame.fillna(0) == 0).all(), 1).mask(count < 2).to_numpy()
+
+
+def differences_by_round(folds, y_true, first, second):
+    """Return the columns that pooled rounds add: mean difference over the rounds, and its p."""
+    tables = []
+    for fold in np.unique(folds):
+        rows = np.asarray(folds) == fold
+        ones = np.ones((1, rows.sum()))
+        arrays = [[array[rows] for array in run] for run in (first, second)]
+        tables.append([metrics.weighted_scores(y_true[rows], *run, ones) for run in arrays])
+    columns = {}
+    for name in SCORES:
+        averaged = [[metrics.with_average(run[name])[0] for run in pair] for pair in tables]
+        values = [np.subtract(*pair) for pair in averaged]  # R of (K + 1,)
+        columns[f"{name}_diff_rounds"], columns[f"{name}_p_rounds"] = resampled_t(values)
+    return columns

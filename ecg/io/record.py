@@ -1,0 +1,45 @@
+"""What a reader of a file format returns, and the bounds that no real record meets."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+MIN_RATE, MAX_RATE = 50, 10_000  # Hz
+MAX_SECONDS = 3600
+
+
+class Record(NamedTuple):
+    """What a file says beside its signal; None or empty where the format has no place for it."""
+
+    sample_rate: float | None  # Hz
+    age: float = math.nan  # years
+    sex: str = ""  # 'Male', 'Female' or ''
+    dx: tuple | None = None  # the diagnoses as written; None: they are in REFERENCE.csv
+    patient: str = ""  # records of one patient share a fold
+
+
+def check_rate(sample_rate):
+    if not MIN_RATE <= sample_rate <= MAX_RATE:
+        raise ValueError(f"a sample rate of {sample_rate:g} Hz is outside {MIN_RATE}-{MAX_RATE} Hz")
+
+
+def check_length(n, sample_rate):
+    if n > MAX_SECONDS * sample_rate:
+        raise ValueError("it is longer than an hour")
+    if n < sample_rate:
+        raise ValueError(f"it is shorter than 1 s ({n} samples)")
+
+
+def parse_age(value):
+    """Return an age in years, NaN where it is missing or no number; -1 is kept, as published."""
+    try:
+        age = float(np.asarray(value).item())
+    except (TypeError, ValueError):
+        return math.nan
+    return age if -1 <= age <= 150 else math.nan
+
+
+def parse_sex(value):
+    """Return 'Male', 'Female' or ''."""
+    return {"m": "Male", "f": "Female"}.get(str(value).strip().lower()[:1], "")

@@ -1,0 +1,56 @@
+"""What every figure shares: colours, panels, the mark 'research use only', how it is written."""
+
+import matplotlib
+import numpy as np
+
+from utils import RESEARCH_USE, replacing
+
+matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+DPI = 200
+INCH = 25.4  # mm
+EDGE = 3.5  # mm below the panels, for footnotes
+BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart with every common colour blindness
+
+
+def footnote(figure, x, text, **style):
+    """Write on the figure's lower edge, x mm from its left edge, or from the right if negative."""
+    place = np.array([x, 1.5]) / INCH / figure.get_size_inches()
+    style = {"ha": "right" if x < 0 else "left", "va": "bottom", "size": 6} | style
+    figure.text(place[0] + (x < 0), place[1], text, **style).set_in_layout(False)
+
+
+def save_figure(figure, path):
+    """Write the figure atomically, in the format of the path's suffix, marked 'research use only'.
+
+    The mark stands in the lower right corner, the figure is closed.
+    """
+    footnote(figure, -2, RESEARCH_USE, color="0.4")
+    if figure.get_layout_engine():  # keep the panels off the lower edge
+        edge = EDGE / INCH / figure.get_figheight()
+        figure.get_layout_engine().set(rect=(0, edge, 1, 1 - edge))
+    try:
+        with replacing(path) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+    finally:
+        plt.close(figure)
+
+
+def save_print(figure, path):
+    """Write the figure as PNG, for the screen, and as SVG beside it, for print."""
+    save_figure(figure, path.with_suffix(".png"))
+    # no date, no random names: the same figure is the same file
+    with replacing(path.with_suffix(".svg")) as temporary, plt.rc_context({"svg.hashsalt": "0"}):
+        figure.savefig(temporary, metadata={"Date": None})
+
+
+def make_panels(n, columns, width, height):
+    """Make a figure of n panels, so many beside each other, of width x height inches."""
+    rows = -(-n // columns)
+    size = (columns * width, rows * height + 0.6)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for ax in axes.flat[n:]:
+        ax.axis("off")
+    return figure, axes.flat[:n]

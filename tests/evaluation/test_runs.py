@@ -1,0 +1,146 @@
+"""Which runs count as finished: scores of today's weights, labels and signals."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dataset import CLASSES, labels_digest, split_labels
+from ecg.evaluation import files, runs
+
+RUN = "LR_made_42"
+DIGESTS = {"weights": "w", "signals": "s"}
+
+
+def make_labels():
+    rng = np.random.default_rng(0)
+    labels = pd.DataFrame((rng.random((80, 9)) < 0.3).astype(int), columns=list(CLASSES))
+    labels.insert(0, "patient_id", [f"P{i:02d}" for i in range(80)])
+    return labels.assign(fold=np.arange(80) % 10 + 1)
+
+
+def score(labels, run=RUN, round_number=0, rule="middle"):
+    """Write what a scored run leaves, from random probabilities."""
+    folder = Path("results", run)
+    _, *parts = split_labels(labels, round_number)
+    scores = [np.random.default_rng(i).random((len(part), 9)) for i, part in enumerate(parts)]
+    _, found = files.evaluate_run(folder, *parts, scores, CLASSES, 42, rule)
+    files.write_thresholds(folder, found, labels=labels_digest(labels), **DIGESTS)
+    run_json = {"weights": "w", "labels": labels_digest(labels), "args": {"epochs": 1}}
+    (folder / "run.json").write_text(json.dumps(run_json))
+
+
+@pytest.fixture
+def labels(tmp_path, monkeypatch):
+    """Work where a run has been scored; return the labels, which are on disk too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "N_RESAMPLES", 20)
+    labels = make_labels()
+    Path("data/made").mkdir(parents=True)
+    labels.to_csv("data/made/labels.csv", index=False)
+    Path("data/made/signals.json").write_text(json.dumps({"fingerprint": "s"}))
+    score(labels)
+    return labels
+
+
+TODAY = {"labels": None, "signals": None}  # nothing to compare with
+
+
+def relabelled(labels):
+    return labels.assign(AF=1 - labels["AF"])
+
+
+def spoil(file, **changes):
+    path = Path("results", RUN, file)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def outdated(labels=None, signals=None):
+    return runs.why_outdated(Path("results", RUN), {"labels": labels, "signals": signals})
+
+
+def test_scores_are_those_of_these_labels_and_signals(labels):
+    today = runs.data_digests("data/made")
+    assert outdated(**today) == "" and outdated() == ""
+    assert "labels have changed" in outdated(labels_digest(relabelled(labels)))
+    assert "signals have changed" in outdated(signals="others")
+    assert runs.data_digests("data/none") == {"labels": None, "signals": None}
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "why"),
+    [
+        ("run.json", {"weights": "others"}, "trained again"),
+        ("thresholds.json", {"labels": "others"}, "the labels have changed"),
+        ("thresholds.json", {"labels": None}, "its thresholds.json does not say"),  # an older one
+        ("thresholds.json", {"signals": "others"}, "the signals have changed"),
+    ],
+)
+def test_rounds_with_older_scores_are_left_out_and_named(labels, file, changes, why):
+    score(labels, f"{RUN}_r1", 1)
+    named = runs.round_runs("LR", "data/made", 42)
+    today = runs.data_digests("data/made")
+    assert list(runs.finished_rounds(named, today)) == [0, 1]
+    assert runs.left_out(named, today) == []
+    spoil(file, **changes)
+    assert list(runs.finished_rounds(named, today)) == [1]
+    (sentence,) = runs.left_out(named, today)
+    assert sentence.startswith(f"{RUN} is left out: {why}")
+
+
+def test_a_scoring_that_was_interrupted_is_named(labels):
+    Path("results", RUN, "thresholds.json").unlink()
+    named = runs.round_runs("LR", "data/made", 42)
+    assert runs.finished_rounds(named, TODAY) == {}
+    (sentence,) = runs.left_out(named, TODAY)
+    assert "has not been finished" in sentence
+
+
+def test_rounds_with_another_rule_for_thresholds_are_left_out(labels):
+    score(labels, f"{RUN}_r1", 1, "first")
+    named = runs.round_runs("LR", "data/made", 42)
+    assert list(runs.finished_rounds(named, TODAY)) == [0]
+    assert runs.left_out(named, TODAY) == [
+        f"{RUN}_r1 is left out: made with other thresholds than {RUN}"
+    ]
+
+
+def test_predictions_scored_with_other_labels_or_signals_are_refused(labels, capsys):
+    assert len(runs.load_test(RUN, labels, "data/made", runs.data_digests("data/made"))[0]) == 8
+    relabelled(labels).to_csv("data/made/labels.csv", index=False)
+    with pytest.raises(SystemExit):
+        runs.load_test(RUN, relabelled(labels), "data/made", runs.data_digests("data/made"))
+    assert "run predict.py (or baselines.py) again" in capsys.readouterr().err
+    labels.to_csv("data/made/labels.csv", index=False)
+    Path("data/made/signals.json").write_text(json.dumps({"fingerprint": "others"}))
+    with pytest.raises(SystemExit):
+        runs.load_test(RUN, labels, "data/made", runs.data_digests("data/made"))
+
+
+def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsys):
+    folder = Path("results/compare_rounds_LR_made_42")
+    folder.mkdir()
+    table = pd.read_csv(f"results/{RUN}/predictions.csv").query("fold == 10")
+    table.to_csv(folder / "pooled.csv", index=False)
+    thresholds = pd.DataFrame([[10, *[0.5] * 9]], columns=["fold", *CLASSES])
+    thresholds.to_csv(folder / "thresholds.csv", index=False)
+    runs.write_sources(folder, [RUN], [])
+    today = runs.data_digests("data/made")
+    assert len(runs.load_test(folder, labels, "data/made", today)[0]) == 8
+    with pytest.raises(SystemExit):
+        runs.load_test(folder, labels, "data/made", today | {"labels": "others"})
+    assert "--rounds" in capsys.readouterr().err
+    with open(f"results/{RUN}/predictions.csv", "a") as file:
+        file.write("\n")
+    with pytest.raises(SystemExit):
+        runs.load_test(folder, labels, "data/made", today)
+    assert "--rounds" in capsys.readouterr().err
+
+
+def test_damaged_files_of_a_run_are_no_crash(labels):
+    for file in ("run.json", "thresholds.json"):
+        Path("results", RUN, file).write_text("[1]")
+    assert outdated("l")
+    assert runs.run_settings(RUN) == {}

@@ -1,0 +1,228 @@
+"""Each step of a tiny pipeline, broken at its file operations, and steps in any order.
+
+Killed, on a full disk, or run twice at once: afterwards the same command gives the same files as an
+unbroken run. In any order, a step either gives what a fresh run of all it needs would give, or
+refuses in one line and changes nothing. A sample runs by default; `--long` runs everything.
+"""
+
+import hashlib
+import json
+import random
+import re
+from pathlib import Path
+
+import faults
+import pandas as pd
+import pytest
+import torch
+
+import baselines
+import main
+import predict
+import preprocess
+import resnet
+import shap_values
+from ecg import compare, report
+from ecg.evaluation import files
+from ecg.plot import figures
+
+DATA = ["--data-dir", "data/tiny"]
+NET = ["--arch", "resnet18", "--batch-size", "16"]
+RUN = "resnet18_tiny_all_42"
+STEPS = {  # name: (module, flags); in the order of a fresh run
+    "preprocess": (preprocess, [*DATA, "--jobs", "1"]),
+    "train": (main, [*DATA, *NET, "--seconds", "2", "--epochs", "2", "--resume", "auto"]),
+    "predict": (predict, [*DATA, *NET]),
+    "baselines": (baselines, [*DATA, "--classifier", "LR", "--jobs", "1"]),
+    "compare": (compare, [*DATA, RUN, "LR_tiny_42"]),
+    "explain": (
+        shap_values,
+        [*DATA, *NET, "--records", "2", "--samples", "2", "--background", "2", "--resume", "auto"],
+    ),  # fmt: skip
+    "report": (report, [*DATA, "--arch", "resnet18"]),
+}
+EVERY_EPOCH = {f"models/{RUN}.last.pth"} | {  # written after each epoch: whole, if not the last
+    f"results/{RUN}/{name}" for name in ("history.csv", "history.png", "run.json")
+}
+SAMPLE = 3  # fault points of a step and kind, without --long
+SEQUENCES, LENGTH = 4, 7  # random orders without --long; steps of each
+TIMES = ("seconds", "seconds_per_epoch", "peak_memory_mb", "duration")
+
+
+def without_times(value):
+    """Drop from nested dictionaries and lists what differs between two equal runs."""
+    if isinstance(value, dict):
+        return {k: without_times(v) for k, v in value.items() if k not in TIMES}
+    return [without_times(v) for v in value] if isinstance(value, list) else value
+
+
+def content(path):
+    """Return what of a file must be equal in two runs, as bytes or text."""
+    if path.suffix == ".pth":
+        stored = torch.load(path, weights_only=True)
+        tensors = hashlib.sha256()
+
+        def flat(value):
+            if isinstance(value, torch.Tensor):
+                tensors.update(value.numpy().tobytes())
+                return list(value.shape)
+            if isinstance(value, dict):
+                return {str(k): flat(v) for k, v in value.items() if k not in TIMES}
+            return [flat(v) for v in value] if isinstance(value, list | tuple) else value
+
+        return json.dumps(flat(stored), default=str) + tensors.hexdigest()
+    if path.name == "run.json":
+        return json.dumps(without_times(json.loads(path.read_text())))
+    if path.name == "history.csv":
+        return pd.read_csv(path).drop(columns="seconds").to_csv()
+    if path.suffix == ".html":  # tables of times
+        return re.sub(r"<td[^>]*>[\d.]+</td>", "", path.read_text())
+    return path.read_bytes()
+
+
+def state(folder):
+    """Return {file: digest of its content} of all that the steps have written."""
+    found = {}
+    for path in sorted(Path(folder).rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and path.suffix not in (".mat", ".hea", ".lock"):
+            data = content(path)
+            data = data if isinstance(data, bytes) else data.encode()
+            found[name] = hashlib.sha256(data).hexdigest()[:12]
+    return found
+
+
+def leftovers(folder):
+    return [path for path in Path(folder).rglob(".*") if ".tmp" in path.name]
+
+
+def step(name, folder, plan=("count", 0), extra=()):
+    module, flags = STEPS[name]
+    return faults.run(
+        lambda argv: module.main(module.parse_args(argv)), [*flags, *extra], folder, plan
+    )
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """Run the pipeline once; return {step: (folder before it, state after it, operations)}."""
+    from conftest import DX, noise, write_record
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(resnet, "WIDTHS", (4, 4, 8, 8))
+    patch.setattr(figures, "DPI", 20)
+    patch.setattr(files, "N_RESAMPLES", 20)
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("faults")
+    folder = root / "work"
+    for i in range(40):
+        dx = list(DX.values())[i % 9]
+        write_record(folder / "data/tiny" / f"g{i % 2}", f"T{i:04d}", noise(i, 1000), dx)
+    found = {}
+    for name in STEPS:
+        before = faults.copy(folder, root / f"before_{name}")
+        status, err, operations = step(name, folder)
+        assert status == 0, err
+        found[name] = before, state(folder), operations
+    yield found
+    patch.undo()
+
+
+def points(operations, long, seed):
+    """Return the numbers of the operations to break: all, or a sample with both ends."""
+    numbers = list(range(1, operations + 1))
+    if long or operations <= SAMPLE:
+        return numbers
+    return sorted({1, operations, *random.Random(seed).sample(numbers, SAMPLE - 2)})
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_killed_step_is_finished_by_the_same_command(name, stages, tmp_path, long):
+    before, after, operations = stages[name]
+    assert operations > 0
+    for number in points(operations, long, name):
+        folder = faults.copy(before, tmp_path / "work")
+        status, err, _ = step(name, folder, ("kill", number))
+        assert status == faults.KILLED, (number, err)
+        status, err, _ = step(name, folder)
+        assert status == 0, (number, err)
+        assert state(folder) == after, number
+        assert not leftovers(folder), number
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_full_disk_is_one_line_and_loses_nothing(name, stages, tmp_path, long):
+    before, after, operations = stages[name]
+    old = state(before)
+    for number in points(operations, long, name + "full"):
+        folder = faults.copy(before, tmp_path / "work")
+        status, err, met = step(name, folder, ("full", number))
+        if status == 0 and met < number:  # fewer of those that need space
+            continue
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert "Traceback" not in err and status in (0, 2), (number, err)
+        assert len(errors) == (status == 2), (number, err)
+        for path, digest in state(folder).items():  # each is whole: the old one or the new one
+            assert digest in (old.get(path), after.get(path)) or path in EVERY_EPOCH, path
+        assert not leftovers(folder), number
+        status, err, _ = step(name, folder)
+        assert status == 0, (number, err)
+        assert state(folder) == after, number
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_step_run_twice_at_once_is_whole(name, stages, tmp_path):
+    before, after, _ = stages[name]
+    folder = faults.copy(before, tmp_path / "work")
+    module, flags = STEPS[name]
+    both = [faults.start(lambda argv: module.main(module.parse_args(argv)), flags, folder)
+            for _ in range(2)]  # fmt: skip
+    ended = [faults.finish(started) for started in both]
+    assert all(status in (0, 2) and "Traceback" not in err for status, err, _ in ended), ended
+    assert any(status == 0 for status, _, _ in ended), ended
+    status, err, _ = step(name, folder)
+    assert status == 0, err
+    assert state(folder) == after and not leftovers(folder)
+
+
+def fresh(stage, seed, root):
+    """Run all steps on the labels of a seed from the beginning; return {step: state after it}."""
+    folder, states = faults.copy(stage, root / f"fresh_{seed}"), {}
+    for name in STEPS:
+        status, err, _ = step(name, folder, extra=["--seed", seed] * (name == "preprocess"))
+        assert status == 0, err
+        states[name] = state(folder)
+    return states
+
+
+def own_files(before, after):
+    """Return what a step has written, made by comparing the states before and after it."""
+    return {path: digest for path, digest in after.items() if before.get(path) != digest}
+
+
+def test_steps_in_any_order_equal_a_fresh_run_or_refuse(stages, tmp_path, long):
+    start = stages["preprocess"][0]
+    expected, files = {}, {}
+    for seed in ("42", "7"):
+        states = fresh(start, seed, tmp_path)
+        steps = [{}, *states.values()]
+        for name, before, after in zip(STEPS, steps, steps[1:], strict=False):
+            expected[name, seed] = own_files(before, after)
+            files.setdefault(name, set()).update(expected[name, seed])
+    rng = random.Random(0)
+    for _ in range(12 if long else SEQUENCES):
+        folder, seed, order = faults.copy(start, tmp_path / "work"), None, []
+        for _ in range(2 * LENGTH if long else LENGTH):
+            # most orders would end at once if each step were as likely as another
+            name = rng.choice(["preprocess", "train", "predict", *STEPS])
+            seed = rng.choice(("42", "7")) if name == "preprocess" else seed
+            order.append(f"{name} {seed}" if name == "preprocess" else name)
+            before = state(folder)
+            status, err, _ = step(name, folder, extra=["--seed", seed] * (name == "preprocess"))
+            after = state(folder)
+            if status == 0 and name != "report":  # which tells what is missing or old
+                now = {path: after.get(path) for path in expected[name, seed]}
+                assert now == expected[name, seed], order
+            elif status:
+                assert status == 2 and err.count("error: ") == 1, (order, err)
+                assert after == before, order
