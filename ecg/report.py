@@ -16,17 +16,12 @@ from pathlib import Path
 from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.plot.scores import captions
 from ecg.reporting import explained, pages, tables, times
 from resnet import BLOCKS
 from utils import RESEARCH_USE, make_parser, natural
 
-CURVES = {
-    "history": "Training: loss and validation scores by epoch",
-    "roc": "ROC curves, test fold",
-    "precision_recall": "Precision and recall, test fold",
-    "reliability": "Reliability of the probabilities, test fold",
-    "confusion": "Confusion matrices, test fold",
-}
+HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
     "population": "Mean share of |SHAP value| per lead, by predicted class",
     "population_signed": "The paper's map: signed SHAP values summed, each row divided by its sum",
@@ -164,7 +159,9 @@ def main(args):
         "paper": paper is not None, "n_folds": N_FOLDS, "min_rounds": tables.MIN_ROUNDS,
         "paper_leads": tables.read_paper().query("table == 'single_lead'").iloc[0],
         "lead_folder": lead_folder, "lead_models": lead_context(lead_folder, today),
-        "curves": tables.figures(results, CURVES, f"Round 0 (test fold {round_folds(0)[2]}). "),
+        "curves": tables.figures(
+            results, HISTORY | captions(), f"Round 0 (test fold {round_folds(0)[2]}). "
+        ),
         "training": times.training_table(read),
         "jobs": times.job_table(Path("results", f"times_{name}")),
         "run_tables": times.run_tables(read), "notes": times.run_notes(read),

@@ -14,6 +14,7 @@ from matplotlib.image import imsave
 from dataset import CLASSES, LEADS, labels_digest
 from ecg import report
 from ecg.evaluation import classifiers
+from ecg.plot.scores import captions
 from ecg.reporting.tables import is_cpsc2018, over_rounds, read_paper
 
 SCORES = ("precision", "recall", "f1", "auc", "accuracy")
@@ -329,7 +330,7 @@ def test_a_full_report_fits_any_screen(workdir, monkeypatch):
     name = "resnet34_CPSC_all_42"
     write_run(name, scores([0.8] * 9))
     write_run("LR_CPSC_42", scores([0.4] * 9))
-    for figure in report.CURVES:
+    for figure in report.HISTORY | captions():
         imsave(f"results/{name}/{figure}.png", np.zeros((900, 1600, 3)))
     leads = pd.DataFrame({"rank": range(1, 13), "leads": LEADS, "n": 700})
     for score in ("f1", "auc"):
@@ -341,4 +342,8 @@ def test_a_full_report_fits_any_screen(workdir, monkeypatch):
         folder / "single_lead.csv", index=False
     )
     write("--data-dir", "data/CPSC")
-    look_at(workdir / "results/report.html", workdir / "browser", images=len(report.CURVES))
+    look_at(
+        workdir / "results/report.html",
+        workdir / "browser",
+        images=len(report.HISTORY | captions()),
+    )

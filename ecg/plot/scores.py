@@ -1,5 +1,8 @@
 """Figures of scores, training history and heat maps."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 from matplotlib.patches import Rectangle
 from scipy.stats import binomtest
@@ -194,8 +197,38 @@ def draw_reliability(ax, true, score, row):
     return f"ECE {row['ece']:.3f}, Brier {row['brier']:.3f}"
 
 
+class Panels(NamedTuple):
+    """A figure of the scores: a panel per class, drawn by `draw(ax, true, score, row)`."""
+
+    caption: str
+    draw: Callable
+    labels: tuple  # of the axes
+    note: str = ""  # below the panels; without one: what the dot at the threshold stands for
+
+
+# name of the file -> figure; the page of a run's scores and the report show what stands here
+FIGURES = {
+    "roc": Panels("ROC curves", draw_roc, ("1 - specificity", "sensitivity (recall)")),
+    "precision_recall": Panels(
+        "Precision-recall curves", draw_precision_recall, ("recall", "precision")
+    ),
+    "reliability": Panels(
+        "Reliability of the probabilities",
+        draw_reliability,
+        ("probability", "share of positives"),
+        "dot: records of a tenth, 95 % interval; grey: square root of their share of all records",
+    ),
+}
+
+
+def captions():
+    """Return {name of the file: caption} of the figures of the scores."""
+    found = {name: figure.caption for name, figure in FIGURES.items()}
+    return {"confusion": "Confusion matrices", **found}
+
+
 def plot_scores(y_true, y_score, thresholds, table, folder, title):
-    """Write confusion, roc, precision_recall and reliability, each as PNG and SVG, into a folder.
+    """Write the confusion matrices and every one of FIGURES, as PNG and SVG, into a folder.
 
     `y_true` and `y_score` are (N, K), `thresholds` (K,); `table` is what `score_table` makes of
     them.
@@ -209,15 +242,10 @@ def plot_scores(y_true, y_score, thresholds, table, folder, title):
         (2, "\N{BLACK CIRCLE}", {"color": ORANGE, "size": 8}),
         (5.2, f"at the threshold: {text}", {}),
     ]
-    text = "dot: records of a tenth, 95 % interval; grey: square root of their share of all records"
-    for name, draw, labels, note in (
-        ("ROC curves", draw_roc, ("1 - specificity", "sensitivity (recall)"), dot),
-        ("precision-recall curves", draw_precision_recall, ("recall", "precision"), dot),
-        ("reliability", draw_reliability, ("probability", "share of positives"), [(2, text, {})]),
-    ):
-        path = folder / draw.__name__.removeprefix("draw_")
-        given = y_true, y_score, table, path, f"{title}; {name}"
-        plot_curves(draw, labels, note, *given)
+    for name, figure in FIGURES.items():
+        note = [(2, figure.note, {})] if figure.note else dot
+        given = y_true, y_score, table, folder / name, f"{title}; {figure.caption}"
+        plot_curves(figure.draw, figure.labels, note, *given)
 
 
 def plot_ranking(names, groups, path, title):

@@ -14,6 +14,7 @@ import pandas as pd
 
 from dataset import CLASSES
 from ecg.evaluation.marks import doubtful_classes
+from ecg.plot.scores import captions
 from ecg.processing.beats import REGIONS
 from ecg.reporting.tables import (
     challenge_table,
@@ -28,12 +29,6 @@ from utils import RESEARCH_USE, read_json, replacing
 
 TEMPLATES = Path(__file__).parent / "templates"
 REGION_NAMES = dict(zip(REGIONS, ("before QRS", "QRS", "ST-T", "elsewhere"), strict=True))
-SCORE_FIGURES = {
-    "confusion": "Confusion matrices",
-    "roc": "ROC curves",
-    "precision_recall": "Precision and recall",
-    "reliability": "Reliability of the probabilities",
-}
 
 
 def policy(script=None):
@@ -83,7 +78,7 @@ def write_scores(folder, kept):
     table = read_table(folder / "scores.csv")
     challenge = read_json(folder / "challenge.json")
     marks = doubtful_classes([table])
-    figures = {f"{name}.png": caption for name, caption in SCORE_FIGURES.items()}
+    figures = {f"{name}.png": caption for name, caption in captions().items()}
     names = ("scores.csv", "predictions.csv", "thresholds.json", "challenge.json", "history.csv")
     write(
         folder / "scores.html",

@@ -16,6 +16,7 @@ from jinja2 import UndefinedError
 
 from dataset import CLASSES, LEADS
 from ecg.evaluation.files import evaluate_run, write_thresholds
+from ecg.plot.scores import captions
 from ecg.processing.beats import BeatAverages
 from ecg.reporting import pages
 from ecg.reporting.pages import write_page
@@ -162,7 +163,7 @@ def scored(tmp_path):
     folder.mkdir(parents=True)
     _, found = evaluate_run(folder, labels, labels, [scores, scores], CLASSES)
     write_thresholds(folder, found)
-    for name in pages.SCORE_FIGURES:
+    for name in captions():
         plt.imsave(folder / f"{name}.png", np.zeros((40, 300)))
     return folder
 
@@ -183,7 +184,7 @@ def test_page_of_scores_shows_the_files_of_the_run(scored):
     assert f"{challenge['F1']:.3f}" in text and challenge["rule"][:20] in text
     links = Links()
     links.feed(text)
-    assert {*(f"{name}.png" for name in pages.SCORE_FIGURES), "scores.csv"} <= set(links.targets)
+    assert {*(f"{name}.png" for name in captions()), "scores.csv"} <= set(links.targets)
     assert all((scored / link).is_file() for link in links.targets if link != "data:,")
     assert "Research use only" in text and not re.search(r"https?:|//[a-z]", text)
 
