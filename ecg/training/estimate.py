@@ -37,6 +37,7 @@ def estimate(runs, left, config, lanes, n_records):
     if epoch is None:
         return [*told, "the time is not known before one model has been trained on this machine"]
     hours = len(left) * config["epochs"] * epoch / max(1, min(lanes, len(left))) / 3600
-    text = f"{hours:.1f} hours" if hours < 48 else f"{hours / 24:.0f} days"
+    text = f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    text = text if hours < 48 else f"{hours / 24:.0f} days"
     return [*told, f"training takes about {text}: {config['epochs']} epochs of {epoch:.1f} s each "
             f"({source}), {lanes} at a time; explanations and baselines not counted"]  # fmt: skip
