@@ -275,6 +275,7 @@ def main(args):
         print_header(run, args, device, train_set, validation_set)
 
     for epoch in range(len(history) + 1, args.epochs + 1):
+        train_set.signals.stop_if_replaced()
         if args.patience and history and len(history) - best_epoch(history) >= args.patience:
             break
         started = time.perf_counter()
