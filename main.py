@@ -137,6 +137,7 @@ def train(run, args, device, train_set, validation_set, model, settings):
     network = torch.compile(model) if args.compile else model
     network = distributed.wrap(network)
     while not checkpoints.has_ended(history, args.epochs, args.patience):
+        train_set.signals.stop_if_replaced()
         started = time.perf_counter()
         row = {"epoch": len(history) + 1}
         settled = args.batch_size, args.num_workers, args.amp

@@ -9,6 +9,9 @@ import scipy.io
 
 MAX_BYTES = 1 << 28  # of a file, inflated; no real record meets this bound or the next
 MAX_DEPTH = 4  # of a struct in a struct; the challenge's have two
+MATRIX, COMPRESSED = 14, 15  # kinds of elements
+PLAIN = {*range(1, 8), 9, 12, 13, 16, 17, 18}  # numbers and text
+CONTAINERS = {1, 2, 3}  # classes of a matrix: cells, struct, object
 
 
 def check_v4_head(path, fmt, rows, columns):
@@ -46,7 +49,7 @@ def inflate(data):
     while position + 8 <= len(data):
         kind, length = np.frombuffer(data[position : position + 8], "<u4").tolist()
         element = data[position : position + 8 + length]
-        if kind == 15:  # miCOMPRESSED
+        if kind == COMPRESSED:
             try:
                 element = zlib.decompressobj().decompress(element[8:], MAX_BYTES - size)
             except zlib.error as error:
@@ -63,18 +66,24 @@ def inflate(data):
 def check_elements(data, position, end, depth=0):
     """Raise ValueError unless every element of a MATLAB 5 file fits what holds it.
 
-    scipy asks for the memory that an element or its dimensions declare before it reads them.
+    scipy asks for the memory that an element or its dimensions declare before it reads them, and
+    takes the process down where it meets a kind that is not to be there.
     """
-    number = 0
+    number, allowed = 0, {MATRIX} if depth == 0 else PLAIN
     while position < end:
         kind, length = np.frombuffer(data[position : position + 8].ljust(8, b"\0"), "<u4").tolist()
         start = position + 8
         if kind >> 16:  # a small element: length and kind in one word, its data in the next
             kind, length, start = kind & 0xFFFF, kind >> 16, position + 4
-        if start + length > end or depth > MAX_DEPTH:
+        room = position + 8 if start == position + 4 else end
+        if start + length > min(room, end) or depth > MAX_DEPTH:
             raise ValueError("a part of it declares more bytes than it holds")
-        if kind == 14:  # miMATRIX: flags, dimensions, name, content
+        if kind not in allowed and end - position >= 8:
+            raise ValueError(f"a part of it is of kind {kind}, which has no place there")
+        if kind == MATRIX:  # flags, dimensions, name, content
             check_elements(data, start, start + length, depth + 1)
+        elif depth and number == 0 and length and data[start] in CONTAINERS:
+            allowed = PLAIN | {MATRIX}
         elif number == 1:
             dimensions = np.frombuffer(data[start : start + length // 4 * 4], "<i4").tolist()
             if math.prod(dimensions) > MAX_BYTES // 8:
