@@ -118,8 +118,10 @@ def make_folder(path):
 
 def cannot_write(path, error):
     """Stop, as a file or folder cannot be written or removed."""
-    fail(f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
-         "there, and run the same command again")  # fmt: skip
+    fail(
+        f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
+        "there, and run the same command again"
+    )
 
 
 @contextlib.contextmanager

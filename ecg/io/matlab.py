@@ -21,11 +21,14 @@ def check_v4_head(path, fmt, rows, columns):
     if fmt != "16":
         raise ValueError(f"{path.name} is a MATLAB matrix, of format 16, not {fmt}")
     if numbers[0] != 30 or numbers[3:] != [0, 4]:
-        raise ValueError(f"{path.name} is not the little-endian 16-bit MATLAB matrix its header "
-                         "declares")  # fmt: skip
+        raise ValueError(
+            f"{path.name} is not the little-endian 16-bit MATLAB matrix its header declares"
+        )
     if numbers[1] != rows or numbers[2] < columns:
-        raise ValueError(f"{path.name} holds {numbers[1]} x {numbers[2]} samples, its header "
-                         f"declares {rows} x {columns}")  # fmt: skip
+        raise ValueError(
+            f"{path.name} holds {numbers[1]} x {numbers[2]} samples, its header "
+            f"declares {rows} x {columns}"
+        )
 
 
 def load_bounded(path):
@@ -37,8 +40,9 @@ def load_bounded(path):
     try:
         return scipy.io.loadmat(io.BytesIO(data), simplify_cells=True)
     except Exception as error:  # scipy raises almost anything on a damaged file
-        raise ValueError(f"it is a damaged MATLAB file ({type(error).__name__}: {error}); copy it "
-                         "again") from None  # fmt: skip
+        raise ValueError(
+            f"it is a damaged MATLAB file ({type(error).__name__}: {error}); copy it again"
+        ) from None
 
 
 def inflate(data):
@@ -53,8 +57,9 @@ def inflate(data):
             try:
                 element = zlib.decompressobj().decompress(element[8:], MAX_BYTES - size)
             except zlib.error as error:
-                raise ValueError(f"a part of it cannot be inflated ({error}); copy it again"
-                                 ) from None  # fmt: skip
+                raise ValueError(
+                    f"a part of it cannot be inflated ({error}); copy it again"
+                ) from None
         parts.append(element)
         size += len(element)
         if size >= MAX_BYTES:

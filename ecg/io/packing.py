@@ -25,8 +25,12 @@ def sources_digest(sources, references, data_dir):
     """Hash the names, sizes and times of all source files; any change packs again."""
     digest = hashlib.sha256(f"{FORMAT_VERSION} {SAMPLE_RATE} {LEADS}".encode())
     stems = {path.with_suffix("") for path in sources}
-    files = {path for folder in {path.parent for path in sources} for path in folder.iterdir()
-             if path.with_suffix("") in stems}  # fmt: skip
+    files = {
+        path
+        for folder in {path.parent for path in sources}
+        for path in folder.iterdir()
+        if path.with_suffix("") in stems
+    }
     for path in sources:
         if path.suffix.lower() == ".hea":  # its signal files may have any name
             files.update(signal_files(path))
