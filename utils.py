@@ -103,6 +103,11 @@ def results_dir(run):
     return path
 
 
+def is_plain(name):
+    """Tell whether a name stays in its folder where it becomes that of a file."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Yield a temporary name beside `path`, moved onto it only if the block ends well.
