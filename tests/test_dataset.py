@@ -209,6 +209,9 @@ def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):
         signals.stop_if_replaced()
     assert stop.value.code == 2 and "packed anew meanwhile" in capsys.readouterr().err
     assert len(list(tiny.glob("signals-*.i16"))) == 2
+    moved = signals.path.rename(tiny / "gone")
+    assert (signals["T0001"] == noise(1, 1500)).all()  # whoever removes it
+    moved.rename(signals.path)
     del signals, stop  # the error holds on to it
     preprocess.main(preprocess.parse_args(argv))  # nothing to pack, but nobody reads the old one
     assert len(list(tiny.glob("signals-*.i16"))) == 1

@@ -10,12 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-from dataset import LEADS, SAMPLE_RATE, is_plain
+from dataset import LEADS, SAMPLE_RATE
 from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
 from ecg.io.records import pack_signal, reason
 from ecg.processing.quality import DISAGREE, limb_leads_agree
-from utils import read_json, replacing
+from utils import is_plain, read_json, replacing
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
@@ -72,6 +72,8 @@ def read_all(sources, labels, jobs):
     if jobs == 1:
         yield from map(read_source, sources, listed)
         return
+    import wfdb  # noqa: F401  (half a second, here once for all processes)
+
     with ProcessPoolExecutor(jobs) as pool:
         for start in range(0, len(sources), CHUNK):
             part = slice(start, start + CHUNK)

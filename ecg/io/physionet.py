@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset import LEADS, is_plain
+from dataset import LEADS
 from ecg.io import matlab
 from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
+from utils import is_plain
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 BITS = {"16": 16, "24": 24, "32": 32, "80": 8, "212": 12}  # of a sample, by WFDB format
