@@ -80,7 +80,7 @@ def set_seed(*seed):
 
 
 def get_device(use_gpu):
-    """Return cuda:0 if asked for, else the CPU; stop if there is no GPU to be had."""
+    """Return cuda:0 if asked for, else the CPU; stop if no GPU is available."""
     if use_gpu and not torch.cuda.is_available():
         fail("--use-gpu was given but torch sees no CUDA GPU; run the same command without it")
     return torch.device("cuda:0" if use_gpu else "cpu")
