@@ -144,6 +144,17 @@ def test_replacing_writes_to_a_pipe_and_does_not_replace_it(tmp_path):
     assert pipe.is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
+def test_replacing_keeps_a_link_and_writes_to_what_it_leads_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "t.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    with utils.replacing(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2 and len(list(target.parent.iterdir())) == 1
+
+
 def test_write_csv_has_empty_cells_and_lf(tmp_path):
     utils.write_csv(pd.DataFrame({"a": [1.5, np.nan], "b": ["x", "y"]}), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_bytes() == b"a,b\n1.5,x\n,y\n"
