@@ -192,6 +192,10 @@ def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
         ({"thresholds": {"AF": float("nan")}}, "damaged (thresholds)"),
         ({"thresholds": {"PAC": 0.5}}, "damaged (thresholds)"),
         ({"training_records": None}, "damaged (training_records)"),
+        ({"training_records": {"A0001": ["a"]}}, "damaged (training_records)"),
+        ({"leads": ["II", "II"]}, "damaged (leads or classes)"),
+        ({"args": content()["args"] | {"seconds": 0}}, "damaged (args: seconds)"),
+        ({"args": content()["args"] | {"pad": "none"}}, "damaged (args: pad)"),
     ],
 )
 def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp_path, capsys):
