@@ -123,6 +123,17 @@ def stop_without_labels(rows):
              f"first, {rows[0]['patient_id']}: {first}); nothing was written")  # fmt: skip
 
 
+def tell_unknown(patients, reference, path):
+    """Say which records of --groups are not there; stop if none is, as the names do not fit."""
+    unknown = [name for name in patients if name not in set(reference["patient_id"])]
+    first = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
+    if patients and len(unknown) == len(patients):
+        fail(f"--groups {path} names none of the {len(reference)} records (it names {first}); "
+             "name each record like its file, without the ending")  # fmt: skip
+    if unknown:
+        print(f"{len(unknown)} of the {len(patients)} records of --groups are not there: {first}")
+
+
 def main(args):
     data_dir = Path(args.data_dir)
     if not data_dir.is_dir():
@@ -150,6 +161,7 @@ def main(args):
                  "the folder writable, and run preprocess.py again")  # fmt: skip
     remove_unused(data_dir, index["file"])
     reference = reference_frame(index["reference"])
+    tell_unknown(patients, reference, args.groups)
     labels = make_labels(reference)
     groups = find_groups(labels["patient_id"], index["reference"], patients)
     labels = assign_folds(labels, args.folds, args.seed, groups)

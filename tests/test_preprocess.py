@@ -243,6 +243,19 @@ def test_limit_takes_the_first_records_by_name(records):
     assert read(records, "reference.csv")["patient_id"].tolist() == [f"T{i:04d}" for i in range(12)]
 
 
+def test_groups_that_name_other_records_are_not_taken_in_silence(records, capsys):
+    table = records / "groups.csv"
+    table.write_text("patient_id,patient\nT0001.hea,p\nT0002.hea,p\n")
+    with pytest.raises(SystemExit) as stop:
+        run(records, "--groups", str(table))
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and "names none of the 40 records" in err and "T0001.hea" in err
+    assert not (records / "labels.csv").exists()
+    table.write_text("patient_id,patient\nT0001,p\nT0002.hea,p\n")
+    run(records, "--groups", str(table))
+    assert "1 of the 2 records of --groups are not there: T0002.hea" in capsys.readouterr().out
+
+
 def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     write_record(tmp_path / "unlabelled", "A1", noise(0, 600), "164867002")
