@@ -117,8 +117,8 @@ def read_inputs(args, data_dir):
 def stop_without_labels(rows):
     """Stop if no record is readable and has one of the nine labels."""
     if make_labels(reference_frame(rows)).empty:
-        skipped = rows[0]["note"] if "signal" not in rows[0] else ""
-        first = skipped or f"its diagnoses are {rows[0]['dx'] or 'none'}"
+        why = rows[0]["note"] if "signal" not in rows[0] or not rows[0]["dx"] else ""
+        first = why or f"its diagnoses are {rows[0]['dx'] or 'none'}"
         fail(f"none of the {len(rows)} records is readable and has one of the nine labels (the "
              f"first, {rows[0]['patient_id']}: {first}); nothing was written")  # fmt: skip
 

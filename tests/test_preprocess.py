@@ -286,6 +286,14 @@ def test_a_failed_run_leaves_the_data_of_an_earlier_one(records, capsys):
     assert {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()} == before
 
 
+def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path, capsys):
+    write_struct(tmp_path / "T" / "A0001.mat", np.ones((12, 600)))
+    (tmp_path / "T" / "REFERENCE.csv").write_text("Recording,First_label\n")
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    assert "A0001: not listed in REFERENCE.csv" in capsys.readouterr().err
+
+
 def test_the_challenge_s_table_is_never_overwritten(tmp_path, capsys):
     write_struct(tmp_path / "TrainingSet1" / "A0001.mat", np.ones((12, 600)))
     (tmp_path / "reference.csv").write_text("Recording,First_label\nA0001,5\n")
