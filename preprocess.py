@@ -120,12 +120,25 @@ def read_inputs(args, data_dir):
 def stop_without_labels(rows):
     """Stop if no record is readable and has one of the nine labels."""
     if make_labels(reference_frame(rows)).empty:
-        skipped = rows[0]["note"] if "signal" not in rows[0] else ""
-        first = skipped or f"its diagnoses are {rows[0]['dx'] or 'none'}"
+        why = rows[0]["note"] if "signal" not in rows[0] or not rows[0]["dx"] else ""
+        first = why or f"its diagnoses are {rows[0]['dx'] or 'none'}"
         fail(
             f"none of the {len(rows)} records is readable and has one of the nine labels (the "
             f"first, {rows[0]['patient_id']}: {first}); nothing was written"
         )
+
+
+def tell_unknown(patients, reference, path):
+    """Say which records of --groups are not there; stop if none is, as the names do not fit."""
+    unknown = [name for name in patients if name not in set(reference["patient_id"])]
+    first = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
+    if patients and len(unknown) == len(patients):
+        fail(
+            f"--groups {path} names none of the {len(reference)} records (it names {first}); "
+            "name each record like its file, without the ending"
+        )
+    if unknown:
+        print(f"{len(unknown)} of the {len(patients)} records of --groups are not there: {first}")
 
 
 def main(args):
@@ -165,6 +178,7 @@ def main(args):
             )
     remove_unused(data_dir, index["file"])
     reference = reference_frame(index["reference"])
+    tell_unknown(patients, reference, args.groups)
     labels = make_labels(reference)
     groups = find_groups(labels["patient_id"], index["reference"], patients)
     labels = assign_folds(labels, args.folds, args.seed, groups)

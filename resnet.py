@@ -158,11 +158,19 @@ def wrong_entries(checkpoint, content):
         f"args: {n}" for n, kind in CHECKPOINT_ARGS.items() if not isinstance(args.get(n), kind)
     ]
     wrong += [f"args: {name}" for name in ("limit", "seed") if name not in args]
-    if not all(names and all(isinstance(name, str) for name in names) for names in texts):
+    wrong += ["args: seconds"] * (not wrong and args["seconds"] < 1)
+    wrong += ["args: pad"] * (not wrong and args["pad"] not in ("window", "batch"))
+    if not all(
+        names and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+        for names in texts
+    ):
         wrong.append("leads or classes")
     if not all(isinstance(value, torch.Tensor) for value in checkpoint["state_dict"].values()):
         wrong.append("state_dict")
     thresholds = checkpoint.get("thresholds", dict.fromkeys(checkpoint["classes"], 0.5))
+    digests = checkpoint.get("training_records", {}).values()
+    if not all(isinstance(digest, str) for digest in digests):
+        wrong.append("training_records")
     if set(thresholds) != set(checkpoint["classes"]) or not all(
         isinstance(value, float) and 0 <= value <= 1 for value in thresholds.values()
     ):

@@ -135,9 +135,11 @@ def replacing(path):
 
     A run killed at any point leaves the old file whole, or none; what cannot be written stops in
     one line. The temporary name keeps the suffix, for writers (matplotlib, numpy) that choose the
-    format by it. What is there and no regular file, such as /dev/null or a pipe, is written to.
+    format by it. What is there and no regular file, such as /dev/null or a pipe, is written to;
+    a link stays, and the file that it leads to is replaced.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() and (path.is_file() or not path.exists()) else path
     make_folder(path.parent)
     if path.exists() and not path.is_file():
         temporary = path

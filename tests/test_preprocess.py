@@ -243,6 +243,19 @@ def test_limit_takes_the_first_records_by_name(records):
     assert read(records, "reference.csv")["patient_id"].tolist() == [f"T{i:04d}" for i in range(12)]
 
 
+def test_groups_that_name_other_records_are_not_taken_in_silence(records, capsys):
+    table = records / "groups.csv"
+    table.write_text("patient_id,patient\nT0001.hea,p\nT0002.hea,p\n")
+    with pytest.raises(SystemExit) as stop:
+        run(records, "--groups", str(table))
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and "names none of the 40 records" in err and "T0001.hea" in err
+    assert not (records / "labels.csv").exists()
+    table.write_text("patient_id,patient\nT0001,p\nT0002.hea,p\n")
+    run(records, "--groups", str(table))
+    assert "1 of the 2 records of --groups are not there: T0002.hea" in capsys.readouterr().out
+
+
 def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     write_record(tmp_path / "unlabelled", "A1", noise(0, 600), "164867002")
@@ -271,6 +284,14 @@ def test_a_failed_run_leaves_the_data_of_an_earlier_one(records, capsys):
     assert stop.value.code == 2
     assert "the first, T0000: its diagnoses are 164867002" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()} == before
+
+
+def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path, capsys):
+    write_struct(tmp_path / "T" / "A0001.mat", np.ones((12, 600)))
+    (tmp_path / "T" / "REFERENCE.csv").write_text("Recording,First_label\n")
+    with pytest.raises(SystemExit):
+        run(tmp_path)
+    assert "A0001: not listed in REFERENCE.csv" in capsys.readouterr().err
 
 
 def test_the_challenge_s_table_is_never_overwritten(tmp_path, capsys):

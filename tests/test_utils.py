@@ -144,6 +144,17 @@ def test_replacing_writes_to_a_pipe_and_does_not_replace_it(tmp_path):
     assert pipe.is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
+def test_replacing_keeps_a_link_and_writes_to_what_it_leads_to(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "t.json", tmp_path / "link.json"
+    target.write_text("old")
+    link.symlink_to(target)
+    with utils.replacing(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink() and target.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 2 and len(list(target.parent.iterdir())) == 1
+
+
 def test_write_csv_has_empty_cells_and_lf(tmp_path):
     utils.write_csv(pd.DataFrame({"a": [1.5, np.nan], "b": ["x", "y"]}), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").read_bytes() == b"a,b\n1.5,x\n,y\n"
@@ -181,6 +192,10 @@ def test_checkpoint_round_trip_is_safe_to_load(tmp_path):
         ({"thresholds": {"AF": float("nan")}}, "damaged (thresholds)"),
         ({"thresholds": {"PAC": 0.5}}, "damaged (thresholds)"),
         ({"training_records": None}, "damaged (training_records)"),
+        ({"training_records": {"A0001": ["a"]}}, "damaged (training_records)"),
+        ({"leads": ["II", "II"]}, "damaged (leads or classes)"),
+        ({"args": content()["args"] | {"seconds": 0}}, "damaged (args: seconds)"),
+        ({"args": content()["args"] | {"pad": "none"}}, "damaged (args: pad)"),
     ],
 )
 def test_an_edited_or_older_checkpoint_is_refused_in_one_line(changes, text, tmp_path, capsys):
