@@ -246,7 +246,9 @@ def main(args):
                 )
     print(
         f"the best epoch is {checkpoints.best_epoch(history)}, kept in {checkpoint_path(run)}; "
-        f"next: python predict.py --data-dir {args.data_dir}"
+        f"next: python predict.py --data-dir {args.data_dir} --model-path {checkpoint_path(run)}"
+        + f" --round {args.round}"
+        * (args.round > 0)
     )
 
 

@@ -145,18 +145,18 @@ def remove_unused(data_dir, kept):
     """
     for leftover in data_dir.glob(".signals*.tmp.*"):
         if not is_running(leftover.name.split(".")[-3]):
-            leftover.unlink(missing_ok=True)
+            remove(leftover)
     for path in data_dir.glob("signals-*.i16"):
         if path.name != kept and is_read(path):
             print(f"{path.name} is being read by another process; a later run removes it")
         elif path.name != kept:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def is_read(path):
     """Tell whether a process reads a packed file: PackedSignals holds a lock on it."""
     try:
-        with open(path, "r+b") as file:
+        with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
