@@ -15,7 +15,7 @@ from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
 from ecg.io.records import pack_signal, reason
 from ecg.processing.quality import DISAGREE, limb_leads_agree
-from utils import is_plain, read_json, replacing
+from utils import is_plain, read_json, remove, replacing
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
