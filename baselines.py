@@ -108,10 +108,14 @@ def write_importances(folder, run, values, columns, measure):
     leads.insert(0, "class", [*CLASSES, "AVG"])
     write_csv(leads, folder / "importance_leads.csv")
     plot_heat_map(
-        leads[groups].to_numpy(), list(leads["class"]), groups, folder / "importance.png",
-        f"{run}: where the classifier looks", f"share of {measure}",
+        leads[groups].to_numpy(),
+        list(leads["class"]),
+        groups,
+        folder / "importance.png",
+        f"{run}: where the classifier looks",
+        f"share of {measure}",
         ["never fitted, or without weight"] * len(leads),
-    )  # fmt: skip
+    )
 
 
 def name_run(classifier, args):
@@ -192,8 +196,10 @@ def main(args):
     names = list(labels["patient_id"])
     features = load_features(args.data_dir, names, args.features, args.jobs)
     if args.classifier == "none":
-        print(f"{args.data_dir} holds {features.shape[1]} features of {len(names)} records; next: "
-              "the same command without --classifier none")  # fmt: skip
+        print(
+            f"{args.data_dir} holds {features.shape[1]} features of {len(names)} records; next: "
+            "the same command without --classifier none"
+        )
         return
     parts = split_labels(labels, args.round)
     features = [features.loc[part["patient_id"]] for part in parts]

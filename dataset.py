@@ -8,7 +8,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import re
 import weakref
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 from torch.utils.data import DataLoader, Subset, default_collate
 
-from utils import fail, natural, positive, read_json
+from utils import fail, is_plain, natural, positive, read_json
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CLASSES = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
@@ -75,16 +74,10 @@ def add_signal_args(parser):
     group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
 
 
-def is_plain(name):
-    """Tell whether a name stays in its folder where it becomes that of a file."""
-    return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
-
-
 def refuse_paths(names):
     """Raise ValueError if the name of a record, which files are named after, could be a path."""
-    for name in names:
-        if not is_plain(name):
-            raise ValueError(f"the name {name[:40]!r} cannot be that of a file")
+    for name in (name for name in names if not is_plain(name)):
+        raise ValueError(f"the name {name[:40]!r} cannot be that of a file")
 
 
 def load_labels(data_dir, limit=None):
@@ -141,9 +134,8 @@ def split_labels(labels, round_number):
 class PackedSignals:
     """The packed signals of a data folder; packed["A0001"] is (12, n) int16 microvolts at 500 Hz.
 
-    preprocess.py writes them: signals.json is the index and names the binary file beside it, in
-    which each record is 12 rows of n little-endian samples, one record after the other. That file
-    is held open and locked, so that preprocess.py does not remove it while it is read.
+    preprocess.py writes them: signals.json is the index and names the binary file, in which each
+    record is 12 rows of n little-endian samples. It is held open and locked, so that it stays.
     """
 
     def __init__(self, data_dir):
@@ -182,7 +174,7 @@ class PackedSignals:
         return patient_id in self.index
 
     def __getitem__(self, patient_id):
-        # a map per record, not one of the file: memory stays flat, and nothing is pickled with self
+        # a map per record, not one of the file: memory stays flat
         start, n = self.index[patient_id]
         return np.memmap(self.file, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
 
@@ -190,8 +182,7 @@ class PackedSignals:
         """Stop if the folder's signals were packed anew from other ones since this was opened."""
         index = read_json(self.path.with_name("signals.json"))
         if isinstance(index, dict) and index.get("fingerprint") != self.fingerprint:
-            fail(f"{self.path.parent} was packed anew meanwhile, from other records; start this "
-                 "command again")  # fmt: skip
+            fail(f"{self.path.parent} was packed anew meanwhile; start this command again")
 
 
 def signal_digest(packed):

@@ -137,6 +137,7 @@ def train(run, args, device, train_set, validation_set, model, settings):
     network = torch.compile(model) if args.compile else model
     network = distributed.wrap(network)
     while not checkpoints.has_ended(history, args.epochs, args.patience):
+        train_set.signals.stop_if_replaced()
         started = time.perf_counter()
         row = {"epoch": len(history) + 1}
         settled = args.batch_size, args.num_workers, args.amp
@@ -200,8 +201,10 @@ def write_run(run, args, device, settings, history, best):
 
 
 def print_header(run, args, device, train_set, validation_set):
-    print(f"run {run} on {device}: {len(train_set)} training and {len(validation_set)} validation "
-          f"records; git {software_versions()['git']}")  # fmt: skip
+    print(
+        f"run {run} on {device}: {len(train_set)} training and {len(validation_set)} validation "
+        f"records; git {software_versions()['git']}"
+    )
     print(" ".join(f"{name}={value}" for name, value in sorted(vars(args).items())))
     if checkpoint_path(run).exists() and not args.resume:
         print(f"{checkpoint_path(run)} exists and is replaced when this training has ended")
@@ -210,9 +213,12 @@ def print_header(run, args, device, train_set, validation_set):
 def print_epoch(args, history):
     row = history[-1]
     star = "*" if checkpoints.best_epoch(history) == len(history) else " "
-    print(f"epoch {row['epoch']:02d}/{args.epochs}  train {row['train_loss']:.4f}  "
-          f"val {row['val_loss']:.4f}  val F1 {row['val_f1']:.3f}  AUC {row['val_auc']:.3f} {star} "
-          f"{row['seconds']:.0f} s", flush=True)  # fmt: skip
+    print(
+        f"epoch {row['epoch']:02d}/{args.epochs}  train {row['train_loss']:.4f}  "
+        f"val {row['val_loss']:.4f}  val F1 {row['val_f1']:.3f}  AUC {row['val_auc']:.3f} {star} "
+        f"{row['seconds']:.0f} s",
+        flush=True,
+    )
 
 
 def main(args):
@@ -234,8 +240,10 @@ def main(args):
                 publish(
                     run, args, device, train_set, validation_set, model, settings, history, best
                 )
-    print(f"the best epoch is {checkpoints.best_epoch(history)}, kept in {checkpoint_path(run)}; "
-          f"next: python predict.py --data-dir {args.data_dir}")  # fmt: skip
+    print(
+        f"the best epoch is {checkpoints.best_epoch(history)}, kept in {checkpoint_path(run)}; "
+        f"next: python predict.py --data-dir {args.data_dir}"
+    )
 
 
 if __name__ == "__main__":

@@ -55,8 +55,9 @@ def make_labels(reference):
     """Return patient_id and the nine classes as 0/1 of the records with one of them, by name."""
     used = reference[~reference["note"].str.startswith("skipped")].sort_values("patient_id")
     found = [classes_of(dx.split(";")) for dx in used["dx"]]
-    labels = pd.DataFrame([[int(name in names) for name in CLASSES] for names in found],
-                          columns=list(CLASSES))  # fmt: skip
+    labels = pd.DataFrame(
+        [[int(name in names) for name in CLASSES] for names in found], columns=list(CLASSES)
+    )
     labels.insert(0, "patient_id", used["patient_id"].to_list())
     return labels[labels[list(CLASSES)].any(axis=1)].reset_index(drop=True)
 
@@ -85,8 +86,10 @@ def report(reference, labels, table, data_dir):
     for row in skipped.itertuples():
         print(f"{row.patient_id} {row.note}")
     used = len(reference) - len(skipped)
-    print(f"\n{len(reference)} records found, {len(skipped)} skipped, {used} packed, "
-          f"{len(labels)} with one of the nine labels")  # fmt: skip
+    print(
+        f"\n{len(reference)} records found, {len(skipped)} skipped, {used} packed, "
+        f"{len(labels)} with one of the nine labels"
+    )
     notes = reference["note"].drop(skipped.index).str.split("; ").explode()
     kinds = notes[notes != ""].str.replace(r":.*|^\d+ ", "", regex=True)
     for kind, count in kinds.value_counts().items():
@@ -119,25 +122,35 @@ def stop_without_labels(rows):
     if make_labels(reference_frame(rows)).empty:
         skipped = rows[0]["note"] if "signal" not in rows[0] else ""
         first = skipped or f"its diagnoses are {rows[0]['dx'] or 'none'}"
-        fail(f"none of the {len(rows)} records is readable and has one of the nine labels (the "
-             f"first, {rows[0]['patient_id']}: {first}); nothing was written")  # fmt: skip
+        fail(
+            f"none of the {len(rows)} records is readable and has one of the nine labels (the "
+            f"first, {rows[0]['patient_id']}: {first}); nothing was written"
+        )
 
 
 def main(args):
     data_dir = Path(args.data_dir)
     if not data_dir.is_dir():
-        fail(f"no folder {data_dir}; put the records there, or make some: python -m ecg.synthetic "
-             "--data-dir data/synthetic")  # fmt: skip
+        fail(
+            f"no folder {data_dir}; put the records there, or make some: python -m ecg.synthetic "
+            "--data-dir data/synthetic"
+        )
     sources, labels_by_name, references, patients = read_inputs(args, data_dir)
     if not sources:
-        fail(f"{data_dir} holds no .hea header and no .mat struct; name the folder of the records "
-             "with --data-dir")  # fmt: skip
+        fail(
+            f"{data_dir} holds no .hea header and no .mat struct; name the folder of the records "
+            "with --data-dir"
+        )
     if not references and all(path.suffix.lower() == ".mat" for path in sources):
-        fail(f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
-             "challenge's REFERENCE.csv into it")  # fmt: skip
+        fail(
+            f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
+            "challenge's REFERENCE.csv into it"
+        )
     if data_dir / "reference.csv" in references:
-        fail(f"{data_dir / 'reference.csv'} is the challenge's table of labels, and preprocess.py "
-             f"writes a file of that name; move it to {data_dir / 'TrainingSet1'}")  # fmt: skip
+        fail(
+            f"{data_dir / 'reference.csv'} is the challenge's table of labels, and preprocess.py "
+            f"writes a file of that name; move it to {data_dir / 'TrainingSet1'}"
+        )
     key = sources_digest(sources, references, data_dir)
     index = read_index(data_dir, key)
     if index:
@@ -146,8 +159,10 @@ def main(args):
         try:
             index = pack(data_dir, sources, labels_by_name, key, args.jobs, stop_without_labels)
         except OSError as error:
-            fail(f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
-                 "the folder writable, and run preprocess.py again")  # fmt: skip
+            fail(
+                f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
+                "the folder writable, and run preprocess.py again"
+            )
     remove_unused(data_dir, index["file"])
     reference = reference_frame(index["reference"])
     labels = make_labels(reference)
@@ -159,8 +174,10 @@ def main(args):
     write_csv(table, data_dir / "dataset_table.csv")
     report(reference, labels, table, data_dir)
     if len(set(groups)) < len(groups):
-        print(f"{len(groups)} labelled records are of {len(set(groups))} patients or signals, each "
-              "in one fold")  # fmt: skip
+        print(
+            f"{len(groups)} labelled records are of {len(set(groups))} patients or signals, each "
+            "in one fold"
+        )
 
 
 if __name__ == "__main__":

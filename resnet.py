@@ -132,13 +132,16 @@ def read_checkpoint(path, device="cpu", content=MODEL):
     try:
         checkpoint = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated types on a damaged file
-        raise ValueError(f"cannot be read ({type(error).__name__}): truncated, or not a checkpoint "
-                         "of main.py") from None  # fmt: skip
+        raise ValueError(
+            f"cannot be read ({type(error).__name__}): truncated, or not a checkpoint of main.py"
+        ) from None
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise ValueError("is not a checkpoint of main.py")
     if checkpoint.get("version") != CHECKPOINT_VERSION:
-        raise ValueError(f"is of version {checkpoint.get('version', 1)} of the checkpoints, and "
-                         f"this code reads version {CHECKPOINT_VERSION}")  # fmt: skip
+        raise ValueError(
+            f"is of version {checkpoint.get('version', 1)} of the checkpoints, and "
+            f"this code reads version {CHECKPOINT_VERSION}"
+        )
     wrong = wrong_entries(checkpoint, content)
     if wrong:
         raise ValueError(f"is damaged ({', '.join(wrong)})")
@@ -187,17 +190,23 @@ def load_model(path, device, leads=None):
     checkpoint = load_checkpoint(path, device)
     has, trained = checkpoint["leads"], checkpoint["args"]["arch"]
     if leads is not None and list(leads) != has:
-        fail(f"{path} was trained on leads {','.join(has)}, not {','.join(leads)}; leave --leads "
-             "out, or train that choice: python main.py --leads " + ",".join(leads))  # fmt: skip
+        fail(
+            f"{path} was trained on leads {','.join(has)}, not {','.join(leads)}; leave --leads "
+            "out, or train that choice: python main.py --leads " + ",".join(leads)
+        )
     if trained not in BLOCKS:
-        fail(f"{path} holds a network {trained!r}, which is none of {', '.join(BLOCKS)}; train it "
-             "again: python main.py")  # fmt: skip
+        fail(
+            f"{path} holds a network {trained!r}, which is none of {', '.join(BLOCKS)}; train it "
+            "again: python main.py"
+        )
     model = ResNet1d(trained, len(has), len(checkpoint["classes"]))
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
-        fail(f"{path} holds weights of another network than resnet.py's {trained}; train it again: "
-             "python main.py")  # fmt: skip
+        fail(
+            f"{path} holds weights of another network than resnet.py's {trained}; train it again: "
+            "python main.py"
+        )
     if not all(torch.isfinite(weights).all() for weights in model.state_dict().values()):
         fail(f"{path} holds weights that are not finite; train it again: python main.py")
     return model.to(device).eval(), checkpoint

@@ -116,10 +116,18 @@ def make_folder(path):
     return path
 
 
+<<<<<<< HEAD
 def cannot_write(path, error):
     """Stop, as a file or folder cannot be written or removed."""
-    fail(f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
-         "there, and run the same command again")  # fmt: skip
+    fail(
+        f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
+        "there, and run the same command again"
+    )
+=======
+def is_plain(name):
+    """Tell whether a name stays in its folder where it becomes that of a file."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+>>>>>>> io
 
 
 @contextlib.contextmanager

@@ -169,8 +169,13 @@ def compare_pair(args, labels, today):
         table = table.assign(**added)
     folder = results_dir("compare_" + "_vs_".join(n.removeprefix("compare_") for n in names))
     write_csv(table, folder / "differences.csv")
-    notes += [f"A: {names[0]}", f"B: {names[1]}", MODELS_NOTE, *[ROUNDS_NOTE] * pooled,
-              "p of single classes is not corrected for there being nine"]  # fmt: skip
+    notes += [
+        f"A: {names[0]}",
+        f"B: {names[1]}",
+        MODELS_NOTE,
+        *[ROUNDS_NOTE] * pooled,
+        "p of single classes is not corrected for there being nine",
+    ]
     runs.write_sources(folder, args.runs, notes)
     show(folder, f"A - B on {len(rows)} records", pair_texts(table), notes)
 
@@ -182,8 +187,10 @@ def lead_scores(parts, seed):
     scores = scores.set_index("class")
     row = scores.loc["AVG", ["n", *(f"{name}{end}" for name in pairs.SCORES for end in ENDS)]]
     by_round = [metrics.score_table(runs.truth(rows), *arrays, CLASSES) for rows, *arrays in parts]
-    means = {f"{name}_mean": np.mean([table[name].iloc[-1] for table in by_round])
-             for name in pairs.SCORES}  # fmt: skip
+    means = {
+        f"{name}_mean": np.mean([table[name].iloc[-1] for table in by_round])
+        for name in pairs.SCORES
+    }
     return row.to_dict() | {f"f1_{name}": scores.loc[name, "f1"] for name in CLASSES} | means
 
 
@@ -204,8 +211,10 @@ def compare_leads(args, labels, today):
     several = runs.other_lead_sets(args.arch, args.data_dir, args.seed)
     choices = {"12 leads": LEADS} | {lead: (lead,) for lead in LEADS}
     choices |= {leads_text(leads): leads for leads in several}
-    named = {name: runs.round_runs(args.arch, args.data_dir, args.seed, leads)
-             for name, leads in choices.items()}  # fmt: skip
+    named = {
+        name: runs.round_runs(args.arch, args.data_dir, args.seed, leads)
+        for name, leads in choices.items()
+    }
     found = {name: runs.finished_rounds(rounds, today) for name, rounds in named.items()}
     found = {name: rounds for name, rounds in found.items() if rounds}
     left_out = [sentence for rounds in named.values() for sentence in runs.left_out(rounds, today)]
@@ -227,8 +236,10 @@ def compare_leads(args, labels, today):
     folder = results_dir(f"compare_leads_{base}")
     write_csv(table, folder / "single_lead.csv")
     title = f"{base}: macro scores by lead, n = {table['n'].max()}"
-    groups = {f"macro {pairs.SCORES[name]}": [start, *(table[f"{name}{end}"] for end in ENDS)]
-              for name, start in {"f1": 0, "auc": 0.5}.items()}  # fmt: skip
+    groups = {
+        f"macro {pairs.SCORES[name]}": [start, *(table[f"{name}{end}"] for end in ENDS)]
+        for name, start in {"f1": 0, "auc": 0.5}.items()
+    }
     plot_ranking(list(table["leads"]), groups, folder / "single_lead", title)
     missing = ", ".join(name for name in choices if name not in found)
     notes = [
@@ -237,8 +248,11 @@ def compare_leads(args, labels, today):
     notes += [f"not scored: {missing}"] * bool(missing) + left_out
     first, *others = (rounds[min(rounds)] for rounds in found.values())
     differ = {run: runs.differing_settings(run, first) for run in others}
-    notes += [f"{run} was made with other {', '.join(settings)} than {first}"
-              for run, settings in differ.items() if settings]  # fmt: skip
+    notes += [
+        f"{run} was made with other {', '.join(settings)} than {first}"
+        for run, settings in differ.items()
+        if settings
+    ]
     show(folder, title, [lead_text(table)], notes)
     runs.write_sources(folder, [rounds[i] for rounds in found.values() for i in common], notes)
 

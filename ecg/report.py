@@ -120,23 +120,35 @@ def file_links(run, name, lead_folder, folder, baselines):
     results = Path("results", run)
     files = {
         "data": [Path("results", f"dataset_{name}", "dataset_table.csv")],
-        "scores": [results / "scores.html", results / "scores.csv", results / "predictions.csv",
-                   Path("results", f"compare_rounds_{run}", "rounds.csv")],
+        "scores": [
+            results / "scores.html",
+            results / "scores.csv",
+            results / "predictions.csv",
+            Path("results", f"compare_rounds_{run}", "rounds.csv"),
+        ],
         "baselines": [Path("results", base, "scores.csv") for base in baselines],
         "leads": [lead_folder / "single_lead.csv"],
         "maps": [folder / "index.html", folder / "values.csv", folder / "population.csv"],
         "checks": [folder / "faithfulness.csv"],
-    }  # fmt: skip
+    }
     return {part: tables.links(paths, "results") for part, paths in files.items()}
 
 
 def main(args):
     leads, name = args.leads or LEADS, Path(args.data_dir).resolve().name
-    sets = dict.fromkeys([leads, LEADS, *((lead,) for lead in LEADS),
-                          *runs.other_lead_sets(args.arch, args.data_dir, args.seed)])  # fmt: skip
+    sets = dict.fromkeys(
+        [
+            leads,
+            LEADS,
+            *((lead,) for lead in LEADS),
+            *runs.other_lead_sets(args.arch, args.data_dir, args.seed),
+        ]
+    )
     methods = {key: (args.arch, key) for key in sets} | {key: (key, None) for key in CLASSIFIERS}
-    named = {key: runs.round_runs(method, args.data_dir, args.seed, choice)
-             for key, (method, choice) in methods.items()}  # fmt: skip
+    named = {
+        key: runs.round_runs(method, args.data_dir, args.seed, choice)
+        for key, (method, choice) in methods.items()
+    }
     run = named[leads][0]
     today = runs.data_digests(args.data_dir, runs.run_settings(run).get("limit"))
     warnings = [sentence for group in named.values() for sentence in runs.left_out(group, today)]
@@ -155,18 +167,25 @@ def main(args):
     context |= baseline_context(args, run, network, named, today)
     context |= explanation_context(folder, results)
     context |= {
-        "data_dir": args.data_dir, "run": run, "leads": leads_text(leads), "warnings": warnings,
-        "paper": paper is not None, "n_folds": N_FOLDS, "min_rounds": tables.MIN_ROUNDS,
+        "data_dir": args.data_dir,
+        "run": run,
+        "leads": leads_text(leads),
+        "warnings": warnings,
+        "paper": paper is not None,
+        "n_folds": N_FOLDS,
+        "min_rounds": tables.MIN_ROUNDS,
         "paper_leads": tables.read_paper().query("table == 'single_lead'").iloc[0],
-        "lead_folder": lead_folder, "lead_models": lead_context(lead_folder, today),
+        "lead_folder": lead_folder,
+        "lead_models": lead_context(lead_folder, today),
         "curves": tables.figures(
             results, HISTORY | captions(), f"Round 0 (test fold {round_folds(0)[2]}). "
         ),
         "training": times.training_table(read),
         "jobs": times.job_table(Path("results", f"times_{name}")),
-        "run_tables": times.run_tables(read), "notes": times.run_notes(read),
+        "run_tables": times.run_tables(read),
+        "notes": times.run_notes(read),
         "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in CLASSIFIERS]),
-    }  # fmt: skip
+    }
     pages.write(Path("results", "report.html"), "report", **context)
     print(f"{RESEARCH_USE} Wrote results/report.html")
 

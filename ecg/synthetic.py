@@ -68,8 +68,10 @@ def clear_folder(folder):
     foreign = [path for path in folder.rglob("*.mat") if path.with_suffix("") not in stems]
     foreign += [path for path in headers if path.with_suffix("") not in stems]
     if foreign:
-        fail(f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
-             "choose another folder: python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
+        fail(
+            f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
+            "choose another folder: python -m ecg.synthetic --data-dir FOLDER"
+        )
     for stem in sorted(stems):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
@@ -103,8 +105,10 @@ def main(args):
     if args.seed < 0:
         fail(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
     if args.seconds < MIN_SECONDS:
-        fail(f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
-             "and its pause; see: python -m ecg.synthetic --help")  # fmt: skip
+        fail(
+            f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
+            "and its pause; see: python -m ecg.synthetic --help"
+        )
     counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds)
     counted = ", ".join(f"{name} {count}" for name, count in counts.items())
     print(f"{args.records} records in {args.data_dir}: {counted} (a record may have two)")

@@ -1,4 +1,5 @@
 import argparse
+import json
 import pickle
 
 import numpy as np
@@ -6,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 import wfdb
+from conftest import noise, write_record
 from torch.utils.data import DataLoader
 
 import dataset
+import preprocess
 from dataset import CLASSES, LEADS
 
 
@@ -176,3 +179,39 @@ def test_dataset_names_records_that_are_not_packed(tiny, capsys):
     with pytest.raises(SystemExit):
         dataset.ECGDataset(dataset.PackedSignals(tiny), labels)
     assert "first missing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../T0000", "/T0000", "..", "a\\b", "a\tb", ""])
+def test_names_that_could_be_paths_are_refused(name, tiny, capsys):
+    for file in ("labels.csv", "signals.json"):
+        text = (tiny / file).read_text()
+        quoted = json.dumps(name) if file == "signals.json" else f'"{name}"'
+        old = '"T0000"' if file == "signals.json" else "T0000"
+        (tiny / file).write_text(text.replace(old, quoted))
+        with pytest.raises(SystemExit) as stop:
+            dataset.load_labels(tiny) if file == "labels.csv" else dataset.PackedSignals(tiny)
+        assert stop.value.code == 2
+        assert "cannot be that of a file" in capsys.readouterr().err
+
+
+def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):
+    signals = dataset.PackedSignals(tiny)
+    signals.stop_if_replaced()
+    before, copy = signals["T0000"].copy(), pickle.dumps(signals)
+    write_record(tiny / "g1", "T0000", noise(99, 1200), "164931005")
+    argv = ["--data-dir", str(tiny), "--jobs", "1"]
+    preprocess.main(preprocess.parse_args(argv))
+    assert "being read by another process" in capsys.readouterr().out
+    assert (signals["T0000"] == before).all()
+    assert (pickle.loads(copy)["T0000"] == before).all()  # a worker that starts only now
+    assert (dataset.PackedSignals(tiny)["T0000"] == noise(99, 1200)).all()
+    with pytest.raises(SystemExit) as stop:
+        signals.stop_if_replaced()
+    assert stop.value.code == 2 and "packed anew meanwhile" in capsys.readouterr().err
+    assert len(list(tiny.glob("signals-*.i16"))) == 2
+    moved = signals.path.rename(tiny / "gone")
+    assert (signals["T0001"] == noise(1, 1500)).all()  # whoever removes it
+    moved.rename(signals.path)
+    del signals, stop  # the error holds on to it
+    preprocess.main(preprocess.parse_args(argv))  # nothing to pack, but nobody reads the old one
+    assert len(list(tiny.glob("signals-*.i16"))) == 1

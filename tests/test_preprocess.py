@@ -358,3 +358,93 @@ def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeyp
         preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
     assert stop.value.code == 2 and "No space left on device" in capsys.readouterr().err
     assert not list(records.glob("*signals*")) and not (records / "reference.csv").exists()
+
+
+def test_a_replaced_signal_file_of_another_name_is_seen(records, capsys):
+    header = records / "g1" / "T0000.hea"
+    header.write_text(header.read_text().replace("T0000.mat", "sig1.dat"))
+    (records / "g1" / "T0000.mat").rename(records / "g1" / "sig1.dat")
+    run(records)
+    data = bytearray((records / "g1" / "sig1.dat").read_bytes())
+    data[24:] = np.ascontiguousarray(noise(98, 1000).T).tobytes()
+    (records / "g1" / "sig1.dat").write_bytes(data)
+    capsys.readouterr()
+    run(records)
+    assert "up to date" not in capsys.readouterr().out
+    assert (PackedSignals(records)["T0000"] == noise(98, 1000)).all()
+
+
+def folds_of(folder):
+    return read(folder, "labels.csv").set_index("patient_id")["fold"].astype(int)
+
+
+@pytest.mark.parametrize("kind", ["random", "stratified"])
+def test_the_same_signal_is_named_and_kept_in_one_fold(kind, records):
+    run(records, "--folds", kind)
+    before = folds_of(records)
+    for name in ("T0005", "T0020"):
+        write_record(records / "g1", name, noise(3, 1000), DX["AF"])
+        (records / "g2" / f"{name}.hea").unlink(missing_ok=True)
+    run(records, "--folds", kind)
+    notes = read(records, "reference.csv").set_index("patient_id")["note"]
+    assert [name for name, note in notes.items() if "same signal: T0003" in note] == [
+        "T0005", "T0020",
+    ]  # fmt: skip
+    after = folds_of(records)
+    assert after["T0003"] == after["T0005"] == after["T0020"]
+    if kind == "random":  # no other record moves
+        assert set(after.index[after != before]) <= {"T0005", "T0020"}
+
+
+@pytest.mark.parametrize("kind", ["random", "stratified"])
+def test_records_of_a_patient_share_a_fold(kind, records, tmp_path, capsys):
+    for name in ("T0006", "T0010"):
+        path = next(records.glob(f"g*/{name}.hea"))
+        path.write_text(path.read_text() + "# Patient: 12\n")
+    table = tmp_path / "groups.csv"
+    table.write_text("patient_id,patient\nT0010,a\nT0011,a\nT0012,a\nT0099,b\n")
+    run(records, "--folds", kind)
+    dealt = folds_of(records)
+    assert dealt["T0006"] == dealt["T0010"]
+    run(records, "--folds", kind, "--groups", str(table))
+    dealt = folds_of(records)
+    assert len({dealt[name] for name in ("T0010", "T0011", "T0012")}) == 1
+    assert "38 labelled records are of 36 patients" in capsys.readouterr().out
+    for text, message in (
+        ("", "its first row is not patient_id,patient"),
+        ("patient_id,patient\nT0010\n", "line 2"),
+        ("patient_id,patient\nT1,a\nT1,b\n", "line 3 gives T1 a second patient"),
+    ):
+        table.write_text(text)
+        with pytest.raises(SystemExit) as stop:
+            run(records, "--groups", str(table))
+        assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_groups_join_in_chains_and_single_records_are_dealt_as_ever():
+    rows = [{"patient_id": name, "signal": signal, "patient": ""} for name, signal in
+            zip("abcde", "12213", strict=True)]  # fmt: skip
+    assert folds.find_groups("abcde", rows, {}).tolist() == [0, 1, 1, 0, 2]
+    assert folds.find_groups("abcde", rows, {"a": "x", "b": "x"}).tolist() == [0, 0, 0, 0, 1]
+    labels = pd.DataFrame(np.eye(9, dtype=int)[np.arange(90) % 9], columns=list(CLASSES))
+    for kind in ("random", "stratified"):
+        alone = folds.assign_folds(labels, kind, 42)["fold"]
+        assert (folds.assign_folds(labels, kind, 42, np.arange(90))["fold"] == alone).all()
+
+
+def test_a_name_that_could_be_a_path_is_skipped(records, capsys):
+    write_record(records / "g1", "a\\b", noise(50, 1000), DX["AF"])
+    run(records)
+    assert "rename its files" in capsys.readouterr().out
+    assert "a\\b" not in set(read(records, "labels.csv")["patient_id"])
+
+
+def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path, capsys):
+    write_struct(tmp_path / "TrainingSet1" / "A0001.mat", np.ones((12, 600)))
+    table = tmp_path / "TrainingSet1" / "REFERENCE.csv"
+    for text, message in (("", "is empty"), ("Recording,L\nA0001,5\nA0001,6\n", "but RBBB in")):
+        table.write_text(text)
+        with pytest.raises(SystemExit) as stop:
+            run(tmp_path)
+        err = capsys.readouterr().err
+        assert stop.value.code == 2 and err.count("\n") == 1 and message in err

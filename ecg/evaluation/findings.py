@@ -42,8 +42,9 @@ def read_own(path, sample_rate, window, shortest):
     tops = np.fmax.reduce(np.abs(signal), axis=1)  # NaN, without a warning, if all of a lead is
     high = [lead for lead, top in zip(LEADS, tops, strict=True) if top > HIGH_MV]
     if high:
-        notes.append(f"beyond {HIGH_MV} mV in {' '.join(high)}: an artefact, which may decide the "
-                     "findings")  # fmt: skip
+        notes.append(
+            f"beyond {HIGH_MV} mV in {' '.join(high)}: an artefact, which may decide the findings"
+        )
     notes += record_warnings(to_mv(packed), record.sample_rate, window, shortest)
     if sample_rate and path.suffix.lower() not in TABLES:
         notes.append(f"--sample-rate does not apply: the record says {record.sample_rate:g} Hz")

@@ -171,9 +171,10 @@ SCORES = {
     "ap": Score("average precision", "ap", lambda c: c.ranking[1]),
     # Brier 1950, of one class against the rest
     "brier": Score("Brier score", "brier", lambda c: c.weights @ (c.score - c.true) ** 2 / c.n),
-    "ece": Score("calibration error", "ece",
-                 lambda c: calibration_errors(c.true, c.score, c.weights)),
-}  # fmt: skip
+    "ece": Score(
+        "calibration error", "ece", lambda c: calibration_errors(c.true, c.score, c.weights)
+    ),
+}
 
 
 def weighted_scores(y_true, y_score, thresholds, weights):

@@ -22,9 +22,18 @@ from utils import fail, file_digest, read_json, replacing, run_name
 
 # options that differ between the rounds of one experiment, or change no number
 FREE_SETTINGS = {
-    "round", "resume", "data_dir", "num_workers", "jobs", "use_gpu", "compile", "deterministic",
-    "classifier", "leads", "model_path",
-}  # fmt: skip
+    "round",
+    "resume",
+    "data_dir",
+    "num_workers",
+    "jobs",
+    "use_gpu",
+    "compile",
+    "deterministic",
+    "classifier",
+    "leads",
+    "model_path",
+}
 MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, which it finishes
 
 
@@ -42,8 +51,10 @@ def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
     another: the test fold would hold records the model has seen, or be another one.
     """
     if checkpoint["classes"] != list(CLASSES):
-        fail(f"the model names {', '.join(checkpoint['classes'])}, not the classes "
-             f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py")  # fmt: skip
+        fail(
+            f"the model names {', '.join(checkpoint['classes'])}, not the classes "
+            f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py"
+        )
     trained = checkpoint["args"]
     same = checkpoint["labels"] == labels_digest(labels)
     if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
@@ -52,11 +63,15 @@ def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
     changed["signals"] = checkpoint["signals"] != signals.fingerprint
     if any(changed.values()):
         names = ", other ".join(name for name, differs in changed.items() if differs)
-        fail(f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
-             "as it was then, or train again: python main.py")  # fmt: skip
+        fail(
+            f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
+            "as it was then, or train again: python main.py"
+        )
     if trained["round"] != round_number:
-        fail(f"the model was trained in round {trained['round']}, not {round_number}; add "
-             f"--round {trained['round']}")  # fmt: skip
+        fail(
+            f"the model was trained in round {trained['round']}, not {round_number}; add "
+            f"--round {trained['round']}"
+        )
     return True
 
 
@@ -134,10 +149,16 @@ def left_out(runs, today):
     found = scored_rounds(runs)
     reasons = {run: why_outdated(Path("results", run), today) for run in found.values()}
     first = next((run for run, why in reasons.items() if not why), None)
-    unfinished = [run for i, run in runs.items() if i not in found
-                  and Path("results", run, "predictions.csv").is_file()]  # fmt: skip
-    sentences = [f"{run} is left out: its scoring has not been finished; run predict.py (or "
-                 "baselines.py) again" for run in unfinished]  # fmt: skip
+    unfinished = [
+        run
+        for i, run in runs.items()
+        if i not in found and Path("results", run, "predictions.csv").is_file()
+    ]
+    sentences = [
+        f"{run} is left out: its scoring has not been finished; run predict.py (or "
+        "baselines.py) again"
+        for run in unfinished
+    ]
     for run, why in reasons.items():
         if why:
             sentences.append(f"{run} is left out: {why}; run predict.py (or baselines.py) again")
@@ -209,8 +230,10 @@ def load_test(run, labels, data_dir, today):
     known = tested[tested["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
     same = known[["patient_id", "fold"]].to_numpy().tolist()
     if table.empty or table[["patient_id", "fold"]].to_numpy().tolist() != same:
-        fail(f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
-             "give its --data-dir, or score it again: python predict.py")  # fmt: skip
+        fail(
+            f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
+            "give its --data-dir, or score it again: python predict.py"
+        )
     thresholds = read_thresholds(folder, table["fold"])
     return known, table[list(CLASSES)].to_numpy(), thresholds
 

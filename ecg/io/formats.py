@@ -53,20 +53,30 @@ def read_csv(path):
         if not any(names):
             raise ValueError("it is empty")
         if len(missing) == len(LEADS):
-            raise ValueError("its first row does not name the leads; write one above the samples: "
-                             + ",".join(LEADS))  # fmt: skip
+            raise ValueError(
+                "its first row does not name the leads; write one above the samples: "
+                + ",".join(LEADS)
+            )
         if missing or twice:
             fault = "missing" if missing else "there twice"
             raise ValueError(f"lead {', '.join(missing or twice)} is {fault}")
         try:
             # no index column: pandas would take the first one for it if the rows are longer
-            table = pd.read_csv(file, sep=separator, header=None, index_col=False,
-                                dtype=np.float64, skipinitialspace=True)  # fmt: skip
+            table = pd.read_csv(
+                file,
+                sep=separator,
+                header=None,
+                index_col=False,
+                dtype=np.float64,
+                skipinitialspace=True,
+            )
         except pd.errors.EmptyDataError:
             raise ValueError("it holds no samples") from None
         except ValueError as error:
-            raise ValueError(f"its samples are not all numbers ({error}); write mV with a decimal "
-                             "point, and nothing where a sample is missing") from None  # fmt: skip
+            raise ValueError(
+                f"its samples are not all numbers ({error}); write mV with a decimal "
+                "point, and nothing where a sample is missing"
+            ) from None
     if table.shape[1] != len(names):
         raise ValueError(f"its rows have {table.shape[1]} cells, its first row {len(names)}")
     known = {lead.upper() for lead in LEADS}
@@ -82,8 +92,9 @@ def read_npy(path):
         # mapped: a header that claims more than the file holds is refused before memory is taken
         signal = np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
-        raise ValueError(f"it is not a whole .npy file of numbers ({error}); write it again with "
-                         "numpy.save") from None  # fmt: skip
+        raise ValueError(
+            f"it is not a whole .npy file of numbers ({error}); write it again with numpy.save"
+        ) from None
     return Record(None), np.array(check_matrix(signal), np.float64), []
 
 
@@ -96,8 +107,10 @@ def check_unit(signal):
         ends = np.percentile(np.nan_to_num(signal), (1, 99), axis=1)
         span = np.median(ends[1] - ends[0])
         if span > HIGH_MV:
-            raise ValueError(f"its typical lead spans {span:.0f} mV, which no heart gives; if the "
-                             "numbers are microvolts, divide them by 1000")  # fmt: skip
+            raise ValueError(
+                f"its typical lead spans {span:.0f} mV, which no heart gives; if the "
+                "numbers are microvolts, divide them by 1000"
+            )
 
 
 # Where two files differ in their suffix alone, the suffix that stands first is the record.
@@ -116,8 +129,9 @@ def read_record(path, labels=None, sample_rate=None):
     suffix = path.suffix.lower()
     if suffix in TABLES:
         if sample_rate is None:
-            raise ValueError(f"a {suffix} file does not say its sample rate; give --sample-rate "
-                             "in Hz")  # fmt: skip
+            raise ValueError(
+                f"a {suffix} file does not say its sample rate; give --sample-rate in Hz"
+            )
         check_rate(sample_rate)
         if path.stat().st_size > matlab.MAX_BYTES:
             raise ValueError("the file is larger than 256 MB")

@@ -10,12 +10,12 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 from tqdm import tqdm
 
-from dataset import LEADS, SAMPLE_RATE, is_plain
+from dataset import LEADS, SAMPLE_RATE
 from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
 from ecg.io.records import pack_signal, reason
 from ecg.processing.quality import DISAGREE, limb_leads_agree
-from utils import read_json, replacing
+from utils import is_plain, read_json, replacing
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
@@ -25,8 +25,12 @@ def sources_digest(sources, references, data_dir):
     """Hash the names, sizes and times of all source files; any change packs again."""
     digest = hashlib.sha256(f"{FORMAT_VERSION} {SAMPLE_RATE} {LEADS}".encode())
     stems = {path.with_suffix("") for path in sources}
-    files = {path for folder in {path.parent for path in sources} for path in folder.iterdir()
-             if path.with_suffix("") in stems}  # fmt: skip
+    files = {
+        path
+        for folder in {path.parent for path in sources}
+        for path in folder.iterdir()
+        if path.with_suffix("") in stems
+    }
     for path in sources:
         if path.suffix.lower() == ".hea":  # its signal files may have any name
             files.update(signal_files(path))
@@ -68,6 +72,8 @@ def read_all(sources, labels, jobs):
     if jobs == 1:
         yield from map(read_source, sources, listed)
         return
+    import wfdb  # noqa: F401  (half a second, here once for all processes)
+
     with ProcessPoolExecutor(jobs) as pool:
         for start in range(0, len(sources), CHUNK):
             part = slice(start, start + CHUNK)

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset import LEADS, is_plain
+from dataset import LEADS
 from ecg.io import matlab
 from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
+from utils import is_plain
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 BITS = {"16": 16, "24": 24, "32": 32, "80": 8, "212": 12}  # of a sample, by WFDB format
@@ -62,11 +63,16 @@ def read_wfdb(path):
             lines += [f"{i}.dat {words}" for words in file.lines.values()]
         Path(folder, "r.hea").write_text("\n".join(lines))
         try:
-            read = wfdb.rdrecord(f"{folder}/r", channels=[places.index(place) for place in order],
-                                 physical=False, return_res=32)  # fmt: skip
+            read = wfdb.rdrecord(
+                f"{folder}/r",
+                channels=[places.index(place) for place in order],
+                physical=False,
+                return_res=32,
+            )
         except Exception as error:  # wfdb raises almost anything
-            raise ValueError(f"wfdb cannot read it ({type(error).__name__}: {error}); copy or "
-                             "export it again") from None  # fmt: skip
+            raise ValueError(
+                f"wfdb cannot read it ({type(error).__name__}: {error}); copy or export it again"
+            ) from None
     signal, notes = to_physical(read, files)
     return Record(sample_rate, *parse_comments(comments)), signal, notes
 
@@ -135,13 +141,18 @@ def find_files(path, rows, order):
         files.setdefault(name, {})[place] = f"{known} 0 {zero} 0 {checksum} 0 {lead}"
     found = []
     for name, words in files.items():
-        lines = {i: f"{row[1]} {words.get(i, '')}" for i, row in enumerate(rows)
-                 if row[0] == name and len(row) > 1}  # fmt: skip
+        lines = {
+            i: f"{row[1]} {words.get(i, '')}"
+            for i, row in enumerate(rows)
+            if row[0] == name and len(row) > 1
+        }
         layouts = {line.split()[0] for line in lines.values()}
         match = LAYOUT.fullmatch(min(layouts))
         if len(layouts) > 1 or not match or match[1] not in BITS:
-            raise ValueError(f"{name}: signal format {', '.join(sorted(layouts))[:30]!r} is not "
-                             f"supported, only one of {', '.join(BITS)}")  # fmt: skip
+            raise ValueError(
+                f"{name}: signal format {', '.join(sorted(layouts))[:30]!r} is not "
+                f"supported, only one of {', '.join(BITS)}"
+            )
         found.append(SignalFile(path.with_name(name), match[1], int(match[2] or 0), lines))
     return found
 
@@ -193,8 +204,10 @@ def check_size(file, n):
     if file.samples(size) != n:
         for other in BITS:
             if file._replace(format=other).samples(size) == n:
-                raise ValueError(f"{file.path.name} is of format {other} by its size, not "
-                                 f"{file.format} as its header declares")  # fmt: skip
+                raise ValueError(
+                    f"{file.path.name} is of format {other} by its size, not "
+                    f"{file.format} as its header declares"
+                )
 
 
 def parse_comments(comments):

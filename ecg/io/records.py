@@ -73,8 +73,9 @@ def find_sources(data_dir, suffixes=None):
     for path in walk(data_dir):
         if path.suffix.lower() in suffixes:
             found.setdefault(path.with_suffix(""), []).append(path)
-    sources = [min(paths, key=lambda path: suffixes.index(path.suffix.lower()))
-               for paths in found.values()]  # fmt: skip
+    sources = [
+        min(paths, key=lambda path: suffixes.index(path.suffix.lower())) for paths in found.values()
+    ]
     root = Path(data_dir)
     return sorted(sources, key=lambda path: (path.stem, path.relative_to(root).as_posix()))
 
@@ -88,8 +89,9 @@ def find_records(path):
     """
     path = Path(path)
     if path.is_dir():
-        found = find_sources(path) or sorted(file for file in walk(path) if
-                                             file.suffix.lower() in TABLES)  # fmt: skip
+        found = find_sources(path) or sorted(
+            file for file in walk(path) if file.suffix.lower() in TABLES
+        )
         if not found:
             raise ValueError("the folder holds no record")
         return found
@@ -108,8 +110,10 @@ def find_records(path):
                 raise ValueError("it has no .hea header beside it")
             return found[:1]
     if suffix not in READERS:
-        raise ValueError(f"it is not a record: give {', '.join(READERS)} or .dat (a .csv has a "
-                         "header row of lead names and mV, a .npy 12 x n mV)")  # fmt: skip
+        raise ValueError(
+            f"it is not a record: give {', '.join(READERS)} or .dat (a .csv has a "
+            "header row of lead names and mV, a .npy 12 x n mV)"
+        )
     return [path]
 
 
@@ -132,8 +136,10 @@ def read_reference(data_dir):
         if head == "patient_id":
             continue  # preprocess.py's own reference.csv, on a file system without case
         if head != "recording":
-            raise ValueError(f"{path} is empty or its first row does not begin with Recording; the "
-                             "challenge's begins Recording,First_label")  # fmt: skip
+            raise ValueError(
+                f"{path} is empty or its first row does not begin with Recording; the "
+                "challenge's begins Recording,First_label"
+            )
         paths.append(path)
         for line, row in enumerate(rows[1:], start=2):
             if not row or not row[0].strip():
@@ -145,8 +151,10 @@ def read_reference(data_dir):
                 label = CLASSES[0 if text == "10" else int(text) - 1]
                 found += [label] if label not in found else []
             if set(labels.setdefault(name, found)) != set(found):
-                raise ValueError(f"{path}, line {line}: {name} is {' '.join(found)}, but "
-                                 f"{' '.join(labels[name])} in {places[name]}")  # fmt: skip
+                raise ValueError(
+                    f"{path}, line {line}: {name} is {' '.join(found)}, but "
+                    f"{' '.join(labels[name])} in {places[name]}"
+                )
             places.setdefault(name, f"{path}, line {line}")
     return labels, paths
 

@@ -43,11 +43,14 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
     """
     found, seconds = [], signal.shape[1] / SAMPLE_RATE
     if sample_rate != SAMPLE_RATE:
-        found.append(f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
-                     "training data")  # fmt: skip
+        found.append(
+            f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
+            "training data"
+        )
     if seconds < min(shortest, window):
-        found.append(f"only {seconds:.1f} s long; the shortest training record lasts "
-                     f"{shortest:g} s")  # fmt: skip
+        found.append(
+            f"only {seconds:.1f} s long; the shortest training record lasts {shortest:g} s"
+        )
     if seconds > window:
         found.append(f"{seconds:.1f} s long; only the last {window} s are scored")
     seen = signal[:, -window * SAMPLE_RATE :]
@@ -64,8 +67,10 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
     if not has_beats(seen):
         found.append("too noisy to read: no QRS complex that repeats")
     elif arms_reversed(seen):
-        found.append("right and left arm electrodes may be swapped (or dextrocardia): P, QRS and T "
-                     "point down in I, QRS up in aVR")  # fmt: skip
+        found.append(
+            "right and left arm electrodes may be swapped (or dextrocardia): P, QRS and T "
+            "point down in I, QRS up in aVR"
+        )
     return found
 
 
@@ -122,8 +127,10 @@ def wrong_unit(signal):
     if LOW_MV <= tallest <= HIGH_MV:
         return []
     size = "high" if tallest > HIGH_MV else "low"
-    return [f"amplitudes are unusually {size} (the tallest lead spans {tallest:.3g} mV); is the "
-            "unit mV?"]  # fmt: skip
+    return [
+        f"amplitudes are unusually {size} (the tallest lead spans {tallest:.3g} mV); is the "
+        "unit mV?"
+    ]
 
 
 def offset(signal, flat):
@@ -136,8 +143,10 @@ def offset(signal, flat):
     names = [lead for lead, yes in zip(LEADS, high, strict=True) if yes and lead not in flat]
     if not names:
         return []
-    return [f"the baseline is more than {OFFSET_MV} mV off zero in {' '.join(names)}; subtract the "
-            "median of each lead"]  # fmt: skip
+    return [
+        f"the baseline is more than {OFFSET_MV} mV off zero in {' '.join(names)}; subtract the "
+        "median of each lead"
+    ]
 
 
 def limb_leads_agree(signal):

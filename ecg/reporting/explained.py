@@ -73,8 +73,10 @@ def checks(folder):
         found.append(Table(f"{check}, mean by class", ["class", *measures], rows))
     # the curves' single points are in the figure
     part = table[(table["class"] == "all") & ~table["measure"].str.endswith("%")]
-    rows = [[row.check, row.measure, str(row.n), *map(number, (row.mean, row.low, row.high))]
-            for row in part.itertuples(index=False)]  # fmt: skip
+    rows = [
+        [row.check, row.measure, str(row.n), *map(number, (row.mean, row.low, row.high))]
+        for row in part.itertuples(index=False)
+    ]
     head = ["check", "measure", "records", "mean", "95 %: from", "to"]
     found.append(Table("All checks, over all classes", head, rows))
     return {"tables": found, "figures": figures(folder, CHECK_FIGURES)}

@@ -190,8 +190,12 @@ def score_over_rounds(tables, score, paper, marks=()):
 def glance_table(tables, run, paper):
     """Return the two scores that the paper is known for, in one small table."""
     found = {score: score_over_rounds(tables, score, paper) for score in ("f1", "auc")}
-    rows = [[f"macro {PAPER_SCORES[score]}", *row[1:]]
-            for score, table in found.items() for row in table.rows if row[0] == "AVG"]  # fmt: skip
+    rows = [
+        [f"macro {PAPER_SCORES[score]}", *row[1:]]
+        for score, table in found.items()
+        for row in table.rows
+        if row[0] == "AVG"
+    ]
     return Table(
         f"At a glance: {run}, mean over the rounds", ["score", *found["f1"].head[1:]], rows
     )
@@ -200,8 +204,11 @@ def glance_table(tables, run, paper):
 def score_tables(tables, paper, marks):
     """Return the tables of the network's scores over {round: table}."""
     found = [score_over_rounds(tables, score, paper, marks) for score in PAPER_SCORES]
-    means = {label: over_rounds(tables, score)["mean"] for score, label in OTHER_SCORES.items()
-             if all(score in table for table in tables.values())}  # fmt: skip
+    means = {
+        label: over_rounds(tables, score)["mean"]
+        for score, label in OTHER_SCORES.items()
+        if all(score in table for table in tables.values())
+    }
     if means:
         rows = [[str(name), *map(number, row)] for name, row in pd.DataFrame(means).iterrows()]
         found.append(Table("Other scores, mean over the rounds", ["class", *means], rows))

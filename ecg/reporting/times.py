@@ -52,8 +52,10 @@ def run_tables(runs):
     if not runs:
         return []
     versions = pd.DataFrame({run: content["versions"] for run, content in runs.items()})
-    rows = [[name, ", ".join(sorted(set(values.dropna().astype(str))))]
-            for name, values in versions.iterrows()]  # fmt: skip
+    rows = [
+        [name, ", ".join(sorted(set(values.dropna().astype(str))))]
+        for name, values in versions.iterrows()
+    ]
     options = []
     for run, content in runs.items():
         values = [content["args"].get(name) for name in OPTIONS]

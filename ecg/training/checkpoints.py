@@ -56,8 +56,10 @@ def writing(run):
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
-        fail(f"the files of {run} cannot be written ({error}); what was written before stands; "
-             "make room, then go on: the same command with --resume")  # fmt: skip
+        fail(
+            f"the files of {run} cannot be written ({error}); what was written before stands; "
+            "make room, then go on: the same command with --resume"
+        )
 
 
 def best_epoch(history):
@@ -89,8 +91,10 @@ def load_state(run, settings, resume, device):
     state = load_checkpoint(path, device, TRAINING)
     changed = changes(state, settings)
     if changed:
-        fail(f"{path} was made with other {', '.join(changed)}; give the flags and data it was "
-             "started with, or leave out --resume to start anew")  # fmt: skip
+        fail(
+            f"{path} was made with other {', '.join(changed)}; give the flags and data it was "
+            "started with, or leave out --resume to start anew"
+        )
     return state
 
 

@@ -16,8 +16,10 @@ def estimate(runs, left, config, lanes, n_records):
     there already, made with the same settings; else what benchmarks/training.py measured.
     """
     size = MODEL_GB[config["arch"]]
-    told = [f"{len(runs)} models, {len(left)} to train; models/ takes {len(runs) * size:.1f} GB, "
-            f"and {4 * size:.2f} GB more for each model in training"]  # fmt: skip
+    told = [
+        f"{len(runs)} models, {len(left)} to train; models/ takes {len(runs) * size:.1f} GB, "
+        f"and {4 * size:.2f} GB more for each model in training"
+    ]
     if not left:
         return told
     epoch, source = None, ""
@@ -39,5 +41,8 @@ def estimate(runs, left, config, lanes, n_records):
     hours = len(left) * config["epochs"] * epoch / max(1, min(lanes, len(left))) / 3600
     text = f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
     text = text if hours < 48 else f"{hours / 24:.0f} days"
-    return [*told, f"training takes about {text}: {config['epochs']} epochs of {epoch:.1f} s each "
-            f"({source}), {lanes} at a time; explanations and baselines not counted"]  # fmt: skip
+    return [
+        *told,
+        f"training takes about {text}: {config['epochs']} epochs of {epoch:.1f} s each "
+        f"({source}), {lanes} at a time; explanations and baselines not counted",
+    ]

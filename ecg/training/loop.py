@@ -36,8 +36,10 @@ def train_epoch(network, dataset, optimizer, device, epoch, seed, batch_size, nu
         loss = weight * batch_loss(network, x.to(device), y.to(device), amp)
         if not torch.isfinite(loss):
             names = " ".join(dataset.patient_ids[i] for i in rows)
-            fail(f"the loss is {loss.item()} in epoch {epoch}; the epochs before it are kept; "
-                 f"look at the records of the batch ({names}) or lower --lr")  # fmt: skip
+            fail(
+                f"the loss is {loss.item()} in epoch {epoch}; the epochs before it are kept; "
+                f"look at the records of the batch ({names}) or lower --lr"
+            )
         optimizer.zero_grad()
         (loss * distributed.world_size()).backward()  # which averages over the processes
         optimizer.step()
@@ -61,8 +63,10 @@ def validate(model, dataset, device, batch_size, num_workers, amp):
     y_true, y_score = predict_scores(model, loader, device, amp, disable=distributed.rank() > 0)
     y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
     if not np.isfinite(y_score).all():
-        fail("the network gives values that are not finite; the epochs before this one are kept; "
-             "lower --lr")  # fmt: skip
+        fail(
+            "the network gives values that are not finite; the epochs before this one are kept; "
+            "lower --lr"
+        )
     thresholds = metrics.find_thresholds(y_true, y_score)
     average = (
         metrics.score_table(y_true, y_score, thresholds, CLASSES).set_index("class").loc["AVG"]

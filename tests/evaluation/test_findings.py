@@ -225,6 +225,15 @@ def test_missing_samples_are_told_and_count_as_zero(workdir, capsys):
     assert a["probabilities"] == pytest.approx(b["probabilities"])
 
 
+def test_a_lead_that_is_all_missing_gives_no_warning_of_numpy(workdir, capsys, recwarn):
+    mv = noise(5, 1500) / 1000
+    mv[3] = np.nan
+    np.save("a.npy", mv)
+    (row,) = answers(capsys, "a.npy", "--sample-rate", 500)["records"]
+    assert any("flat or missing: aVR" in text for text in row["warnings"])
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
+
+
 def test_a_bad_record_is_named_and_the_others_answered(workdir, capsys):
     Path("notes.txt").write_text("no ECG\n")
     Path("own.csv").write_text(",".join(LEADS[:11]) + "\n")

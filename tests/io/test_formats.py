@@ -16,7 +16,7 @@ from conftest import (
 )
 
 from dataset import LEADS
-from ecg.io import formats, matlab, records
+from ecg.io import formats, matlab, physionet, records
 
 
 @pytest.mark.parametrize(
@@ -175,6 +175,18 @@ def test_struct_that_inflates_without_end_is_refused(tmp_path, monkeypatch):
         formats.read_record(tmp_path / "A1.mat", [])
 
 
+@pytest.mark.parametrize("kind", [150, 8, 14])
+def test_struct_with_an_element_of_no_known_kind_is_refused(kind, tmp_path):
+    # scipy 1.17 reads beyond its table of kinds and takes the process down
+    write_struct(tmp_path / "A1.mat", np.zeros((12, 520)), do_compression=False)
+    data = bytearray((tmp_path / "A1.mat").read_bytes())
+    at = data.rindex((9).to_bytes(4, "little") + (12 * 520 * 8).to_bytes(4, "little"))
+    data[at] = kind
+    (tmp_path / "A1.mat").write_bytes(data)
+    with pytest.raises(ValueError, match=f"of kind {kind}|declares"):
+        formats.read_record(tmp_path / "A1.mat", [])
+
+
 @pytest.mark.parametrize(("at", "value"), [(191, 188), (255, 127), (139, 64)])
 def test_struct_that_declares_more_than_it_holds_is_refused(at, value, tmp_path):
     # the highest byte of the length of an element: gigabytes, for which scipy would ask
@@ -315,3 +327,90 @@ def test_npy_is_never_unpickled_nor_believed(tmp_path):
         np.lib.format.write_array_header_1_0(file, claim)
     with pytest.raises(ValueError):
         formats.read_record(path, sample_rate=500)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "top"), [("16", 9e3), ("24", 8e6), ("32", 2e9), ("80", 127), ("212", 2e3)]
+)
+def test_every_format_of_wfdb_is_read_with_its_missing_samples(fmt, top, tmp_path):
+    stored = np.random.default_rng(5).integers(-top, top, (601, 12))
+    lowest = -(2 ** (physionet.BITS[fmt] - 1))
+    stored[7, 3] = lowest
+    wfdb.wrsamp("F1", 500, ["uV"] * 12, list(LEADS), d_signal=stored, fmt=[fmt] * 12,
+                adc_gain=[2.0] * 12, baseline=[5] * 12, write_dir=str(tmp_path))  # fmt: skip
+    record, signal, notes = formats.read_record(tmp_path / "F1.hea")
+    expected = (stored.T - 5) / 2 / 1000
+    expected[3, 7] = np.nan
+    np.testing.assert_allclose(signal, expected, rtol=1e-12)
+    assert not notes and record.sample_rate == 500
+
+
+def test_a_file_of_another_format_than_declared_is_refused(tmp_path):
+    samples = noise(6, 600).astype(int)
+    wfdb.wrsamp("F1", 500, ["mV"] * 12, list(LEADS), d_signal=samples.T, fmt=["16"] * 12,
+                adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(tmp_path))  # fmt: skip
+    header = tmp_path / "F1.hea"
+    header.write_text(header.read_text().replace(".dat 16 ", ".dat 212 "))
+    with pytest.raises(ValueError, match="of format 16 by its size, not 212"):
+        formats.read_record(header)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("A0001 12 500 700", "A0001 12 500"), ("A0001 12 500 700", "A0001 12 500 0")],
+)
+def test_a_missing_length_is_that_of_the_file(old, new, tmp_path):
+    _, signal, _ = formats.read_record(write_wfdb(tmp_path, line={old: new}))
+    np.testing.assert_allclose(signal, noise(1, 700) / 1000, atol=1e-9)
+
+
+@pytest.mark.parametrize("unit", ["µV", "μV", "uV"])
+def test_microvolts_in_any_spelling_are_scaled(unit, tmp_path):
+    _, signal, _ = formats.read_record(write_wfdb(tmp_path, line={"1000/mV": f"1/{unit}"}))
+    np.testing.assert_allclose(signal, noise(1, 700) / 1000, atol=1e-9)
+
+
+def test_a_negative_gain_is_told(tmp_path):
+    path = write_wfdb(tmp_path)
+    lines = path.read_text().split("\n")
+    lines[8] = lines[8].replace("1000/mV", "-1000/mV")
+    path.write_text("\n".join(lines))
+    _, signal, notes = formats.read_record(path)
+    assert notes == ["negative gain: V2"]
+    np.testing.assert_allclose(signal[7], -noise(1, 700)[7] / 1000, atol=1e-9)
+
+
+@pytest.mark.parametrize("error", [MemoryError, IndexError, FileNotFoundError("x"), SystemError])
+def test_whatever_wfdb_raises_is_one_reason(error, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(wfdb, "rdrecord", broken)
+    with pytest.raises(ValueError, match="wfdb cannot read it .*copy or export it again"):
+        formats.read_record(write_wfdb(tmp_path))
+
+
+def test_damaged_tables_say_what_to_do(tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"")
+    np.save(tmp_path / "b.npy", np.zeros((12, 600)))
+    (tmp_path / "b.npy").write_bytes((tmp_path / "b.npy").read_bytes()[:-8])
+    for name in ("a.npy", "b.npy"):
+        with pytest.raises(ValueError, match="not a whole .npy file .*numpy.save"):
+            formats.read_record(tmp_path / name, sample_rate=500)
+    path = write_table(tmp_path / "a.csv", x=(5, 0))
+    with pytest.raises(ValueError, match="not all numbers .*'x'.*; write mV"):
+        formats.read_record(path, sample_rate=500)
+
+
+def test_a_new_format_is_one_entry(tmp_path, monkeypatch):
+    def read_xyz(path):
+        samples = np.frombuffer(path.read_bytes(), "<i2").reshape(12, -1)
+        return formats.Record(250.0, patient="p"), samples / 1000, ["by hand"]
+
+    monkeypatch.setitem(formats.READERS, ".xyz", read_xyz)
+    path = tmp_path / "X1.xyz"
+    path.write_bytes(noise(7, 600).tobytes())
+    assert records.find_sources(tmp_path) == records.find_records(tmp_path / "X1") == [path]
+    record, signal, notes = formats.read_record(path, ["AF"])
+    assert (record.sample_rate, record.dx, notes) == (250, ("AF",), ["by hand"])
+    np.testing.assert_array_equal(signal, noise(7, 600) / 1000)

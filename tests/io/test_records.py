@@ -121,3 +121,52 @@ def test_find_records_says_what_it_misses(name, tmp_path):
         (tmp_path / file).write_text("0,-16000\n")
     with pytest.raises(ValueError, match="record|header"):
         records.find_records(tmp_path / name)
+
+
+def test_linked_folders_are_followed_and_each_is_read_once(tmp_path):
+    data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    write_record(data / "g1", "A1", noise(0, 500), "164889003")
+    write_record(elsewhere, "A2", noise(1, 500), "164889003")
+    (data / "a").symlink_to(data / "g1")  # what is there anyway is found by its own name
+    (data / "g2").symlink_to(elsewhere)
+    (data / "g3").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(data)
+    (elsewhere / "REFERENCE.csv").write_text("Recording,First_label\nA2,5\n")
+    found = [path.relative_to(data).as_posix() for path in records.find_sources(data)]
+    assert found == ["g1/A1.hea", "g2/A2.hea"]
+    assert records.read_reference(data)[0] == {"A2": ["RBBB"]}
+
+
+def test_tables_that_contradict_each_other_are_named(tmp_path):
+    for folder, text in (("a", "A1,6,8,\nA2,6,6,\n"), ("b", "A1,8,6,\nA2,6,,\n")):
+        (tmp_path / folder).mkdir()
+        table = tmp_path / folder / "REFERENCE.csv"
+        table.write_text("Recording,First_label,Second_label,Third_label\n" + text)
+    assert records.read_reference(tmp_path)[0] == {"A1": ["PAC", "STD"], "A2": ["PAC"]}
+    table.write_text("Recording,First_label\nA2,6\nA1,9\n")
+    with pytest.raises(ValueError) as stop:
+        records.read_reference(tmp_path)
+    text = str(stop.value)
+    assert f"{table}, line 3: A1 is STE, but PAC STD in {tmp_path / 'a'}" in text
+    (tmp_path / "a" / "REFERENCE.csv").unlink()
+    table.write_text("Recording,First_label\nA1,9\nA1,6\n")
+    with pytest.raises(ValueError, match="line 3: A1 is PAC, but STE in .*line 2"):
+        records.read_reference(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty or its first row"),
+        ("A1,5\nA2,1\n", "does not begin with Recording"),
+        ("Recording;First_label\nA1;5\n", None),
+        ("Recording\tFirst_label\nA1\t5\n", None),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_not_passed_over(text, message, tmp_path):
+    (tmp_path / "REFERENCE.csv").write_text(text)
+    if message is None:
+        assert records.read_reference(tmp_path)[0] == {"A1": ["RBBB"]}
+        return
+    with pytest.raises(ValueError, match=message):
+        records.read_reference(tmp_path)

@@ -166,3 +166,25 @@ def test_clinical_recordings_are_rarely_warned_of_and_their_arms_are_right(folde
 def test_leads_that_are_missing_in_chapman_are_named():
     signal = formats.read_record(SHARED / "chapman" / "JS11438.hea")[1]
     assert "flat or missing: " + " ".join(LEADS[6:]) in warnings(signal)
+
+
+def test_limb_leads_that_do_not_add_up_are_told():
+    signal, text = heart(), "do not add up"
+    assert text not in warnings(signal) and text not in warnings(swap_arms(signal))
+    for order in (range(11, -1, -1), (1, 0, *range(2, 12)), (0, 1, 2, 4, 5, 3)):
+        changed = signal.copy()
+        changed[: len(order)] = signal[list(order)]
+        assert (text in warnings(changed)) == (list(order) != [0, 1, 2, 4, 5, 3])
+    signal[1] *= -1  # a negative gain
+    assert text in warnings(signal)
+    signal[1] = 0  # a lead that is off says nothing
+    assert text not in warnings(signal)
+
+
+@NEEDS_SHARED
+@pytest.mark.parametrize("folder", ["cpsc2018_feb2020", "ptbxl", "georgia", "chapman"])
+def test_limb_leads_of_recordings_add_up_and_not_in_reversed_order(folder):
+    for path in records.find_sources(SHARED / folder):
+        signal = formats.read_record(path)[1]
+        assert quality.limb_leads_agree(signal)
+        assert not quality.limb_leads_agree(signal[::-1]) or not np.ptp(signal[6:], axis=1).all()
