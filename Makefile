@@ -61,4 +61,4 @@ test: .venv/.workflow lint
 clean:
 	rm -rf data/synthetic models/*_synthetic_* models/.*_synthetic_* results/*_synthetic_* \
 	  explanations/*_synthetic_* results/dataset_synthetic results/logs_synthetic \
-	  results/times_synthetic results/report.html results/report.md results/.reproduce.lock .snakemake
+	  results/times_synthetic results/report.html results/.reproduce.lock .snakemake

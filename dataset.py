@@ -105,7 +105,7 @@ def load_labels(data_dir, limit=None):
 
 
 def labels_digest(labels):
-    """Return a short hash of who is in which fold with which classes; a checkpoint keeps it."""
+    """Return a short hash of the records, their classes and folds; a checkpoint keeps it."""
     text = labels.to_csv(index=False, lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -69,7 +69,11 @@ def parse_args(argv=None):
     group.add_argument("--seconds", type=positive, default=SECONDS, help="length of the input, s")
     group.add_argument("--epochs", type=positive, default=40, help="passes over the records")
     group.add_argument(
-        "--lr", "--learning-rate", type=positive_number, default=1e-4, help="of Adam, constant"
+        "--lr",
+        "--learning-rate",
+        type=positive_number,
+        default=1e-4,
+        help="learning rate, constant",
     )
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
     group.add_argument(

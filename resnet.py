@@ -17,7 +17,7 @@ WIDTHS = (64, 128, 256, 512)  # channels per stage
 KERNEL = 7
 DROPOUT = 0.2
 
-CHECKPOINT_VERSION = 2  # goes up when checkpoints of before can no longer be used
+CHECKPOINT_VERSION = 2  # raised when earlier checkpoints can no longer be used
 EVERY_CHECKPOINT = {
     "state_dict": dict,
     "epoch": int,

@@ -113,7 +113,7 @@ def draw_patient(path, name, x, stored, leads, true):
 
 
 def value_rows(name, stored, true):
-    """Return a stored record's rows of values.csv, one a class."""
+    """Return a stored record's rows of values.csv, one per class."""
     padding = stored["phi"].shape[2] - int(stored["n"])
     rows = []
     for k, phi in zip(stored["classes"], stored["phi"].astype(float), strict=True):
@@ -201,7 +201,7 @@ def write_population(path, run, leads, count, values, notes, label):
 
 
 def wait():
-    """Wait until every process has come here."""
+    """Wait until every process has reached this point."""
     if distributed.world_size() > 1:
         torch.distributed.barrier()
 

@@ -80,7 +80,7 @@ def set_seed(*seed):
 
 
 def get_device(use_gpu):
-    """Return cuda:0 if asked for, else the CPU; stop if there is no GPU to be had."""
+    """Return cuda:0 if asked for, else the CPU; stop if no GPU is available."""
     if use_gpu and not torch.cuda.is_available():
         fail("--use-gpu was given but torch sees no CUDA GPU; run the same command without it")
     return torch.device("cuda:0" if use_gpu else "cpu")
@@ -116,18 +116,17 @@ def make_folder(path):
     return path
 
 
-<<<<<<< HEAD
 def cannot_write(path, error):
     """Stop, as a file or folder cannot be written or removed."""
     fail(
         f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
         "there, and run the same command again"
     )
-=======
+
+
 def is_plain(name):
     """Tell whether a name stays in its folder where it becomes that of a file."""
     return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
->>>>>>> io
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ and     data/synthetic/evidence.csv: patient_id, class, start, stop, leads
 
     python -m ecg.synthetic --data-dir data/synthetic --records 400 --seed 0
 
-The signals and the criteria, with their sources, are those of heart.py.
+The signals and the criteria, with their sources, are those of ecg/simulation/heart.py.
 """
 
 import struct

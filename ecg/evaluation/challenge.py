@@ -20,7 +20,7 @@ CHALLENGE_RULE = (
 def challenge_scores(y_true, y_score, classes):
     """Return the CPSC2018 challenge's own scores: F1, four groups, and F1 of the nine classes.
 
-    The challenge takes one answer a record: here the class of the highest probability. Records
+    The challenge takes one answer per record: here the class of the highest probability. Records
     are counted in a matrix N, reference in rows and answer in columns: on the diagonal if the
     answer is any of the record's labels, else in the row of the first label. Per class F1_i =
     2 N_ii / (N_i. + N_.i); F1 is the mean of the nine; a group's F sums the numerators and the

@@ -33,7 +33,7 @@ def gradient_boosting(seed, jobs):
     from lightgbm import LGBMClassifier
     from sklearn.multiclass import OneVsRestClassifier
 
-    # one thread: LightGBM's spin while they wait, 20 times slower where a core is shared
+    # one thread: LightGBM's threads spin while they wait: 20 times slower where a core is shared
     trees = LGBMClassifier(
         n_estimators=100,
         importance_type="gain",

@@ -34,7 +34,7 @@ def two_sided_p(differences):
 
 
 def differences(y_true, first, second, seed):
-    """Test two runs on the same records; one row a class and AVG.
+    """Test two runs on the same records; one row per class, and AVG.
 
     `first` and `second` are (y_score, thresholds), both (N, K). F1 and AUC: the difference with
     its 95 % interval and p over paired resamples of records. McNemar's exact test per class: of

@@ -1,4 +1,4 @@
-"""Finished runs as they lie in results/: which there are, and the records they are tested on."""
+"""The finished runs in results/: which there are, and the records they are tested on."""
 
 import glob
 import json
@@ -138,7 +138,7 @@ def scored_rounds(runs):
 
 
 def finished_rounds(runs, today):
-    """Return those of {round: run} whose scores are of today, with the settings of the first."""
+    """Return those of {round: run} whose scores are up to date, with the settings of the first."""
     runs = scored_rounds(runs)
     runs = {i: run for i, run in runs.items() if not why_outdated(Path("results", run), today)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}

@@ -23,7 +23,7 @@ from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
 SAMPLES_STEPS = (25, 50, 100, 200)  # of which the residual is compared
-RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of faithfulness.py
+RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of ecg/faithfulness.py
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 REPLACEMENTS = 4  # background records whose samples take the place of those removed
 

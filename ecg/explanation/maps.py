@@ -1,4 +1,4 @@
-"""What the scripts of explanations share: their flags, what they explain, the folder of values.
+"""What the commands that explain share: their flags, what they explain, the folder of values.
 
 A record's values depend on its name, the seed and the other options in the folder's run.json alone
 (to the last bit on one machine with one --batch-size).

@@ -1,7 +1,7 @@
 """The beats of a record and the parts of each: before QRS, QRS, ST-T.
 
 R peaks: wfdb's XQRS in each lead, and what more than half of the leads agree on
-(expert_features.detect_beats); beats that it misses in a long interval are added. The borders of a
+(features.detect_beats); beats that it misses in a long interval are added. The borders of a
 beat, all leads together:
 
     QRS onset and end   where the slope, as root mean square over the leads, smoothed over 24 ms,

@@ -30,12 +30,12 @@ def why_outdated(folder, results):
         return ""
     return (
         f"What stands in {folder} explains other weights, labels or signals than were trained "
-        "last; run it again: shap_values.py and faithfulness.py, with --force."
+        "last; make it again: shap_values.py and python -m ecg.faithfulness, with --force."
     )
 
 
 def examples(folder):
-    """Return one explained record a class: the first by name that is rightly predicted."""
+    """Return one explained record per class: the first by name that is rightly predicted."""
     text = {"patient_id": str, "labels": str, "class": str}
     values = read_table(folder / "values.csv", dtype=text, keep_default_na=False, na_values={})
     if values is None or not {"predicted", "labels"} <= set(values):

@@ -48,7 +48,7 @@ def data_uri(path):
 
 
 def text_columns(table):
-    """Return the places of the columns that are not numbers alone: they are set to the left."""
+    """Return the places of the columns that hold more than numbers: they are left-aligned."""
     columns = zip(*table.rows, strict=True)
     return {i for i, column in enumerate(columns) if not all(map(is_number, column))}
 

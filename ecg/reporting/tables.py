@@ -62,7 +62,7 @@ def percent(value):
 
 
 def is_number(cell):
-    """Tell whether a cell is set to the right: a number, or nothing."""
+    """Tell whether a cell is right-aligned: a number, or nothing."""
     return not cell or bool(re.match(r"[-+−]?\.?\d", cell))
 
 
@@ -167,7 +167,7 @@ def doubtful_over(tables):
 
 
 def score_over_rounds(tables, score, paper, marks=()):
-    """Return the table of one score: the paper's, ours, the difference, and is it inside."""
+    """Return the table of one score: the paper's, ours, the difference, whether inside."""
     head = ["class", "n", "ours", "sd over rounds", "95 % interval"]
     if paper is not None:
         head = [*head[:2], "paper", "evidence", *head[2:], "ours − paper", "paper inside"]

@@ -106,7 +106,7 @@ def changes(state, settings):
 
 
 def move_misfit(path, settings):
-    """Move a state aside, with a word, if the command could not have made it."""
+    """Move a state aside, with a message, if the command could not have made it."""
     try:
         state = read_checkpoint(path, content=TRAINING)
     except FileNotFoundError:

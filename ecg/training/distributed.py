@@ -40,7 +40,7 @@ def stop():
 
 
 def wait():
-    """Wait until every process has come here."""
+    """Wait until every process has reached this point."""
     if world_size() > 1:
         dist.barrier()
 
