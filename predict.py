@@ -49,14 +49,8 @@ from dataset import (
     split_labels,
     to_mv,
 )
+from ecg.evaluation import findings
 from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
-from ecg.evaluation.findings import (
-    add_findings,
-    answer_text,
-    find_all,
-    read_batches,
-    write_json,
-)
 from ecg.evaluation.metrics import add_threshold_arg, format_table
 from ecg.evaluation.runs import is_training_data
 from ecg.processing.quality import SHORTEST
@@ -68,13 +62,7 @@ from resnet import (
     scored_run,
     weights_digest,
 )
-from utils import (
-    RESEARCH_USE,
-    fail,
-    get_device,
-    make_parser,
-    predict_scores,
-)
+from utils import RESEARCH_USE, fail, get_device, make_parser, predict_scores
 
 DRAWN_UNASKED = 20  # records; a page takes half a second to draw
 NAMED = 10  # of the records that are left out, on the screen
@@ -172,9 +160,9 @@ def answer_batch(model, checkpoint, batch, thresholds, args, device, folder):
     labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
     y_score = score(model, checkpoint, signals, labels, args, device)
     for row, scores in zip(rows, y_score, strict=True):
-        add_findings(row, scores, thresholds, checkpoint["classes"])
+        findings.add_findings(row, scores, thresholds, checkpoint["classes"])
         if args.json != "-":
-            tqdm.write(answer_text(row, thresholds))
+            tqdm.write(findings.answer_text(row, thresholds))
             sys.stdout.flush()  # the answer first, the page takes longer
         row["page"] = None
         if folder:
@@ -202,7 +190,7 @@ def answer_records(args):
     device = get_device(args.use_gpu)
     if args.json and (Path(args.json).is_dir() or Path(args.json).parent.is_file()):
         fail(f"--json {args.json} cannot be a file; name one, or - for stdout")
-    sources, bad = find_all(args.record)
+    sources, bad = findings.find_all(args.record)
     several, told = len(sources) + len(bad) > 1, len(bad)
     if several:
         tell_skipped(bad)
@@ -216,7 +204,9 @@ def answer_records(args):
     drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
     folder, answered = Path("results") / f"{run}_records" if drawn else None, []
     progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
-    for batch in read_batches(sources, args.batch_size, args.sample_rate, window, shortest, bad):
+    for batch in findings.read_batches(
+        sources, args.batch_size, args.sample_rate, window, shortest, bad
+    ):
         tell_skipped(bad[told:] if several else ())
         told = len(bad)
         for row in batch[0]:
@@ -229,7 +219,7 @@ def answer_records(args):
         progress.update(len(answered) + len(bad) - progress.n)
     progress.close()
     if args.json:
-        write_json(args.json, run, thresholds, checkpoint["classes"], answered, bad)
+        findings.write_json(args.json, run, thresholds, checkpoint["classes"], answered, bad)
     if not answered:
         fail("none of the records can be read" if several else ": ".join(bad[0]))
     if args.json != "-":

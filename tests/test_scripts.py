@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import DX, model_keys, noise, write_record
+from conftest import DX, noise, write_record
 from sklearn.metrics import f1_score
 
 import main
@@ -17,7 +17,7 @@ import predict
 import preprocess
 import resnet
 from dataset import CLASSES, LEADS, PackedSignals, labels_digest, load_labels
-from resnet import ResNet1d, save_checkpoint
+from resnet import ResNet1d
 
 TINY = ["--data-dir", "data/tiny"]
 SMALL = [*TINY, "--arch", "resnet18"]
@@ -35,15 +35,6 @@ def workdir(tiny, monkeypatch):
 
 def step(script, *argv):
     script.main(script.parse_args(list(argv)))
-
-
-def train(*argv):
-    """Train as main.py does; the checkpoint gets what `predict` asks for, where that is missing."""
-    step(main, *argv)
-    round_number = main.parse_args(list(argv)).round
-    for path in Path("models").glob("*.pth"):
-        checkpoint = torch.load(path, weights_only=True)
-        save_checkpoint(path, **model_keys("data/tiny", round_number) | checkpoint)
 
 
 def weights(run=RUN):
@@ -65,7 +56,7 @@ def refused(capsys, script, *argv):
 
 
 def test_train_and_predict_write_what_they_promise(workdir, capsys):
-    train(*TRAIN)
+    step(main, *TRAIN)
     checkpoint = torch.load(f"models/{RUN}.pth", weights_only=True)
     assert checkpoint["leads"] == list(LEADS) and checkpoint["classes"] == list(CLASSES)
     assert checkpoint["args"]["seconds"] == 2 and checkpoint["args"]["data_dir"] == "tiny"
@@ -164,7 +155,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_records_names(workdir, monkeyp
 
 
 def test_a_subset_of_leads_has_its_own_run_and_is_not_mixed_up(workdir, capsys):
-    train(*TRAIN, "--leads", "V5,I")
+    step(main, *TRAIN, "--leads", "V5,I")
     run = "resnet18_tiny_I-V5_42"
     assert weights(run)["stem.0.weight"].shape[1] == 2
     step(predict, *SMALL, "--leads", "I,V5")
@@ -177,7 +168,7 @@ def test_a_subset_of_leads_has_its_own_run_and_is_not_mixed_up(workdir, capsys):
 
 
 def test_another_round_has_its_own_run_and_folds(workdir, capsys):
-    train(*TRAIN, "--round", "3")
+    step(main, *TRAIN, "--round", "3")
     step(predict, *SMALL, "--round", "3")
     predictions = pd.read_csv(f"results/{RUN}_r3/predictions.csv")
     assert predictions["fold"].unique().tolist() == [2, 3]
@@ -186,14 +177,14 @@ def test_another_round_has_its_own_run_and_folds(workdir, capsys):
 
 
 def test_other_folds_than_in_training_are_refused(workdir, capsys):
-    train(*TRAIN)
+    step(main, *TRAIN)
     step(preprocess, *TINY, "--seed", "5", "--jobs", "1")
     assert "other labels" in refused(capsys, predict, *SMALL)
     assert not (workdir / f"results/{RUN}/scores.csv").exists()
 
 
 def test_a_copy_of_the_training_data_is_no_other_data_set(workdir):
-    train(*TRAIN)
+    step(main, *TRAIN)
     shutil.copytree("data/tiny", "data/copy")
     step(predict, "--data-dir", "data/copy", "--model-path", f"models/{RUN}.pth")
     predictions = pd.read_csv(f"results/{RUN}_on_copy/predictions.csv")
@@ -209,13 +200,13 @@ def test_resume_refuses_other_labels(workdir, capsys):
 
 
 def test_weights_of_another_network_are_refused(workdir, capsys, monkeypatch):
-    train(*TRAIN)
+    step(main, *TRAIN)
     monkeypatch.setattr(resnet, "WIDTHS", (4, 4, 4, 4))
     assert "another network" in refused(capsys, predict, *SMALL)
 
 
 def test_another_data_set_is_scored_whole_with_the_models_thresholds(workdir, capsys):
-    train(*TRAIN)
+    step(main, *TRAIN)
     for i in range(4):
         write_record(workdir / "data" / "other", f"X{i}", noise(100 + i, 1500), DX["AF"])
     step(preprocess, "--data-dir", "data/other", "--jobs", "1")
@@ -241,7 +232,7 @@ def test_another_data_set_is_scored_whole_with_the_models_thresholds(workdir, ca
 
 
 def test_records_that_the_model_has_seen_are_left_out_by_name(workdir, capsys):
-    train(*TRAIN)
+    step(main, *TRAIN)
     labels = pd.read_csv("data/tiny/labels.csv")
     shutil.copytree("data/tiny", "data/other")
     labels.assign(AF=1 - labels["AF"]).to_csv("data/other/labels.csv", index=False)
@@ -260,7 +251,7 @@ def test_records_that_the_model_has_seen_are_left_out_by_name(workdir, capsys):
 
 
 def test_other_signals_under_the_same_labels_are_refused(workdir, capsys):
-    train(*TRAIN)
+    step(main, *TRAIN)
     for path in Path("data/tiny").rglob("*.hea"):
         path.write_text(path.read_text().replace("1000/mV", "100/mV"))
     step(preprocess, *TINY, "--jobs", "1")
@@ -271,7 +262,7 @@ def test_other_signals_under_the_same_labels_are_refused(workdir, capsys):
 
 
 def test_both_rules_for_thresholds_reach_the_scores(workdir):
-    train(*TRAIN)
+    step(main, *TRAIN)
     found = {}
     for rule in ("first", "middle"):
         step(predict, *SMALL, "--thresholds", rule)
@@ -284,7 +275,7 @@ def test_both_rules_for_thresholds_reach_the_scores(workdir):
 
 @pytest.mark.parametrize("file", ["predictions.csv", "scores.csv", "reliability.svg"])
 def test_a_scoring_killed_before_its_end_is_not_taken_for_finished(workdir, monkeypatch, file):
-    train(*TRAIN)
+    step(main, *TRAIN)
     step(predict, *SMALL)
     mark = workdir / f"results/{RUN}/thresholds.json"
     whole, replace = mark.read_text(), os.replace
@@ -304,7 +295,7 @@ def test_a_scoring_killed_before_its_end_is_not_taken_for_finished(workdir, monk
 
 
 def test_results_that_cannot_be_written_are_one_line(workdir, capsys):
-    train(*TRAIN)
+    step(main, *TRAIN)
     shutil.rmtree("results")
     Path("results").write_text("a file")
     assert "cannot be written" in refused(capsys, predict, *SMALL)
