@@ -1,10 +1,15 @@
-"""The waves of a beat: Gaussians of the dipole for P, QRS, ST and T, and the fibrillatory waves.
+"""The waves of a beat: Gaussians of the dipole for P, QRS, T and U, the ST segment, AF's waves.
 
 Each beat moves a current dipole x (left), y (down), z (back) along a sum of Gaussian waves (after
 McSharry et al., IEEE Trans Biomed Eng 2003, and Sameni et al., EURASIP J Adv Signal Process 2007).
+A form is what beats of one origin look like: `time` (4, 3), centre and widths of four QRS waves in
+parts of its duration, `vector` (4, 3), `width` (s), `t` and `st` (vectors of T and of J + 60 ms).
 """
 
 import numpy as np
+
+from dataset import SAMPLE_RATE
+from ecg.simulation.leads import MARGIN, log_uniform
 
 # Waves: centre, width (one sd) before and after it, x, y, z. Of QRS in parts of its duration.
 QRS = {
@@ -24,88 +29,225 @@ QRS = {
         (0.68, 0.130, 0.125, 0.95, 0.25, 1.05),
     ],
 }
-PVC_AXES = np.array([[0.35, 0.95, 0.75], [0.65, -0.75, 0.80], [-0.75, -0.55, -0.85]])
+QRS_SECONDS = {"normal": (0.068, 0.104), "RBBB": (0.121, 0.165), "LBBB": (0.122, 0.178)}
 T_AXIS = {"normal": (0.26, 0.20, -0.15), "RBBB": (0.28, 0.18, 0.13), "LBBB": (-0.30, -0.08, -0.36)}
-ST_LBBB = np.array([-0.08, -0.02, -0.09])
-P_WAVES = [(0.038, 0.016, 0.016, 0.03, 0.07, -0.05), (0.064, 0.017, 0.017, 0.06, 0.05, 0.04)]
-# direction and range (mV in the lead that shows most) of an ST shift
-STE_AXES = [
-    ((0.45, 0.10, -1.0), (0.30, 0.45)),  # V1-V4
-    ((1.00, 0.20, -0.25), (0.26, 0.40)),  # V3-V6, I
-    ((0.20, 1.00, 0.00), (0.22, 0.35)),  # II, III, aVF
-]
-STD_AXIS, STD_RANGE = (-1.0, -0.55, 0.25), (0.22, 0.36)  # V3-V6, II, I
+ST_BLOCK = {"normal": (0, 0, 0), "RBBB": (0.02, 0, 0.05), "LBBB": (-0.08, -0.02, -0.09)}
+P_WAVES = np.array([(0.038, 0.016, 0.03, 0.07, -0.05), (0.064, 0.017, 0.06, 0.05, 0.04)])
+EDGE = 0.025  # QRS begins and ends where its waves are this part of the largest
 
 
-def wave(t, centre, before, after):
-    """Return a Gaussian of height 1 at times t (s), with a width on each side of its centre."""
-    return np.exp(-0.5 * ((t - centre) / np.where(t < centre, before, after)) ** 2)
+def rotation(turn, tilt):
+    """Return the matrix (3, 3) that turns by `turn` rad in the frontal plane, then by `tilt`."""
+    frontal = [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+    horizontal = [[np.cos(tilt), 0, -np.sin(tilt)], [0, 1, 0], [np.sin(tilt), 0, np.cos(tilt)]]
+    return np.array(horizontal) @ np.array(frontal)
 
 
-def add_waves(dipole, t, waves, start, scale, turn):
-    """Add waves (times `scale` s, from `start`), their vectors turned by a matrix (3, 3)."""
-    for centre, before, after, *vector in waves:
-        shape = wave(t, start + scale * centre, scale * before, scale * after)
-        dipole += np.outer(turn @ np.array(vector), shape)
+def fit_duration(time, vector):
+    """Move and stretch waves (4, 3) so that QRS goes from 0 to 1, its duration."""
+    size = np.linalg.norm(vector, axis=1)
+    seen = size > EDGE * size.max()
+    reach = np.sqrt(2 * np.log(np.maximum(size, 1e-9) / (EDGE * size.max()), where=seen,
+                               out=np.zeros(4)))  # fmt: skip
+    start = (time[:, 0] - reach * time[:, 1])[seen].min()
+    stop = (time[:, 0] + reach * time[:, 2])[seen].max()
+    return (time - [start, 0, 0]) / (stop - start)
 
 
-def draw_shapes(rng, patient, classes):
-    """Draw what one record's ectopic beats and ST shift look like: axes of P and PVC, ST vector."""
-    angle = rng.uniform(1.9, 2.9)  # an ectopic P is turned by 110 to 165 degrees
-    p_turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0]])
-    pvc = PVC_AXES[rng.integers(len(PVC_AXES))] + rng.normal(0, 0.08, 3)
-    shift = np.zeros(3)
-    if "STE" in classes or "STD" in classes:
-        axis, sizes = STE_AXES[rng.integers(3)] if "STE" in classes else (STD_AXIS, STD_RANGE)
-        axis = np.array(axis) + rng.normal(0, 0.04, 3)
-        # III and aVF of an inferior shift show more than II, the largest of the eight
-        shift = axis * rng.uniform(*sizes) / np.abs(patient["leads"] @ axis).max()
+def conducted_form(rng, patient, block, st, shift=None):
+    """Draw the form of the beats that come down from the atria, as their conduction block has it.
+
+    `st` (3,) is the vector of ST at J + 60 ms, `shift` the class (STD, STE) that it makes, if any.
+    """
+    for attempt in range(40):
+        time, vector = draw_qrs(rng, patient, block)
+        turn = patient["turn"] if block != "LBBB" else rng.normal(-0.1, 0.45)
+        own = rotation(turn, patient["tilt"] * (0.5 if block == "normal" else 0.5**attempt))
+        turned = patient["gain"] * vector @ own.T
+        if block == "RBBB":  # the right ventricle's part keeps its direction, whatever the axis is
+            turned[2] = patient["gain"] * rotation(0.2 * turn, 0) @ vector[2]
+        time = fit_duration(time, turned)
+        if shows_block(block, time, turned, patient["leads"]):
+            break
+    low, high = QRS_SECONDS[block]
+    t = patient["t_axis"] * np.linalg.norm(T_AXIS[block])
+    if block != "normal":
+        t = patient["gain"] * (own @ T_AXIS[block]) * log_uniform(rng, 0.4, 1.3) + 0.3 * t
+        st = st + patient["gain"] * (own @ ST_BLOCK[block]) * rng.uniform(0, 1.6)
+    if shift == "STE":  # T rises out of the segment
+        t = t * rng.uniform(0.3, 1) + rng.uniform(-0.2, 1.6) * st
+    elif shift == "STD":  # T along with the segment, flat, or upright after it
+        t = t * rng.uniform(0, 1.1) + rng.uniform(-0.4, 0.9) * st
+    width = low + patient["width"] * (high - low)
+    return {"time": time, "vector": turned, "width": width, "t": t, "st": st}
+
+
+def draw_qrs(rng, patient, block):
+    """Draw the four waves of a QRS, before it is turned: time (4, 3) and vector (4, 3)."""
+    waves = np.array([*QRS[block], (0.9, 0.05, 0.05, 0, 0, 0)])
+    time, vector = waves[:, :3].copy(), waves[:, 3:].copy()
+    if block == "normal" and patient["variant"] == "incomplete RBBB":
+        late = np.array([-0.30, -0.05, -0.45]) + rng.normal(0, 0.12, 3)
+        vector[2] *= 0.6
+        vector[3], time[3] = late * rng.uniform(0.4, 1.0), (0.85, 0.08, 0.07)
+    elif patient["variant"] == "notch":  # slurs, fragments, J waves of early repolarisation
+        vector[3], time[3] = rng.normal(0, 0.14, 3), (rng.uniform(0.15, 0.95), 0.05, 0.05)
+    if block == "LBBB":
+        vector[0] *= rng.uniform(-0.5, 2)
+        vector[1:3] *= log_uniform(rng, 0.6, 1.5, (2, 1))
+    else:
+        vector[0] *= patient["septal"] if block == "normal" else rng.uniform(0, 1.6)
+        vector[1:] += patient["loop"][1:] * np.linalg.norm(vector[1:], axis=1, keepdims=True)
+    if block == "RBBB":
+        vector[2] = (vector[2] + rng.normal(0, 0.16, 3)) * log_uniform(rng, 0.6, 1.4)
+        time[2, 1:] *= rng.uniform(0.75, 1.2)
+    time[:, 0] += 0.025 * rng.standard_normal(4)
+    time[:, 1:] *= np.exp(0.2 * rng.standard_normal((4, 2)) - 0.1)
+    return time, vector
+
+
+def shows_block(block, time, vector, leads):
+    """Tell whether a QRS has what its bundle branch block must have in I, V1, V2 and V6."""
+    if block == "normal":
+        return True
+    moments = np.linspace(0, 1, 41)
+    course = at(moments, *(np.tile(time[:, i], (41, 1)) for i in range(3)), vector[None])
+    i, v1, v2, v6 = leads[[0, 2, 3, 7]] @ course.T  # each (41,)
+    if block == "RBBB":  # a late R in V1 or V2, the largest there; a late S in I and V6
+        late = [v[20:].max() > max(0.10, v[:20].max()) for v in (v1, v2)]
+        return any(late) and v1[20:].max() > 0.05 and max(i[20:].min(), v6[20:].min()) < -0.04
+    no_q = min(i[:16].min(), v6[:16].min()) > -0.06
+    broad = all((v > 0.4 * v.max()).mean() > 0.4 and v.max() > 0.15 for v in (i, v6))
+    return no_q and broad and v1.min() < -0.25 and v1.max() < 0.25 and v1[16:].max() < 0.06
+
+
+def ventricular_form(rng, patient):
+    """Draw the form of the PVCs of one focus: any origin, slurred or notched, T opposed."""
+    time = np.array([(0.35, 0.13, 0.14), (0.63, 0.14, 0.14), (0.2, 0.06, 0.06), (0.85, 0.06, 0.06)])
+    time[:, 0] += 0.04 * rng.standard_normal(4)
+    time[:, 1:] *= np.exp(0.2 * rng.standard_normal((4, 2)))
+    axis = rng.normal(0, 1, 3) * [1, 1, 0.9] + [0.1, 0.1, 0.1]
+    axis /= np.linalg.norm(axis)
+    vector = axis + rng.normal(0, 0.35, (4, 3))
+    vector *= np.array([rng.uniform(0.4, 1.1), 1, *rng.uniform(0, 0.4, 2)])[:, None]
+    vector *= log_uniform(rng, 0.55, 1.9) * patient["gain"] ** 0.5
+    mean = vector[:2].mean(0)
     return {
-        "p_turn": np.vstack([p_turn, [0, 0, 1]]),
-        "pvc": pvc * rng.uniform(1.1, 1.5),
-        "st": shift,
+        "time": fit_duration(time, vector),
+        "vector": vector,
+        "width": rng.uniform(0.122, 0.18),
+        "t": -mean * rng.uniform(0.2, 0.6) + rng.normal(0, 0.05, 3),
+        "st": -mean * rng.uniform(0, 0.18),
     }
 
 
-def st_segment(t, beat):
-    """Return the course (0 to 1) of an ST shift: on as QRS ends, off along T."""
-    off = beat["t_end"] - 0.075
-    return 1 / (1 + np.exp(-(t - beat["j"] + 0.012) / 0.005)) / (1 + np.exp((t - off) / 0.022))
+def gaussians(dipole, centre, before, after, vector):
+    """Add Gaussian waves (M,), in s, with vectors (M, 3), to a dipole (3, T)."""
+    n = dipole.shape[1]
+    half = int(4.2 * SAMPLE_RATE * max(before.max(), after.max())) + 1
+    middle = np.rint((centre + MARGIN) * SAMPLE_RATE).astype(int)
+    rows = middle[:, None] + np.arange(-half, half + 1)  # (M, W)
+    away = rows / SAMPLE_RATE - MARGIN - centre[:, None]
+    shape = np.exp(-0.5 * (away / np.where(away < 0, before[:, None], after[:, None])) ** 2)
+    add_pieces(dipole, rows, shape, vector, n)
 
 
-def add_beat(dipole, t, beat, patient, shapes):
-    """Add one beat to the dipole (3, T)."""
-    window = slice(*np.searchsorted(t, [beat["onset"] - 0.5, beat["t_end"] + 0.2]))
-    part, t = dipole[:, window], t[window]
-    if beat["p"] is not None:
-        turn = shapes["p_turn"] if beat["kind"] == "PAC" else np.eye(3)
-        add_waves(part, t, P_WAVES, beat["p"], 1, patient["p_gain"] * turn)
-    width, stretch = beat["j"] - beat["onset"], patient["qt"] / 0.4
-    if beat["kind"] == "PVC":
-        first, second = 0.75 * shapes["pvc"] + [0.1, 0.1, 0], shapes["pvc"]
-        waves = [(0.31, 0.125, 0.14, *first), (0.61, 0.15, 0.15, *second)]
-        turn, st, t_axis = np.eye(3), -0.10 * second, -0.42 * second
-    else:
-        waves, t_axis = QRS[beat["conduction"]], np.array(T_AXIS[beat["conduction"]])
-        turn, t_axis = patient["gain"] * patient["axis"], t_axis * patient["t_gain"]
-        st = shapes["st"] + (ST_LBBB * patient["gain"] if beat["conduction"] == "LBBB" else 0)
-        t_axis = t_axis * (1 if beat["conduction"] == "normal" else patient["gain"])
-        t_axis = t_axis * (0.75 if shapes["st"].any() else 1) + 0.35 * shapes["st"]
-    add_waves(part, t, waves, beat["onset"], width, turn)
-    part += np.outer(st, st_segment(t, beat))
-    t_wave = (-0.085 * stretch, 0.050 * stretch, 0.036 * stretch, *t_axis)
-    add_waves(part, t, [t_wave], beat["t_end"], 1, np.eye(3))
+def add_pieces(dipole, rows, shape, vector, n):
+    """Add shape (M, W) times vector (M, 3) to a dipole (3, T) at the samples `rows` (M, W)."""
+    inside = (rows >= 0) & (rows < n)
+    rows = np.where(inside, rows, 0).ravel()
+    shape = np.where(inside, shape, 0)
+    for axis in range(3):
+        weights = (shape * vector[:, axis, None]).ravel()
+        dipole[axis] += np.bincount(rows, weights, minlength=n)
+
+
+def at(moment, centre, before, after, vector):
+    """Return the sum over K waves (B, K) at one moment a beat (B,): (B, 3)."""
+    away = moment[:, None] - centre
+    shape = np.exp(-0.5 * (away / np.where(away < 0, before, after)) ** 2)
+    return (shape[..., None] * vector).sum(1)
+
+
+def set_landmarks(rng, patient, beats, forms):
+    """Add to the beats the end of QRS (j) and of T (t_end), and how high each QRS is (size)."""
+    width = np.array([form["width"] for form in forms])[beats["form"]]
+    width = width * (1 + 0.02 * rng.standard_normal(len(width)))
+    beats["j"] = beats["onset"] + width
+    # late depolarisation repolarises late; QT follows the interval before, incompletely
+    qt = patient["qt"] * np.clip(beats["rr"] / patient["rr"], 0.5, 1.4) ** 0.2
+    beats["t_end"] = beats["onset"] + qt + 0.6 * np.maximum(0, width - 0.10)
+    beats["size"] = 1 + patient["unsteady"] * rng.standard_normal(len(width))
+
+
+def draw_dipole(patient, beats, forms, n):
+    """Return the dipole (3, T) of all beats, from -MARGIN on."""
+    dipole = np.zeros((3, n))
+    conducted = beats["kind"] != "blocked PAC"
+    for kinds, matrix in (
+        (["sinus"], patient["p_turn"]),
+        (["PAC", "blocked PAC"], patient["pac_turn"]),
+    ):
+        start = beats["p"][np.isin(beats["kind"], kinds) & ~np.isnan(beats["p"])]
+        for centre, width, *vector in P_WAVES if len(start) else ():
+            scale = patient["p_width"]
+            size = np.full(len(start), scale * width)
+            vectors = np.tile(patient["p_gain"] * matrix @ vector, (len(start), 1))
+            gaussians(dipole, start + scale * centre, size, size, vectors)
+    form, onset, j, t_end, size = (
+        beats[key][conducted] for key in ("form", "onset", "j", "t_end", "size")
+    )
+    parts = {key: np.stack([f[key] for f in forms])[form] for key in ("time", "vector", "t", "st")}
+    time = parts["time"] * (j - onset)[:, None, None]
+    vector = parts["vector"] * size[:, None, None]
+    centre = onset[:, None] + time[..., 0]
+    qrs = centre, time[..., 1], time[..., 2], vector
+    stretch = patient["t_width"] * np.clip(t_end - j, 0.15, 0.5) / 0.3
+    before, after = 0.055 * stretch * patient["t_lean"], 0.038 * stretch
+    peak = t_end - 2.2 * after
+    u = np.full(len(onset), 0.035)
+    late = (np.stack([peak, t_end + 0.09], 1), np.stack([before, u], 1), np.stack([after, u], 1),
+            np.stack([parts["t"], patient["u"] * parts["t"]], 1))  # fmt: skip
+    for waves in (qrs, late):
+        gaussians(dipole, *(part.reshape(-1, *part.shape[2:]) for part in waves))
+    # the segment is what makes J + 60 ms what it has to be, whatever T and QRS give there
+    moment = j + 0.06
+    height = parts["st"] - at(moment, *qrs) - at(moment, *late)
+    add_segments(dipole, j, t_end - 1.8 * after, height, patient["st_slope"])
+    return dipole
+
+
+def add_segments(dipole, j, off, height, slope):
+    """Add ST segments to a dipole (3, T): on as QRS ends, off along T, level or sloping."""
+    width = int(0.75 * SAMPLE_RATE)
+    rows = np.floor((j + MARGIN - 0.06) * SAMPLE_RATE).astype(int)[:, None] + np.arange(width)
+    t = rows / SAMPLE_RATE - MARGIN
+    after_j = t - j[:, None]
+    off = np.maximum(off, j + 0.10)[:, None]
+    with np.errstate(over="ignore"):
+        shape = 1 / (1 + np.exp(-(after_j - 0.008) / 0.005)) / (1 + np.exp((t - off) / 0.022))
+    shape *= 1 + slope * np.clip((after_j - 0.06) / 0.1, -1, 1.5)
+    rise = 1 / (1 + np.exp((j[:, None] + 0.06 - off) / 0.022))
+    add_pieces(dipole, rows, shape * rise.clip(1), height, dipole.shape[1])
 
 
 def fibrillation(rng, t):
-    """Return fibrillatory waves as a dipole (3, T): a saw-tooth whose rate and height drift.
+    """Return fibrillatory waves as a dipole (3, T): saw-teeth whose rate and height wander.
 
-    After the model of Stridh and Sornmo, IEEE Trans Biomed Eng 2001; largest in V1 and II.
+    After Stridh and Sornmo, IEEE Trans Biomed Eng 2001, coarse to fine (0.01 to 0.15 mV), 4 to 9 Hz
+    (Bollmann et al., Europace 2006), organised or not; two parts, the larger in V1 and II.
     """
-    rate, drift, phase = rng.uniform(4.8, 7.5), rng.uniform(0.1, 0.4), rng.uniform(0, 2 * np.pi, 3)
-    angle = 2 * np.pi * rate * t + 2.0 * np.sin(2 * np.pi * drift * t + phase[0])
-    height = rng.uniform(0.05, 0.08) * (1 + 0.3 * np.sin(2 * np.pi * 2.1 * drift * t + phase[1]))
-    axis = np.array([-0.35, 0.55, -0.5])[:, None]
-    lag = np.array([0.0, 0.9, 0.0])[:, None]  # a loop, not a line
-    saw = sum(np.sin(k * (angle + lag)) / k for k in (1, 2, 3))
-    return axis * height * saw
+    found, teeth, n = np.zeros((3, len(t))), rng.uniform(0.1, 0.9), len(t)
+    main = np.array([-0.35, 0.55, -0.5]) + rng.normal(0, 0.15, 3)
+    height, rate = log_uniform(rng, 0.015, 0.13), rng.uniform(4.2, 8.5)
+    unrest = log_uniform(rng, 0.5, 5)  # rad that the phase strays in a second
+    for part, axis in ((1.0, main), (rng.uniform(0.2, 1.0), rng.normal(0, 0.45, 3))):
+        stray = np.cumsum(rng.normal(0, unrest / np.sqrt(SAMPLE_RATE), n))
+        angle = 2 * np.pi * rate * rng.normal(1, 0.06) * t + stray + rng.uniform(0, 2 * np.pi)
+        knots = np.arange(t[0], t[-1] + 1, log_uniform(rng, 0.25, 1.0))
+        size = np.interp(t, knots, np.exp(rng.normal(-0.15, 0.5, len(knots))))
+        saw = np.sin(angle) + teeth * (np.sin(2 * angle) / 2 + np.sin(3 * angle) / 3)
+        lagging = np.sin(angle + rng.uniform(0, 2 * np.pi))  # a loop, not a line
+        side = rng.normal(0, 0.2, 3)
+        found += part * height * size * (axis[:, None] * saw + side[:, None] * lagging)
+    return found

@@ -13,20 +13,8 @@ from ecg.simulation import heart
 
 def made_beats(classes, seed=3):
     """Return a synthetic record's signal and the landmarks of its beats, in samples."""
-    kept = {}
-    original = heart.make_beats
-
-    def spy(*args):
-        kept["beats"] = original(*args)
-        return kept["beats"]
-
-    heart.make_beats = spy
-    try:
-        signal, _, _ = heart.make_record("x", classes, np.random.default_rng(seed), 10)
-    finally:
-        heart.make_beats = original
-    marks = [[500 * b[key] for key in ("onset", "j", "t_end")] for b in kept["beats"]]
-    return signal, np.array(marks)
+    signal, _, beats, _ = heart.simulate(np.random.default_rng(seed), classes, 10)
+    return signal, 500 * np.stack([beats[key] for key in ("onset", "j", "t_end")], 1)
 
 
 @pytest.mark.parametrize("classes", [["SNR"], ["LBBB"], ["RBBB"], ["PVC"]])
