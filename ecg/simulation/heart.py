@@ -49,11 +49,20 @@ PAIRS = (
     "PVC+STD IAVB+PAC LBBB+PVC AF+STE RBBB+PAC IAVB+STD AF+PVC"
 ).split()
 MIX = [*CLASSES, *PAIRS[:9], "SNR", "SNR", *CLASSES, "SNR", "SNR", *PAIRS[9:]]
-VARIANTS = {"incomplete RBBB": 0.08, "left fascicular": 0.08, "right axis": 0.04, "LVH": 0.10,
+VARIANTS = {"small r'": 0.08, "left fascicular": 0.08, "right axis": 0.04, "LVH": 0.10,
             "notch": 0.25}  # fmt: skip
-# directions of ST shifts, elevation: anterior, anterolateral, inferior, lateral, inferolateral
+INCOMPLETE = 0.35  # share of the right bundle branch blocks; in CPSC2018, 10 of 22 are narrow
+# directions of ST shifts, elevation: anterior (twice as often), anterolateral, inferior, lateral,
+# inferolateral
 TERRITORIES = np.array(
-    [(0.45, 0.1, -1), (1, 0.2, -0.25), (0.2, 1, 0), (1, -0.3, 0.3), (0.8, 0.8, 0.2)]
+    [
+        (0.45, 0.1, -1),
+        (0.45, 0.1, -1),
+        (1, 0.2, -0.25),
+        (0.2, 1, 0),
+        (1, -0.3, 0.3),
+        (0.8, 0.8, 0.2),
+    ]
 )
 
 
@@ -97,6 +106,7 @@ def draw_patient(rng):
         "qt": rng.uniform(0.355, 0.445) * rr ** (1 / 3),  # Fridericia
         "pr": rng.uniform(0.12, 0.195),
         "width": rng.random(),  # of QRS, within the range of its kind
+        "incomplete": rng.random() < INCOMPLETE,
         "second_focus": rng.choice([0, 0, 0, 0.5]),
         "blocked": rng.random() < 0.1,
         "aberrant": rng.random() < 0.2,
@@ -117,10 +127,10 @@ def draw_st(rng, patient, name):
         shift = twelve_leads(patient["leads"] @ direction)
         up, down = excess(shift, limits[0]), excess(-shift, limits[1])
         if name is None:  # as large as is still normal; early repolarisation of V2 and V3 too
-            return direction * rng.uniform(0, 0.75) / max(up, down, 0.3)
+            return direction * rng.uniform(0, 0.65) / max(up, down, 0.3)
         wanted, other = (up, down) if name == "STE" else (down, up)
         if wanted > max(other, 0.2):
-            return direction * log_uniform(rng, 1.1, 3.5) / wanted
+            return direction * log_uniform(rng, 1.05, 3.5) / wanted
     return draw_st(rng, patient | {"leads": draw_leads(rng)}, name)
 
 
@@ -131,6 +141,7 @@ def simulate(rng, classes, seconds):
         patient["pr"] = rng.uniform(0.205, np.clip(patient["rr"] - 0.25, 0.23, 0.36))
     beats = make_beats(rng, patient, classes, seconds)
     block = next((name for name in ("LBBB", "RBBB") if name in classes), "normal")
+    block = "incomplete RBBB" if block == "RBBB" and patient["incomplete"] else block
     shift = next((name for name in ("STE", "STD") if name in classes), None)
     usual = conducted_form(rng, patient, block, draw_st(rng, patient, shift), shift)
     foci = [ventricular_form(rng, patient) for _ in range(2)]

@@ -61,8 +61,8 @@ def twelve_leads(eight):
 def noise_spectrum(rng, frequencies, n):
     """Return the spectrum of noise, wander and hum of nine electrodes: (9, F) for rfft."""
     white = log_uniform(rng, 0.0004, 0.018)
-    pink, slope = log_uniform(rng, 0.0008, 0.015), rng.uniform(0.4, 1.1)
-    wander, edge = log_uniform(rng, 0.0015, 0.07), rng.uniform(0.08, 0.35)
+    pink, slope = log_uniform(rng, 0.0008, 0.022), rng.uniform(0.4, 1.2)
+    wander, edge = log_uniform(rng, 0.0015, 0.15), rng.uniform(0.08, 0.35)
     f = np.maximum(frequencies, 0.02)
     pinkness = np.maximum(f, 0.4) ** -slope
     swing = np.exp(-0.5 * (f / edge) ** 2)

