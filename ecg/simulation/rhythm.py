@@ -93,3 +93,14 @@ def finish_beats(rng, patient, rows, af):
     p = np.where(no_p, np.nan, onset - pr)
     return {"kind": kind, "onset": onset, "p": p, "form": form,
             "rr": np.diff(onset, prepend=onset[0] - patient["rr"])}  # fmt: skip
+
+
+def set_landmarks(rng, patient, beats, forms):
+    """Add to the beats the end of QRS (j) and of T (t_end), and how high each QRS is (size)."""
+    width = np.array([form["width"] for form in forms])[beats["form"]]
+    width = width * (1 + 0.02 * rng.standard_normal(len(width)))
+    beats["j"] = beats["onset"] + width
+    # late depolarisation repolarises late; QT follows the interval before, incompletely
+    qt = patient["qt"] * np.clip(beats["rr"] / patient["rr"], 0.5, 1.4) ** 0.2
+    beats["t_end"] = beats["onset"] + qt + 0.6 * np.maximum(0, width - 0.10)
+    beats["size"] = 1 + patient["unsteady"] * rng.standard_normal(len(width))
