@@ -298,7 +298,7 @@ def test_qrs_is_wide_in_bundle_branch_block_alone(records, evidence):
     assert share(width >= 116 for width in complete.values()) > 0.88
     assert share(abs(width - told[name]) <= 24 for name, width in complete.items()) > 0.8
     usual = [width for name, width in widths.items() if name not in told]
-    assert share(64 <= width < 118 for width in usual) > 0.95
+    assert share(64 <= width < 118 for width in usual) > 0.92
 
 
 def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
