@@ -79,8 +79,8 @@ def conducted_form(rng, patient, block, st, shift=None):
         st = st + patient["gain"] * (own @ st_block) * rng.uniform(0, 1.6)
     if shift == "STE":  # T rises out of the segment
         t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
-    elif shift == "STD":  # T along with the segment, flat, or upright after it
-        t = t * rng.uniform(0, 1.1) + rng.uniform(-0.4, 0.9) * st
+    elif shift == "STD":  # T upright after it, or flat, or along with it
+        t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
     width = low + patient["width"] * (high - low)
     return {"time": time, "vector": turned, "width": width, "t": t, "st": st}
 

@@ -8,14 +8,18 @@ infarction, Thygesen et al., Circulation 2018). Any territory, up-sloping, level
 import numpy as np
 
 from dataset import LEADS
-from ecg.simulation.leads import log_uniform, twelve_leads
+from ecg.simulation.leads import twelve_leads
 
 # neighbours in the frontal and in the horizontal plane
 FRONTAL = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"))
 CHEST = (("V1", "V2"), ("V2", "V3"), ("V3", "V4"), ("V4", "V5"), ("V5", "V6"), ("I", "V6"))
 NEIGHBOURS = np.array([[LEADS.index(lead) for lead in pair] for pair in FRONTAL + CHEST])
-# directions of elevation: anterior (twice as often), anterolateral, inferior, lateral
-TERRITORIES = ((0.45, 0.1, -1), (0.45, 0.1, -1), (1, 0.2, -0.25), (0.2, 1, 0), (1, -0.3, 0.3))
+# directions of elevation, the usual one first: anterior; of what depression is opposed to: lateral
+ANTERIOR, LATERAL, OTHERS = (0.45, 0.1, -1), (0.9, 0.6, 0.1), ((1, 0.2, -0.25), (0.2, 1, 0))
+TERRITORIES = {
+    "STE": (ANTERIOR, ANTERIOR, (1, -0.3, 0.3), *OTHERS),
+    "STD": (LATERAL, LATERAL, ANTERIOR, *OTHERS),
+}
 
 
 def st_limits(name, sex):
@@ -42,13 +46,15 @@ def draw_st(rng, patient, name):
     """Draw the vector (3,) of ST at J + 60 ms: a shift of class STD or STE, or none to speak of."""
     sign = -1 if name == "STD" else 1
     limits = st_limits("STE", patient["sex"]), st_limits("STD", patient["sex"])
+    territories = TERRITORIES[name or "STE"]
     while True:
-        direction = TERRITORIES[rng.integers(len(TERRITORIES))] + rng.normal(0, 0.3, 3)
-        direction *= sign if name else rng.choice([-1, 1])
+        direction = sign * np.array(territories[rng.integers(len(territories))])
+        direction = direction + rng.normal(0, 0.3, 3)
         shift = twelve_leads(patient["leads"] @ direction)
         up, down = excess(shift, limits[0]), excess(-shift, limits[1])
-        if name is None:  # as large as is still normal; early repolarisation of V2 and V3 too
-            return direction * rng.uniform(0, 0.65) / max(up, down, 0.3)
+        if name is None:  # as large as is still normal: more up, as in early repolarisation
+            size = rng.uniform(0, 0.65) * rng.choice([1, 1, 1, -0.7])
+            return size * direction / max(up, down, 0.3)
         wanted, other = (up, down) if name == "STE" else (down, up)
-        if wanted > max(other, 0.2):
-            return direction * log_uniform(rng, 1.05, 3.5) / wanted
+        if wanted > max(other, 0.2):  # most are not far beyond the limit
+            return direction * 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / wanted

@@ -364,7 +364,7 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
         outside.append((shift - limits)[aside].max() < 0.05)
         largest.append(shift[numbers].max())
     assert share(inside) > 0.93 and share(outside) > 0.93
-    assert np.quantile(largest, 0.1) < 0.22 and np.quantile(largest, 0.9) > 0.3
+    assert np.quantile(largest, 0.1) < 0.22 and np.quantile(largest, 0.9) > 0.27
 
 
 def test_st_is_level_in_the_other_classes(records):
