@@ -244,12 +244,9 @@ def main(args):
                 publish(
                     run, args, device, train_set, validation_set, model, settings, history, best
                 )
-    print(
-        f"the best epoch is {checkpoints.best_epoch(history)}, kept in {checkpoint_path(run)}; "
-        f"next: python predict.py --data-dir {args.data_dir} --model-path {checkpoint_path(run)}"
-        + f" --round {args.round}"
-        * (args.round > 0)
-    )
+    path = checkpoint_path(run)
+    print(f"the best epoch is {checkpoints.best_epoch(history)}, kept in {path}; next:")
+    print(f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}")
 
 
 if __name__ == "__main__":
