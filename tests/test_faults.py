@@ -22,6 +22,7 @@ import predict
 import preprocess
 import resnet
 import shap_values
+import utils
 from ecg import compare, report
 from ecg.evaluation import files
 from ecg.plot import figures
@@ -85,15 +86,22 @@ def state(folder):
     found = {}
     for path in sorted(Path(folder).rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and path.suffix not in (".mat", ".hea", ".lock"):
+        if path.is_file() and path.suffix not in (".mat", ".hea", ".lock") and not is_left(path):
             data = content(path)
             data = data if isinstance(data, bytes) else data.encode()
             found[name] = hashlib.sha256(data).hexdigest()[:12]
     return found
 
 
+def is_left(path):
+    return path.name.startswith(".") and ".tmp" in path.name
+
+
 def leftovers(folder):
-    return [path for path in Path(folder).rglob(".*") if ".tmp" in path.name]
+    """Return what killed processes have left, but for those whose number is in use again."""
+    found = [path for path in Path(folder).rglob(".*") if is_left(path)]
+    numbers = [int(re.search(r"\.(\d+)\.tmp", path.name)[1]) for path in found]
+    return [path for path, pid in zip(found, numbers, strict=True) if not utils.is_alive(pid)]
 
 
 def step(name, folder, plan=("count", 0), extra=()):
