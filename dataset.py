@@ -239,10 +239,19 @@ class ECGDataset:
     With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
     pass) and the record's row alone, so that it is the same whatever loads it. With `pad` 'batch'
     an item is not padded to T; batches of several items then need `pad_batch` to collate them.
+    With `windows` the end of a record longer than T is not all that counts: with `augment_seed` a
+    part is cut out anywhere, and without it the record is whole, for a model that scores windows.
     """
 
     def __init__(
-        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, pad="window"
+        self,
+        signals,
+        labels,
+        leads=LEADS,
+        seconds=SECONDS,
+        augment_seed=None,
+        pad="window",
+        windows=False,
     ):
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown:
@@ -259,18 +268,23 @@ class ECGDataset:
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed
         self.pad = pad
+        self.windows = windows
         self.epoch = 0
 
     def __len__(self):
         return len(self.patient_ids)
 
     def __getitem__(self, i):
-        signal = to_mv(self.signals[self.patient_ids[i]], self.rows, self.n_samples)
+        n = None if self.windows else self.n_samples
+        signal = to_mv(self.signals[self.patient_ids[i]], self.rows, n)
         if self.augment_seed is not None:
             rng = np.random.default_rng([self.augment_seed, self.epoch, i])
+            if signal.shape[1] > self.n_samples:
+                start = rng.integers(signal.shape[1] - self.n_samples + 1)
+                signal = signal[:, start : start + self.n_samples]
             signal = augment(signal, rng)
-        n = self.n_samples if self.pad == "window" else signal.shape[1]
-        return pad_signal(signal, n), self.y[i]
+        n = signal.shape[1]
+        return pad_signal(signal, max(n, self.n_samples) if self.pad == "window" else n), self.y[i]
 
     def lengths(self):
         """Return how many samples of each record the network is given: (N,)."""
@@ -280,7 +294,8 @@ class ECGDataset:
     def loader(self, batch_size, num_workers=0, rows=None):
         """Return a DataLoader over some rows (None: all), in order, to score them.
 
-        Records that are not padded go one by one: no score may depend on what shares its batch.
+        Records of several lengths go one by one: no score may depend on what shares its batch.
         """
         items = self if rows is None else Subset(self, rows)
-        return DataLoader(items, batch_size if self.pad == "window" else 1, num_workers=num_workers)
+        alike = self.pad == "window" and not self.windows
+        return DataLoader(items, batch_size if alike else 1, num_workers=num_workers)

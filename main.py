@@ -9,6 +9,13 @@ Writes  models/<run>.last.pth         after each epoch: what --resume goes on fr
 <run> is resnet34_CPSC_all_42: network, data folder, leads, seed, and _r3 for round 3.
 
     python main.py --data-dir data/CPSC --leads all --use-gpu
+
+With --init it starts from a model's weights, network, seconds and windows, with defaults for 50 to
+1,000 records; with --fresh it trains on synthetic records that it makes meanwhile, each seen once,
+and the data folder serves for validation alone:
+
+    python main.py --data-dir data/mine --init models/general.pth
+    python main.py --data-dir data/general --fresh 2000 --seconds 10 --schedule cosine
 """
 
 import json
@@ -40,8 +47,18 @@ from dataset import (
 from ecg.evaluation import metrics
 from ecg.plot.scores import plot_history
 from ecg.training import checkpoints, distributed
-from ecg.training.loop import train_epoch, validate
-from resnet import ResNet1d, add_model_args, save_checkpoint, weights_digest
+from ecg.training.fresh import FreshRecords
+from ecg.training.loop import SCHEDULES, train_epoch, validate
+from resnet import (
+    WIDTH,
+    ResNet1d,
+    add_model_args,
+    load_checkpoint,
+    network_name,
+    save_checkpoint,
+    transfer_weights,
+    weights_digest,
+)
 from utils import (
     checkpoint_path,
     make_parser,
@@ -57,6 +74,8 @@ from utils import (
 )
 
 THRESHOLD_RULE = "best F1 on the validation fold, the middle of the best"
+# what suits 50 to 1,000 records and weights that have learnt already (benchmarks/transfer.py)
+INIT_DEFAULTS = {"epochs": 30, "lr": 1e-3, "batch_size": 16, "schedule": "cosine"}
 
 
 def parse_args(argv=None):
@@ -73,7 +92,22 @@ def parse_args(argv=None):
         "--learning-rate",
         type=positive_number,
         default=1e-4,
-        help="learning rate, constant",
+        help="learning rate, at its highest",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=SCHEDULES,
+        default="constant",
+        help="course of the learning rate; cosine: a short rise, then down to 0 in the last epoch",
+    )
+    group.add_argument(
+        "--windows",
+        action="store_true",
+        help="train on parts of --seconds from anywhere in longer records, and score records in "
+        "overlapping windows, the largest logit counting",
+    )
+    group.add_argument(
+        "--fresh", type=positive, metavar="N", help="train on N new synthetic records an epoch"
     )
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
     group.add_argument(
@@ -93,7 +127,19 @@ def parse_args(argv=None):
         choices=("strict", "auto"),
         help="go on after the last finished epoch; auto: or start anew",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.init:
+        trained = load_checkpoint(args.init)["args"]
+        own = {name: trained[name] for name in ("arch", "seconds", "pad")}
+        own |= {"width": trained.get("width", WIDTH), "windows": trained.get("windows", False)}
+        parser.set_defaults(**INIT_DEFAULTS, **own)
+        args = parser.parse_args(argv)
+        if (args.arch, args.width) != (own["arch"], own["width"]):
+            parser.error(f"--init {args.init} is a {network_name(own['arch'], own['width'])}; "
+                         "leave out --arch and --width")  # fmt: skip
+    if args.pad == "batch" and (args.windows or args.fresh):
+        parser.error("--windows and --fresh go with --pad window")
+    return args
 
 
 def set_up(args):
@@ -102,16 +148,29 @@ def set_up(args):
     signals = PackedSignals(args.data_dir)
     leads = args.leads or LEADS
     train, validation, _ = split_labels(labels, args.round)
-    train_set = ECGDataset(signals, train, leads, args.seconds, args.seed, args.pad)
-    validation_set = ECGDataset(signals, validation, leads, args.seconds, pad=args.pad)
+    shape = {"pad": args.pad, "windows": args.windows}
+    validation_set = ECGDataset(signals, validation, leads, args.seconds, **shape)
+    if args.fresh:
+        train_set, shortest = FreshRecords(args.fresh, args.seed, leads, args.seconds), args.seconds
+    else:
+        train_set = ECGDataset(signals, train, leads, args.seconds, args.seed, **shape)
+        shortest = min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE
     set_seed(args.seed)
-    model = ResNet1d(args.arch, len(leads), len(CLASSES))
+    window = args.seconds * SAMPLE_RATE if args.windows else None
+    model = ResNet1d(args.arch, len(leads), len(CLASSES), args.width, window)
+    origin = None
+    if args.init:
+        start = transfer_weights(model, leads, CLASSES, args.init)
+        origin = {"model": Path(args.init).name, "weights": weights_digest(start["state_dict"])}
+        origin["trained_on"] = start.get("trained_on", f"records of {start['args']['data_dir']}")
     settings = {
         "leads": list(leads),
         "classes": list(CLASSES),
         "labels": labels_digest(labels),
         "signals": signals.fingerprint,
-        "shortest": min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE,  # s
+        "shortest": shortest,  # s
+        "window": window,
+        "origin": origin,
         "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
         "versions": software_versions(),
     }
@@ -140,25 +199,37 @@ def train(run, args, device, train_set, validation_set, model, settings):
         history, best = state["history"], state["best"]
     network = torch.compile(model) if args.compile else model
     network = distributed.wrap(network)
-    while not checkpoints.has_ended(history, args.epochs, args.patience):
-        train_set.signals.stop_if_replaced()
+    while not checkpoints.has_ended(history, args.epochs, args.patience, args.schedule):
+        validation_set.signals.stop_if_replaced()
         started = time.perf_counter()
         row = {"epoch": len(history) + 1}
         settled = args.batch_size, args.num_workers, args.amp
         row["train_loss"] = train_epoch(
-            network, train_set, optimizer, device, row["epoch"], args.seed, *settled
-        )
+            network, train_set, optimizer, device, row["epoch"], args.seed, *settled,
+            lr=args.lr, schedule=args.schedule, epochs=args.epochs
+        )  # fmt: skip
         row |= validate(model, validation_set, device, *settled)
         history.append(row | {"seconds": round(time.perf_counter() - started, 1)})
-        if checkpoints.best_epoch(history) == len(history):
+        if checkpoints.best_epoch(history, args.schedule) == len(history):
             best = {name: value.cpu().clone() for name, value in model.state_dict().items()}
         if not quiet():
             with checkpoints.writing(run):
                 checkpoints.save_state(run, model, optimizer, settings, history, best)
                 if not checkpoint_path(run).exists():  # an older model keeps its own until then
-                    write_history(run, history)
+                    write_history(run, history, args.schedule)
             print_epoch(args, history)
     return history, best
+
+
+def trained_on(args, n_records, epochs, origin):
+    """Say in words what a model has learnt from."""
+    if args.fresh:
+        text = f"{epochs * n_records:,} synthetic records, no patient"
+    elif (Path(args.data_dir) / "evidence.csv").is_file():  # written by synthetic.py alone
+        text = f"{n_records:,} synthetic records, no patient"
+    else:
+        text = f"{n_records:,} records of {Path(args.data_dir).resolve().name}"
+    return text + (f", after {origin['model']} ({origin['trained_on']})" if origin else "")
 
 
 def publish(run, args, device, train_set, validation_set, model, settings, history, best):
@@ -166,25 +237,29 @@ def publish(run, args, device, train_set, validation_set, model, settings, histo
     model.load_state_dict(best)
     loader = validation_set.loader(BATCH_SIZE, args.num_workers)
     thresholds = metrics.find_thresholds(*predict_scores(model, loader, device))
-    packed, used = train_set.signals, train_set.patient_ids + validation_set.patient_ids
+    packed, used = validation_set.signals, list(validation_set.patient_ids)
+    used += [] if args.fresh else train_set.patient_ids
+    epoch = checkpoints.best_epoch(history, args.schedule)
     save_checkpoint(
         checkpoint_path(run),
         **settings,
         state_dict=best,
-        epoch=checkpoints.best_epoch(history),
-        best_f1=history[checkpoints.best_epoch(history) - 1]["val_f1"],
+        epoch=epoch,
+        best_f1=history[epoch - 1]["val_f1"],
         history=history,
         thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
         threshold_rule=THRESHOLD_RULE,
+        trained_on=trained_on(args, len(train_set), epoch, settings["origin"]),
         training_records={name: signal_digest(packed[name]) for name in used},
     )
-    write_history(run, history)
+    write_history(run, history, args.schedule)
     write_run(run, args, device, settings, history, best)
 
 
-def write_history(run, history):
-    write_csv(pd.DataFrame(history), results_dir(run) / "history.csv")
-    plot_history(pd.DataFrame(history), results_dir(run) / "history.png")
+def write_history(run, history, schedule):
+    table, kept = pd.DataFrame(history), checkpoints.best_epoch(history, schedule)
+    write_csv(table, results_dir(run) / "history.csv")
+    plot_history(table, results_dir(run) / "history.png", kept)
 
 
 def write_run(run, args, device, settings, history, best):
@@ -216,7 +291,7 @@ def print_header(run, args, device, train_set, validation_set):
 
 def print_epoch(args, history):
     row = history[-1]
-    star = "*" if checkpoints.best_epoch(history) == len(history) else " "
+    star = "*" if checkpoints.best_epoch(history, args.schedule) == len(history) else " "
     print(
         f"epoch {row['epoch']:02d}/{args.epochs}  train {row['train_loss']:.4f}  "
         f"val {row['val_loss']:.4f}  val F1 {row['val_f1']:.3f}  AUC {row['val_auc']:.3f} {star} "
@@ -231,7 +306,8 @@ def main(args):
         make_deterministic()
     train_set, validation_set, model, settings = set_up(args)
     model = model.to(device)
-    run = run_name(args.arch, args.data_dir, args.seed, args.round, leads_text(args.leads))
+    network = network_name(args.arch, args.width, args.init)
+    run = run_name(network, args.data_dir, args.seed, args.round, leads_text(args.leads))
     with checkpoints.lock(run):
         if not quiet():
             print_header(run, args, device, train_set, validation_set)
@@ -245,7 +321,10 @@ def main(args):
                     run, args, device, train_set, validation_set, model, settings, history, best
                 )
     path = checkpoint_path(run)
-    print(f"the best epoch is {checkpoints.best_epoch(history)}, kept in {path}; next:")
+    epoch = checkpoints.best_epoch(history, args.schedule)
+    print(
+        f"the {'last' if args.schedule == 'cosine' else 'best'} epoch, {epoch}, is kept in {path}; next:"
+    )
     print(f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}")
 
 

@@ -59,6 +59,7 @@ from resnet import (
     add_model_path_arg,
     find_model,
     load_model,
+    network_name,
     scored_run,
     weights_digest,
 )
@@ -98,15 +99,20 @@ def stdout_or_file(text):
 
 def find(args):
     """Return the checkpoint that the flags name."""
-    leads = leads_text(args.leads)
-    return find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
+    network, leads = network_name(args.arch, args.width, args.init), leads_text(args.leads)
+    return find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
 
 
 def score(model, checkpoint, signals, labels, args, device):
     """Return the probabilities (N, K) of the records of `labels`."""
     trained = checkpoint["args"]
     dataset = ECGDataset(
-        signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"]
+        signals,
+        labels,
+        checkpoint["leads"],
+        trained["seconds"],
+        pad=trained["pad"],
+        windows=model.window is not None,
     )
     loader = dataset.loader(args.batch_size, args.num_workers)
     y_score = predict_scores(model, loader, device, args.amp)[1]

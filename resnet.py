@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from utils import checkpoint_path, fail, replacing, run_name
+from utils import checkpoint_path, fail, positive, replacing, run_name
 
 BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks per stage
-WIDTHS = (64, 128, 256, 512)  # channels per stage
+WIDTHS = (64, 128, 256, 512)  # channels per stage in the paper
+WIDTH = 64  # of the first stage; --width scales all
 KERNEL = 7
 DROPOUT = 0.2
 
@@ -61,36 +62,69 @@ class BasicBlock1d(nn.Module):
 class ResNet1d(nn.Module):
     """Stem, four stages of basic blocks, pooled features, a linear layer; returns logits."""
 
-    def __init__(self, arch, n_leads, n_classes):
+    def __init__(self, arch, n_leads, n_classes, width=WIDTH, window=None):
         super().__init__()
+        self.window = window  # samples
+        widths = [channels * width // WIDTH for channels in WIDTHS]
         self.stem = nn.Sequential(
-            nn.Conv1d(n_leads, WIDTHS[0], 15, 2, 7, bias=False),
-            nn.BatchNorm1d(WIDTHS[0]),
+            nn.Conv1d(n_leads, widths[0], 15, 2, 7, bias=False),
+            nn.BatchNorm1d(widths[0]),
             nn.ReLU(),
             nn.MaxPool1d(3, 2, 1),
         )
-        stages, n_in = [], WIDTHS[0]
-        for stage, (n_blocks, width) in enumerate(zip(BLOCKS[arch], WIDTHS, strict=True)):
+        stages, n_in = [], widths[0]
+        for stage, (n_blocks, n_out) in enumerate(zip(BLOCKS[arch], widths, strict=True)):
             for block in range(n_blocks):
                 stride = 2 if stage > 0 and block == 0 else 1
-                stages.append(BasicBlock1d(n_in, width, stride))
-                n_in = width
+                stages.append(BasicBlock1d(n_in, n_out, stride))
+                n_in = n_out
         self.stages = nn.Sequential(*stages)
         self.fc = nn.Linear(2 * n_in, n_classes)
 
     def forward(self, x):
         """Map signals in mV (N, L, T) to logits (N, K)."""
-        x = self.stages(self.stem(x))  # (N, 512, T / 32)
-        average, peak = x.mean(-1), x.amax(-1)  # (N, 512) each
+        x = self.stages(self.stem(x))  # (N, 8 widths, T / 32)
+        average, peak = x.mean(-1), x.amax(-1)  # (N, 8 widths) each
         return self.fc(torch.cat([average, peak], dim=1))
+
+    def score(self, x):
+        """Map records in mV (N, L, T) to the logits (N, K) that count as theirs.
+
+        Of a model with a window, the largest ones over windows that overlap by half, of which the
+        last ends where the record does.
+        """
+        if self.window is None or x.shape[-1] <= self.window:
+            return self(x)
+        starts = range(0, x.shape[-1] - self.window, self.window // 2)
+        parts = [x[..., start : start + self.window] for start in starts]
+        parts.append(x[..., -self.window :])
+        return self(torch.cat(parts)).reshape(len(parts), len(x), -1).amax(0)
 
 
 def add_model_args(parser):
     """Add the flags of the scripts that save or load a model."""
-    group = parser.add_argument_group("model")
-    group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="depth of the network")
+    group = add_network_args(parser)
     group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+
+
+def add_network_args(parser, **arch):
+    """Add the flags that name a network, `arch` in place of --arch's own options; return them."""
+    group = parser.add_argument_group("model")
+    arch = arch or {"choices": BLOCKS, "help": "depth of the network"}
+    group.add_argument("--arch", default="resnet34", **arch)
+    text = "channels of the first stage; twice, four and eight times as many in the others"
+    group.add_argument("--width", type=positive, default=WIDTH, help=text)
+    text = "model whose weights main.py starts from, and the run is named after"
+    group.add_argument("--init", metavar="MODEL.pth", help=text)
+    return group
+
+
+def network_name(arch, width=WIDTH, init=None):
+    """Name a network for file names: resnet34, resnet18w24, from-general (--init general.pth)."""
+    if init:
+        return f"from-{Path(init).stem}"
+    return arch if width == WIDTH else f"{arch}w{width}"
 
 
 def add_model_path_arg(parser):
@@ -178,12 +212,13 @@ def wrong_entries(checkpoint, content):
     return wrong
 
 
-def find_model(model_path, arch, data_dir, seed, round_number, leads):
+def find_model(model_path, network, data_dir, seed, round_number, leads):
     """Return the checkpoint of --model-path, or the one that main.py makes with these flags.
 
-    `leads` is the text of the leads for file names. Stops if it is not there.
+    `network` and `leads` are their texts in file names. Stops if it is not there.
     """
-    path = Path(model_path or checkpoint_path(run_name(arch, data_dir, seed, round_number, leads)))
+    run = run_name(network, data_dir, seed, round_number, leads)
+    path = Path(model_path or checkpoint_path(run))
     if not path.is_file():
         train = f"python main.py --data-dir {data_dir} --leads {leads.replace('-', ',')}"
         fail(f"no model {path}; train it: {train}, with the same --arch, --seed and --round")
@@ -207,17 +242,37 @@ def load_model(path, device, leads=None):
             f"{path} holds a network {trained!r}, which is none of {', '.join(BLOCKS)}; train it "
             "again: python main.py"
         )
-    model = ResNet1d(trained, len(has), len(checkpoint["classes"]))
+    width, window = checkpoint["args"].get("width", WIDTH), checkpoint.get("window")
+    model = ResNet1d(trained, len(has), len(checkpoint["classes"]), width, window)
     try:
         model.load_state_dict(checkpoint["state_dict"])
     except RuntimeError:
         fail(
-            f"{path} holds weights of another network than resnet.py's {trained}; train it again: "
-            "python main.py"
+            f"{path} holds weights of another network than resnet.py's "
+            f"{network_name(trained, width)}; train it again: python main.py"
         )
     if not all(torch.isfinite(weights).all() for weights in model.state_dict().values()):
         fail(f"{path} holds weights that are not finite; train it again: python main.py")
     return model.to(device).eval(), checkpoint
+
+
+def transfer_weights(model, leads, classes, path):
+    """Give a ResNet1d the weights of another model; return its checkpoint.
+
+    Both have the same network. Of the first convolution, the columns of `leads` are taken; the
+    last layer, where the other model's classes are not `classes`, stays as it is.
+    """
+    other, checkpoint = load_model(path, "cpu")
+    has = checkpoint["leads"]
+    lacking = [lead for lead in leads if lead not in has]
+    if lacking:
+        fail(f"--init {path} has no lead {', '.join(lacking)}; choose --leads from {','.join(has)}")
+    weights = other.state_dict()
+    weights["stem.0.weight"] = weights["stem.0.weight"][:, [has.index(lead) for lead in leads]]
+    if checkpoint["classes"] != list(classes):
+        weights = {name: w for name, w in weights.items() if not name.startswith("fc.")}
+    model.load_state_dict(model.state_dict() | weights)
+    return checkpoint
 
 
 def scored_run(path, checkpoint, data_dir):

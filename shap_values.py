@@ -35,7 +35,7 @@ from ecg.plot.scores import plot_heat_map
 from ecg.processing.beats import BeatAverages, find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
-from resnet import add_model_args, add_model_path_arg, find_model
+from resnet import add_model_args, add_model_path_arg, find_model, network_name
 from utils import RESEARCH_USE, make_parser, write_csv
 
 FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
@@ -208,7 +208,8 @@ def wait():
 
 def main(args):
     leads = leads_text(args.leads)
-    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
+    network = network_name(args.arch, args.width, args.init)
+    path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = distributed.start(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))

@@ -244,7 +244,7 @@ def predict_scores(model, loader, device, amp=False, disable=None):
     y_true, y_score = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
         for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False, disable=disable):
-            logits = model(x.to(device))  # (N, K)
+            logits = getattr(model, "score", model)(x.to(device))  # (N, K)
             scores = torch.sigmoid(logits.float())
             scores[~torch.isfinite(logits)] = np.nan  # an infinite logit is no certainty
             y_score.append(scores.cpu().numpy())

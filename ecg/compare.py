@@ -26,6 +26,7 @@ from ecg.evaluation import files, metrics, pairs, runs
 from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.plot.scores import plot_ranking
 from ecg.reporting.tables import number
+from resnet import add_network_args, network_name
 from utils import RESEARCH_USE, fail, make_parser, results_dir, write_csv
 
 EACH_LEAD = ()  # --leads without a value
@@ -50,7 +51,7 @@ def parse_args(argv=None):
         help="alone: gather the single-lead runs and the 12-lead one; with --rounds and a value "
         "such as I,aVR,V5: the leads of the run (without: all)",
     )
-    parser.add_argument("--arch", default="resnet34", help="network, or a classifier such as LR")
+    add_network_args(parser, help="network, or a classifier such as LR")
     args = parser.parse_args(argv)
     modes = (len(args.runs) == 2, args.rounds, args.leads == EACH_LEAD)
     if sum(modes) != 1 or len(args.runs) not in (0, 2) or (args.leads and not args.rounds):
@@ -86,7 +87,8 @@ def write_pooled(folder, parts, seed):
 
 def compare_rounds(args, labels, today):
     """Write mean and sd of each score over the finished rounds, and the pooled predictions."""
-    named = runs.round_runs(args.arch, args.data_dir, args.seed, args.leads)
+    network = network_name(args.arch, args.width, args.init)
+    named = runs.round_runs(network, args.data_dir, args.seed, args.leads)
     found, notes, base = runs.finished_rounds(named, today), runs.left_out(named, today), named[0]
     if not found:
         why = notes[0] if notes else "run: python predict.py --round 0 ... 9 (or baselines.py)"
@@ -208,11 +210,12 @@ def lead_text(table):
 
 def compare_leads(args, labels, today):
     """Write the single-lead table and figure, ranked by macro F1."""
-    several = runs.other_lead_sets(args.arch, args.data_dir, args.seed)
+    network = network_name(args.arch, args.width, args.init)
+    several = runs.other_lead_sets(network, args.data_dir, args.seed)
     choices = {"12 leads": LEADS} | {lead: (lead,) for lead in LEADS}
     choices |= {leads_text(leads): leads for leads in several}
     named = {
-        name: runs.round_runs(args.arch, args.data_dir, args.seed, leads)
+        name: runs.round_runs(network, args.data_dir, args.seed, leads)
         for name, leads in choices.items()
     }
     found = {name: runs.finished_rounds(rounds, today) for name, rounds in named.items()}

@@ -44,7 +44,13 @@ from dataset import (
 from ecg.explanation import checks, ludb, maps
 from ecg.explanation.attributions import Options
 from ecg.plot.maps import plot_faithfulness, plot_samples
-from resnet import add_model_args, add_model_path_arg, find_model, weights_digest
+from resnet import (
+    add_model_args,
+    add_model_path_arg,
+    find_model,
+    network_name,
+    weights_digest,
+)
 from utils import (
     RESEARCH_USE,
     fail,
@@ -216,7 +222,8 @@ def check_ludb(args, folder, given):
 
 def main(args):
     leads = leads_text(args.leads)
-    path = find_model(args.model_path, args.arch, args.data_dir, args.seed, args.round, leads)
+    network = network_name(args.arch, args.width, args.init)
+    path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = get_device(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))

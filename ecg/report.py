@@ -18,7 +18,7 @@ from ecg.evaluation import runs
 from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.plot.scores import captions
 from ecg.reporting import explained, pages, tables, times
-from resnet import BLOCKS
+from resnet import add_network_args, network_name
 from utils import RESEARCH_USE, make_parser, natural
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
@@ -32,7 +32,7 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
     parser.add_argument("--seed", type=natural, default=42, help="seed of the runs")
-    parser.add_argument("--arch", choices=BLOCKS, default="resnet34", help="network")
+    add_network_args(parser)
     parser.add_argument("--leads", type=parse_leads, help="leads of the main table (without: all)")
     return parser.parse_args(argv)
 
@@ -60,15 +60,16 @@ def score_context(found, run, paper):
     return {"glance": tables.glance_table(found, run, paper), "scores": scores}
 
 
-def baseline_context(args, run, network, named, today):
+def baseline_context(network, run, found, named, today):
     """Return the baselines' scores beside the network's, and the tests of the differences."""
+    rounds = {network: found}
     found = {
         name: tables.read_rounds(runs.finished_rounds(named[name], today)) for name in CLASSIFIERS
     }
     found = {name: rounds for name, rounds in found.items() if rounds}
     baselines, pairs, old = None, {}, []
     if found:
-        found |= {args.arch: network} if network else {}
+        found |= rounds if rounds[network] else {}
         marks = {name: tables.doubtful_over(rounds) for name, rounds in found.items()}
         marks = {name: why for name, why in marks.items() if why}
         baselines = {"tables": tables.baseline_tables(found, marks), "marks": marks}
@@ -81,7 +82,7 @@ def baseline_context(args, run, network, named, today):
             old.append(folder)
         else:
             pairs[name] = table
-    return {"baselines": baselines, "pairs": tables.pair_table(args.arch, pairs), "old_pairs": old}
+    return {"baselines": baselines, "pairs": tables.pair_table(network, pairs), "old_pairs": old}
 
 
 def lead_context(folder, today):
@@ -136,15 +137,16 @@ def file_links(run, name, lead_folder, folder, baselines):
 
 def main(args):
     leads, name = args.leads or LEADS, Path(args.data_dir).resolve().name
+    network = network_name(args.arch, args.width, args.init)
     sets = dict.fromkeys(
         [
             leads,
             LEADS,
             *((lead,) for lead in LEADS),
-            *runs.other_lead_sets(args.arch, args.data_dir, args.seed),
+            *runs.other_lead_sets(network, args.data_dir, args.seed),
         ]
     )
-    methods = {key: (args.arch, key) for key in sets} | {key: (key, None) for key in CLASSIFIERS}
+    methods = {key: (network, key) for key in sets} | {key: (key, None) for key in CLASSIFIERS}
     named = {
         key: runs.round_runs(method, args.data_dir, args.seed, choice)
         for key, (method, choice) in methods.items()
@@ -158,13 +160,13 @@ def main(args):
             "its present data is not known"
         )
     context, paper = data_context(name)
-    network = tables.read_rounds(runs.finished_rounds(named[leads], today))
+    found = tables.read_rounds(runs.finished_rounds(named[leads], today))
     lead_folder = Path("results", f"compare_leads_{named[LEADS][0]}")
     results, folder = Path("results", run), Path("explanations", run)
     finished = [r for group in named.values() for r in runs.finished_rounds(group, today).values()]
     read = times.read_runs(finished)
-    context |= score_context(network, run, paper)
-    context |= baseline_context(args, run, network, named, today)
+    context |= score_context(found, run, paper)
+    context |= baseline_context(network, run, found, named, today)
     context |= explanation_context(folder, results)
     context |= {
         "data_dir": args.data_dir,

@@ -8,7 +8,11 @@ and     data/synthetic/evidence.csv: patient_id, class, start, stop, leads
 The signals and the criteria, with their sources, are those of ecg/simulation/heart.py.
 """
 
+import os
 import struct
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +28,14 @@ MIN_SECONDS = 5  # shorter records have no room for an early beat and its pause
 CODES = (426783006, 164889003, 270492004, 164909002, 59118001, 284470004, 164884008, 429622005)
 SNOMED = {name: str(code) for name, code in zip(CLASSES, (*CODES, 164931005), strict=True)}
 
-# Forty records in turn: 6 normal, 2 of each other class alone, and pairs as they occur in patients.
-# ST shift does not go with LBBB, whose own ST shift hides it; neither P nor PR exist in AF.
-PAIRS = (
-    "AF+RBBB IAVB+LBBB PAC+STD RBBB+PVC IAVB+STE LBBB+PAC AF+STD PVC+STE IAVB+RBBB PAC+STE AF+LBBB "
-    "PVC+STD IAVB+PAC LBBB+PVC AF+STE RBBB+PAC IAVB+STD AF+PVC"
-).split()
-MIX = [*CLASSES, *PAIRS[:9], "SNR", "SNR", *CLASSES, "SNR", "SNR", *PAIRS[9:]]
-
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/synthetic", help="folder to write to")
     parser.add_argument("--records", type=positive, default=400, help="number of records")
-    parser.add_argument("--seed", type=natural, default=0, help="seeds everything that is drawn")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of all records")
     parser.add_argument("--seconds", type=positive, default=10, help="length of a record")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
 
 
@@ -68,18 +65,24 @@ def clear_folder(folder):
     foreign = [path for path in folder.rglob("*.mat") if path.with_suffix("") not in stems]
     foreign += [path for path in headers if path.with_suffix("") not in stems]
     if foreign:
-        fail(
-            f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
-            "choose another folder: python -m ecg.synthetic --data-dir FOLDER"
-        )
+        fail(f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
+             "choose another folder: python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
     for stem in sorted(stems):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
     (folder / "evidence.csv").unlink(missing_ok=True)
 
 
-def write_dataset(data_dir, n_records, seed, seconds=10):
-    """Write the data set; return the number of records per class, as a dictionary.
+def make_one(folder, digits, seed, seconds, number):
+    """Write one record; return its classes and its rows of evidence.csv."""
+    patient_id = f"S{number:0{digits}}"
+    signal, classes, rows, patient = make_record(seed, number, seconds)
+    write_record(folder, patient_id, signal, patient, classes)
+    return classes, [(patient_id, *row) for row in rows]
+
+
+def write_dataset(data_dir, n_records, seed, seconds=10, jobs=1):
+    """Write the data set with `jobs` processes; return the records per class, as a dictionary.
 
     A record depends on the seed, its number and `seconds` alone, not on how many there are.
     """
@@ -87,15 +90,14 @@ def write_dataset(data_dir, n_records, seed, seconds=10):
     if folder.exists() and not folder.is_dir():
         fail(f"{folder} is a file; choose a folder: python -m ecg.synthetic --data-dir FOLDER")
     clear_folder(folder)
-    digits, rows, counts = max(4, len(str(n_records))), [], dict.fromkeys(CLASSES, 0)
-    for number in tqdm(range(1, n_records + 1), desc="making records", unit="record"):
-        patient_id, classes = f"S{number:0{digits}}", MIX[(number - 1) % len(MIX)].split("+")
-        rng = np.random.default_rng([seed, number])
-        signal, patient, evidence = make_record(patient_id, classes, rng, seconds)
-        write_record(folder, patient_id, signal, patient, classes)
-        rows += evidence
-        for name in classes:
-            counts[name] += 1
+    make = partial(make_one, folder, max(4, len(str(n_records))), seed, seconds)
+    numbers, counts, rows = range(1, n_records + 1), dict.fromkeys(CLASSES, 0), []
+    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+        made = pool.map(make, numbers, chunksize=20) if pool else map(make, numbers)
+        for classes, evidence in tqdm(made, "making records", n_records, unit="record"):
+            rows += evidence
+            for name in classes:
+                counts[name] += 1
     columns = ["patient_id", "class", "start", "stop", "leads"]
     write_csv(pd.DataFrame(rows, columns=columns), folder / "evidence.csv")
     return counts
@@ -105,11 +107,9 @@ def main(args):
     if args.seed < 0:
         fail(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
     if args.seconds < MIN_SECONDS:
-        fail(
-            f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
-            "and its pause; see: python -m ecg.synthetic --help"
-        )
-    counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds)
+        fail(f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
+             "and its pause; see: python -m ecg.synthetic --help")  # fmt: skip
+    counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds, args.jobs)
     counted = ", ".join(f"{name} {count}" for name, count in counts.items())
     print(f"{args.records} records in {args.data_dir}: {counted} (a record may have two)")
 

@@ -55,6 +55,15 @@ def test_the_same_seed_gives_the_same_bytes_on_other_hardware(made, tmp_path):
     assert (made / "evidence.csv").read_text().startswith(rows)
 
 
+def test_two_processes_write_the_same_files_as_one(tmp_path):
+    for jobs in (1, 2):
+        run("--data-dir", tmp_path / str(jobs), "--records", 45, "--seconds", 5, "--jobs", jobs)
+    names = [path.name for path in sorted((tmp_path / "1").iterdir())]
+    assert names == [path.name for path in sorted((tmp_path / "2").iterdir())]
+    for name in names:
+        assert (tmp_path / "1" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
+
+
 def test_another_seed_gives_other_records(made, tmp_path):
     synthetic.write_dataset(tmp_path, 1, seed=1)
     assert (tmp_path / "S0001.mat").read_bytes() != (made / "S0001.mat").read_bytes()

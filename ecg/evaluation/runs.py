@@ -17,7 +17,7 @@ from dataset import (
     load_labels,
     round_folds,
 )
-from resnet import BLOCKS
+from ecg.evaluation.classifiers import CLASSIFIERS
 from utils import fail, file_digest, read_json, replacing, run_name
 
 # options that differ between the rounds of one experiment, or change no number
@@ -39,7 +39,7 @@ MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, whic
 
 def round_runs(method, data_dir, seed, leads=None):
     """Name the runs of the ten rounds, {round: run}; a classifier's names hold no leads."""
-    text = leads_text(leads) if method in BLOCKS else None
+    text = None if method in CLASSIFIERS else leads_text(leads)
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
@@ -167,11 +167,11 @@ def left_out(runs, today):
     return sentences
 
 
-def other_lead_sets(arch, data_dir, seed):
+def other_lead_sets(network, data_dir, seed):
     """Return the choices of several leads, though not all, of which there are results."""
     data, found = Path(data_dir).resolve().name, []
-    for path in sorted(Path("results").glob(f"{arch}_{glob.escape(data)}_*-*_{seed}")):
-        leads = tuple(path.name.removeprefix(f"{arch}_{data}_").split("_")[0].split("-"))
+    for path in sorted(Path("results").glob(glob.escape(f"{network}_{data}") + f"_*-*_{seed}")):
+        leads = tuple(path.name.removeprefix(f"{network}_{data}_").split("_")[0].split("-"))
         if set(leads) <= set(LEADS):
             found.append(leads)
     return found

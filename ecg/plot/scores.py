@@ -79,25 +79,23 @@ def plot_confusions(y_true, y_pred, classes, path, title):
     save_print(figure, path)
 
 
-def plot_history(history, path):
+def plot_history(history, path, kept):
     """Draw the losses and the validation scores over the epochs; the kept epoch is marked.
 
-    `history` has the columns epoch, train_loss, val_loss, val_f1, val_auc; the kept epoch is the
-    first with the best val_f1.
+    `history` has the columns epoch, train_loss, val_loss, val_f1, val_auc; `kept` is an epoch.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained")
     groups = [
         ("binary cross-entropy", {"train_loss": "training", "val_loss": "validation"}),
         ("validation score, macro", {"val_f1": "F1", "val_auc": "AUC"}),
     ]
-    best = history.loc[history["val_f1"].idxmax()] if history["val_f1"].notna().any() else None
+    best = history.loc[history["epoch"] == kept, "val_f1"].item()
     for ax, (label, columns) in zip(axes, groups, strict=True):
         for (column, name), colour in zip(columns.items(), (BLUE, ORANGE), strict=True):
             marker = "o-" if column.startswith("val") else "s--"
             ax.plot(history["epoch"], history[column], marker, c=colour, ms=3, label=name)
-        if best is not None:
-            note = f"kept: epoch {best['epoch']:.0f}, F1 {best['val_f1']:.3f}"
-            ax.axvline(best["epoch"], color="0.5", lw=0.8, ls=":", label=note)
+        note = f"kept: epoch {kept}" + (f", F1 {best:.3f}" if np.isfinite(best) else "")
+        ax.axvline(kept, color="0.5", lw=0.8, ls=":", label=note)
         ax.set_xlabel("epoch")
         ax.set_ylabel(label)
         ax.xaxis.get_major_locator().set_params(integer=True)

@@ -3,39 +3,36 @@
 Rows hold samples, start included, stop left out; a beat cut by an end of the record is left out.
 """
 
-import numpy as np
+from dataset import SAMPLE_RATE
+from ecg.simulation.leads import MARGIN
 
-from dataset import LEADS, SAMPLE_RATE
-from ecg.simulation.leads import twelve_leads
+# the kinds of beats that show a class; for the others: sinus beats
+SHOWN_BY = {
+    "AF": ("sinus", "PAC", "PVC"),
+    "LBBB": ("sinus", "PAC"),
+    "RBBB": ("sinus", "PAC"),
+    "PAC": ("PAC", "blocked PAC"),
+    "PVC": ("PVC",),
+}
 
 
-def shifted_leads(dipole, t, beats, patient, sign):
-    """Return the leads in which, on average, J + 60 ms is at least 0.1 mV up (sign 1) or down."""
-    rows = [np.searchsorted(t, beat["j"] + 0.06) for beat in beats]
-    eight = patient["leads"] @ dipole[:, rows].mean(1)
-    shift = twelve_leads(eight[0], eight[1], eight[2:])
-    return [lead for lead, value in zip(LEADS, sign * shift, strict=True) if value >= 0.1]
-
-
-def evidence_rows(name, patient_id, beats, n, leads):
-    """Return rows (patient_id, class, start, stop, leads) of one class, for n samples."""
-    rows = []
-    for before, beat in zip([None, *beats], beats, strict=False):
-        if name in ("PAC", "PVC") and beat["kind"] != name:
-            continue
-        if name in ("SNR", "IAVB", "LBBB", "RBBB", "STD", "STE") and beat["kind"] == "PVC":
-            continue
-        qrs_end = "onset" if beat["kind"] == "PVC" else "j"  # a PVC's QRS is no sign of AF
+def evidence_rows(name, beats, n, leads):
+    """Return rows (class, start, stop, leads) of one class, for n samples."""
+    rows, before = [], -MARGIN  # before: the end of the last T
+    for i, kind in enumerate(beats["kind"]):
+        p, onset, j, t_end = (beats[key][i] for key in ("p", "onset", "j", "t_end"))
         span = {
-            "SNR": (beat["p"], beat["t_end"]),
-            "AF": (before["t_end"] if before else -1, beat[qrs_end]),
-            "IAVB": (beat["p"], beat["onset"]),
-            "PAC": (beat["p"], beat["j"]),
-            "PVC": (beat["onset"], beat["t_end"]),
-            "STD": (beat["j"], beat["j"] + 0.12),
-            "STE": (beat["j"], beat["j"] + 0.12),
-        }.get(name, (beat["onset"], beat["j"]))
-        start, stop = (round(SAMPLE_RATE * second) for second in span)
-        if start >= 0 and stop <= n and start < stop:
-            rows.append((patient_id, name, start, stop, leads))
+            "SNR": (p, t_end),
+            "AF": (before, onset if kind == "PVC" else j),  # a PVC's QRS is no sign of AF
+            "IAVB": (p, onset),
+            "PAC": (p, p + 0.1 if kind == "blocked PAC" else j),
+            "PVC": (onset, t_end),
+            "STD": (j, j + 0.12),
+            "STE": (j, j + 0.12),
+        }.get(name, (onset, j))
+        before = before if kind == "blocked PAC" else t_end
+        if kind in SHOWN_BY.get(name, ("sinus",)):
+            start, stop = (round(SAMPLE_RATE * second) for second in span)
+            if 0 <= start < stop <= n:
+                rows.append((name, start, stop, leads))
     return rows

@@ -1,13 +1,19 @@
-"""The electrodes: the leads that see the dipole, and what disturbs them.
+"""The electrodes: the leads that see the dipole, what disturbs them, and the recorder's filters.
 
-The lead vectors are those of Dower et al., Clin Cardiol 1980. Noise, baseline wander and mains hum
-are added to the nine electrodes before leads are formed, so that Einthoven's and Goldberger's
-relations hold to rounding.
+The lead vectors are those of Dower et al., Clin Cardiol 1980. Disturbances are added to the nine
+electrodes before leads are formed, and the recorder's filters are the same for all leads, so that
+Einthoven's and Goldberger's relations hold to rounding. Bandwidths: 35 to 150 Hz, and none to
+0.67 Hz (AHA/ACCF/HRS recommendations I, Kligfield et al., Circulation 2007, and the monitor
+settings named there). Electrodes sit up to half an interspace off (Wenger and Kligfield, J
+Electrocardiol 1996). The heights of noise, wander and hum are those of real records: see
+benchmarks/simulation.py.
 """
 
 import numpy as np
 
-from dataset import UNITS_PER_MV
+from dataset import SAMPLE_RATE, UNITS_PER_MV
+
+MARGIN = 1  # s made before and after a record and cut off: filters ring at their ends
 
 # mV per unit of dipole, for the leads I, II, V1-V6 (Dower et al. 1980)
 LEAD_VECTORS = np.array([
@@ -21,30 +27,104 @@ LEAD_VECTORS = np.array([
     [0.831, 0.076, 0.230],
 ])  # fmt: skip
 
-
-def disturbances(rng, t, breath):
-    """Return noise, wander and mains hum of the electrodes RA, LA, LL, V1-V6: (9, T) mV."""
-    white = rng.normal(size=(9, len(t) + 2))
-    noise = (white[:, :-2] + 2 * white[:, 1:-1] + white[:, 2:]) / np.sqrt(6)
-    noise *= rng.uniform(0.005, 0.013)
-    sway = np.outer(rng.uniform(-0.04, 0.04, 9), np.sin(2 * np.pi * breath * t))
-    slow, phase = rng.uniform(0.05, 0.15), rng.uniform(0, 2 * np.pi, 9)[:, None]
-    sway += rng.uniform(0, 0.04, (9, 1)) * np.sin(2 * np.pi * slow * t + phase)
-    hum = rng.uniform(0, 0.008) * rng.uniform(-1, 1, 9)
-    return noise + sway + np.outer(hum, np.sin(2 * np.pi * 50 * t + rng.uniform(0, 2 * np.pi)))
+CHEST_GAIN = np.array([1.0, 1.45, 1.5, 1.65, 1.55, 1.35])  # V1-V6 of real records beside Dower's
 
 
-def twelve_leads(i, ii, chest):
-    """Return the twelve leads (12, ...) from I, II and V1-V6 (6, ...)."""
-    limb = [i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2]
-    return np.concatenate([np.stack(limb), chest])
+def log_uniform(rng, low, high, size=None):
+    """Draw a number (or an array) whose logarithm is uniform."""
+    return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
-def measure(eight, electrodes):
-    """Turn leads I, II, V1-V6 (8, T) and electrode disturbances (9, T), mV, to (12, T) int16 uV."""
+def draw_leads(rng):
+    """Draw the lead vectors (8, 3) of one person: position and conductivity of the electrodes."""
+    place = np.arange(6) + rng.normal(0, 0.25) + rng.normal(0, 0.15, 6)
+    chest = [np.interp(place, np.arange(6), axis) for axis in LEAD_VECTORS[2:].T]
+    vectors = np.vstack([LEAD_VECTORS[:2], CHEST_GAIN[:, None] * np.transpose(chest)])
+    gain = np.r_[rng.normal(0, 0.08, 2), rng.normal(0, 0.2) + rng.normal(0, 0.18, 6)]
+    return vectors * np.exp(gain)[:, None] + rng.normal(0, 0.07, (8, 3))
+
+
+def eight_leads(electrodes):
+    """Return I, II, V1-V6 (8, ...) of the electrodes RA, LA, LL, V1-V6 (9, ...)."""
     arm_right, arm_left, leg = electrodes[:3]
-    i, ii = eight[0] + arm_left - arm_right, eight[1] + leg - arm_right
-    chest = eight[2:] + electrodes[3:] - electrodes[:3].mean(0)  # against Wilson's terminal
+    limb = np.stack([arm_left - arm_right, leg - arm_right])
+    return np.concatenate([limb, electrodes[3:] - electrodes[:3].mean(0)])  # Wilson's terminal
+
+
+def twelve_leads(eight):
+    """Return the twelve leads (12, ...) of I, II, V1-V6 (8, ...)."""
+    i, ii = eight[:2]
+    limb = [i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2]
+    return np.concatenate([np.stack(limb), eight[2:]])
+
+
+def noise_spectrum(rng, frequencies, n):
+    """Return the spectrum of noise, wander and hum of nine electrodes: (9, F) for rfft."""
+    white = log_uniform(rng, 0.0004, 0.018)
+    pink, slope = log_uniform(rng, 0.0008, 0.022), rng.uniform(0.4, 1.2)
+    wander, edge = log_uniform(rng, 0.0015, 0.15), rng.uniform(0.08, 0.35)
+    f = np.maximum(frequencies, 0.02)
+    pinkness = np.maximum(f, 0.4) ** -slope
+    swing = np.exp(-0.5 * (f / edge) ** 2)
+    parts = [np.ones_like(f), pinkness, swing]
+    sizes = [size / np.sqrt((part**2).mean()) for size, part in zip((white, pink, wander), parts,
+                                                                    strict=True)]  # fmt: skip
+    spectrum = rng.standard_normal((9, 2 * len(f))).view(complex)
+    spectrum *= sum(size * part for size, part in zip(sizes, parts, strict=True)) * np.sqrt(n / 2)
+    spectrum *= np.exp(rng.normal(0, 0.4, (9, 1)))
+    spectrum[:3] *= np.exp(rng.uniform(0, 0.8))  # arms and legs move more than the chest
+    hum = log_uniform(rng, 0.0002, 0.02) * rng.normal(0, 0.6, 9)
+    mains = np.argmin(np.abs(frequencies - rng.choice([50, 60])))
+    spectrum[:, mains] += n / 2 * hum * np.exp(2j * np.pi * rng.random())
+    return spectrum
+
+
+def rare_disturbances(rng, t):
+    """Return what only some records have, (9, T) mV: tremor, bursts of muscle, loose electrodes."""
+    found = np.zeros((9, len(t)))
+    tremor, muscle, loose = rng.random(3) < [0.10, 0.25, 0.05]
+    if tremor:  # 4 to 8 Hz, Parkinson's among others: no fibrillatory waves, P goes on
+        angle = 2 * np.pi * rng.uniform(4, 8) * t + np.cumsum(rng.normal(0, 0.07, len(t)))
+        wave = np.sin(angle) + rng.uniform(0, 0.5) * np.sin(2 * angle + rng.uniform(0, 6.3))
+        size = log_uniform(rng, 0.008, 0.05) * (1 + 0.5 * np.sin(rng.uniform(0.5, 4) * t))
+        found[rng.integers(3)] += size * wave
+    if muscle:
+        envelope = np.zeros(len(t))
+        for _ in range(rng.integers(1, 4)):
+            middle, length = rng.uniform(t[0], t[-1]), log_uniform(rng, 0.15, 2)
+            envelope += np.exp(-0.5 * ((t - middle) / length) ** 2)
+        noise = np.diff(rng.standard_normal((9, len(t) + 1))) * log_uniform(rng, 0.005, 0.06)
+        found += noise * envelope * (rng.random((9, 1)) < 0.5)
+    if loose:
+        start, length = rng.uniform(t[0], t[-1]), rng.uniform(0.2, 1.5)
+        on = (t > start) & (t < start + length)
+        size = rng.normal(0, 1.0) * np.exp(-(t - start) * on / rng.uniform(0.3, 3))
+        found[rng.integers(9)] += on * size
+    return found
+
+
+def recorder_response(rng, frequencies):
+    """Return the recorder's gain at each frequency: Butterworth filters without phase."""
+    low = log_uniform(rng, 35, 150)
+    gain = 1 / np.sqrt(1 + (frequencies / low) ** (2 * rng.integers(1, 9)))
+    if rng.random() < 0.65:
+        high = log_uniform(rng, 0.05, 0.67)
+        ratio = (np.maximum(frequencies, 1e-3) / high) ** (2 * rng.integers(1, 3))
+        gain = gain * np.sqrt(ratio / (1 + ratio))
+    return gain
+
+
+def record_leads(rng, eight, t):
+    """Disturb and filter leads I, II, V1-V6 (8, T), mV, with their margins; return (12, n) in uV.
+
+    t (T,) holds the times in s, from -MARGIN to MARGIN after the end. The samples are int16.
+    """
+    n, cut = len(t), MARGIN * SAMPLE_RATE
+    frequencies = np.fft.rfftfreq(n, 1 / SAMPLE_RATE)
+    noise = noise_spectrum(rng, frequencies, n)
+    eight = eight + eight_leads(rare_disturbances(rng, t))
+    spectrum = np.fft.rfft(eight) + eight_leads(noise)
+    eight = np.fft.irfft(spectrum * recorder_response(rng, frequencies), n)[:, cut:-cut]
     # I and II are rounded first, as a recorder does, so that III = II - I is exact
-    i, ii, chest = (np.rint(UNITS_PER_MV * lead) for lead in (i, ii, chest))
-    return np.rint(twelve_leads(i, ii, chest)).astype(np.int16)
+    whole = np.rint(twelve_leads(np.rint(UNITS_PER_MV * eight)))
+    return np.clip(whole, -32768, 32767).astype(np.int16)

@@ -1,66 +1,106 @@
-"""The rhythm: when the beats of a record come, of which kind they are, and their landmarks."""
+"""The rhythm: when the beats of a record come, of which kind they are, and their landmarks.
+
+Sinus arrhythmia, from hardly any to the swing of the young (RR 120 ms and more apart, Soos and
+McComb, StatPearls 2022), is drawn for every class. Early beats follow Kusumoto, ECG
+Interpretation, and the series of Messineo, J Am Coll Cardiol 1989 (PVCs: coupling, interpolation,
+bigeminy, couplets) and Chong et al., Int J Cardiol 2012 (PACs); RR in AF is gamma distributed
+(Hashida and Tasaki, Jpn J Physiol 1984).
+"""
 
 import numpy as np
 
-QRS_SECONDS = {"normal": (0.080, 0.100), "RBBB": (0.126, 0.150), "LBBB": (0.134, 0.164)}
+KINDS = ("sinus", "PAC", "PVC", "blocked PAC")
+PATTERNS = (
+    0.04,
+    0.04,
+    0.15,
+    0.35,
+    2,
+    3,
+)  # chance of an early beat in a gap, or every second, third
 
 
-def beat_times(rng, patient, irregular, seconds):
-    """Return onsets of QRS (s) from before the record to after it, without early beats."""
-    rr, times = patient["rr"], [-rng.uniform(0, 1)]
-    while times[-1] < 1.2 * seconds + 1:  # early atrial beats will draw them forward
-        if irregular:
-            step = rr * np.clip(rng.gamma(12, 1 / 12), max(0.41 / rr, 0.52), 1.75)
-        else:
-            swing = 0.025 * np.sin(2 * np.pi * patient["breath"] * times[-1])
-            step = rr * (1 + swing + rng.normal(0, 0.006))
-        times.append(times[-1] + step)
-    return np.array(times)
-
-
-def add_early_beats(rng, patient, times, kind, af, seconds):
-    """Move some beats forward, and after a PAC all that follow; return their indexes."""
+def sinus_steps(rng, patient, irregular, n):
+    """Return n intervals from beat to beat (s)."""
     rr = patient["rr"]
-    free = [k for k in range(2, len(times) - 2) if 1.2 < times[k] < seconds - 1.2]
-    per_ten_seconds = rng.uniform(1.2, 2.2) if kind == "PVC" else rng.uniform(2.0, 3.5)
-    early = []
-    for _ in range(max(1, round(per_ten_seconds * seconds / 10))):
-        if free:
-            early.append(free[rng.integers(len(free))])
-            free = [k for k in free if abs(k - early[-1]) > 2]
-    for k in sorted(early):
-        if kind == "PVC":
-            times[k] = times[k - 1] + max(rng.uniform(0.58, 0.70) * rr, patient["qt"] + 0.04)
-            if af:  # the pause there is not compensatory, but there is one
-                times[k + 1 :] += max(0, times[k] + 1.1 * rr - times[k + 1])
-        else:
-            coupling = min(max(0.60 * rr, patient["qt"] + patient["pr"]), 0.70 * rr)
-            moved = times[k - 1] + coupling + 1.08 * rr - times[k + 1]
-            times[k], times[k + 1 :] = times[k - 1] + coupling, times[k + 1 :] + moved
-    return early
+    if irregular:
+        shape = patient["af_shape"]
+        return rr * np.clip(rng.gamma(shape, 1 / shape, n), max(0.30 / rr, 0.5), 2.2)
+    place = np.arange(n) * rr * patient["breath"]
+    swing = patient["arrhythmia"] * np.sin(2 * np.pi * (place + rng.random()))
+    return rr * (1 + swing + rng.normal(0, patient["jitter"], n))
+
+
+def early_interval(rng, patient, kind):
+    """Return how long after a beat's QRS an early one begins (s), and its PR."""
+    rr, pr = patient["rr"], rng.uniform(0.11, 0.20)
+    if kind == "PVC":
+        return max(rng.uniform(0.42, 0.85) * rr, 0.30), pr
+    return np.clip(rng.uniform(0.45, 0.85) * rr, patient["qt"] - 0.10 + pr, 0.87 * rr), pr
+
+
+def insert_early(rng, patient, kind, onset, step, af):
+    """Return the early beats after a beat at `onset` as (onset, kind, PR), and the next sinus."""
+    rr = patient["rr"]
+    after, pr = early_interval(rng, patient, kind)
+    first, pattern = onset + after, rng.random()
+    if kind == "PAC":
+        if patient["blocked"] and pattern < 0.6:
+            return [(first, "blocked PAC", pr)], first - pr + rr * rng.uniform(1.05, 1.25)
+        times = [first] if pattern < 0.8 else [first, first + after * rng.uniform(1.0, 1.1)]
+        return [(time, "PAC", pr) for time in times], times[-1] + rr * rng.uniform(1.0, 1.15)
+    if pattern < 0.15 and not af and step > first - onset + 0.38:  # interpolated
+        return [(first, "PVC", 0)], onset + step * rng.uniform(1.0, 1.06)
+    count = 1 if pattern < 0.85 else 2 if pattern < 0.95 else 3
+    times = first + np.arange(count) * max(rng.uniform(0.4, 0.7) * rr, 0.30)
+    full = onset + 2 * step if count == 1 and not af else times[-1] + rr * rng.uniform(1.0, 1.3)
+    return [(time, "PVC", 0) for time in times], max(full, times[-1] + 0.45)
 
 
 def make_beats(rng, patient, classes, seconds):
-    """Return the beats as dictionaries of their kind and the times (s) of their landmarks."""
-    conduction = next((name for name in ("LBBB", "RBBB") if name in classes), "normal")
-    if "IAVB" in classes:  # longer where the rate leaves room after T
-        patient["pr"] = rng.uniform(0.26, np.clip(patient["rr"] - patient["qt"], 0.30, 0.36))
-    af, early = "AF" in classes, {}
-    times = beat_times(rng, patient, af, seconds)
-    for kind in ("PAC", "PVC"):
-        if kind in classes:
-            moved = add_early_beats(rng, patient, times, kind, af, seconds)
-            early.update(dict.fromkeys(moved, kind))
-    low, high = QRS_SECONDS[conduction]
-    beats = []
-    for k, onset in enumerate(times):
-        kind = early.get(k, "sinus")
-        width = low + patient["width"] * (high - low)
-        if kind == "PVC":
-            width = 0.145 + 0.03 * patient["width"]
-        late = 0.6 * max(0, width - 0.10)  # late depolarisation repolarises late
-        beat = {"kind": kind, "conduction": conduction, "onset": onset, "j": onset + width}
-        beat["t_end"] = onset + patient["qt"] + late
-        beat["p"] = None if kind == "PVC" or af else onset - patient["pr"]
-        beats.append(beat)
-    return beats
+    """Return the beats from before the record to after it, as arrays (B,), times in s.
+
+    kind (see KINDS), onset (of QRS), p (onset of P; nan: none), form (0: usual, 1 and 2: foci of
+    PVCs, 3: aberrant), rr (from the beat before).
+    """
+    af, kind = "AF" in classes, next((k for k in ("PAC", "PVC") if k in classes), None)
+    steps = sinus_steps(rng, patient, af, int(4 * seconds) + 20)
+    often = PATTERNS[rng.integers(len(PATTERNS))]
+    due = rng.random(len(steps)) < often if often < 1 else np.arange(len(steps)) % often == 0
+    onset, rows = -1.5 - rng.random(), []
+    sure = rng.uniform(0.2, max(0.3, seconds - 2.5 * patient["rr"] - 0.6))  # one, well inside
+    for step, early in zip(steps, due, strict=True):
+        rows.append((onset, "sinus", patient["pr"]))
+        if kind and (early or onset >= sure):
+            sure = np.inf if onset >= sure else sure
+            more, onset = insert_early(rng, patient, kind, onset, step, af)
+            rows += more
+        else:
+            onset += step
+        if onset > seconds + 1.5:
+            break
+    return finish_beats(rng, patient, rows, af)
+
+
+def finish_beats(rng, patient, rows, af):
+    """Return the rows (onset, kind, PR) as arrays, with P, form and interval of every beat."""
+    onset, kind, pr = (np.array(column) for column in zip(*rows, strict=True))
+    form = np.zeros(len(rows), int)
+    form[kind == "PVC"] = 1 + (rng.random((kind == "PVC").sum()) < patient["second_focus"])
+    if patient["aberrant"]:
+        form[(kind == "PAC") & (rng.random(len(rows)) < 0.7)] = 3
+    no_p = (kind == "PVC") | ((kind == "sinus") & af)
+    p = np.where(no_p, np.nan, onset - pr)
+    return {"kind": kind, "onset": onset, "p": p, "form": form,
+            "rr": np.diff(onset, prepend=onset[0] - patient["rr"])}  # fmt: skip
+
+
+def set_landmarks(rng, patient, beats, forms):
+    """Add to the beats the end of QRS (j) and of T (t_end), and how high each QRS is (size)."""
+    width = np.array([form["width"] for form in forms])[beats["form"]]
+    width = width * (1 + 0.02 * rng.standard_normal(len(width)))
+    beats["j"] = beats["onset"] + width
+    # late depolarisation repolarises late; QT follows the interval before, incompletely
+    qt = patient["qt"] * np.clip(beats["rr"] / patient["rr"], 0.5, 1.4) ** 0.2
+    beats["t_end"] = beats["onset"] + qt + 0.6 * np.maximum(0, width - 0.10)
+    beats["size"] = 1 + patient["unsteady"] * rng.standard_normal(len(width))

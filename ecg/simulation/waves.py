@@ -1,111 +1,113 @@
-"""The waves of a beat: Gaussians of the dipole for P, QRS, ST and T, and the fibrillatory waves.
+"""The waves of the dipole: Gaussians for P, QRS, T and U, the ST segment, fibrillatory waves.
 
-Each beat moves a current dipole x (left), y (down), z (back) along a sum of Gaussian waves (after
-McSharry et al., IEEE Trans Biomed Eng 2003, and Sameni et al., EURASIP J Adv Signal Process 2007).
+After McSharry et al., IEEE Trans Biomed Eng 2003, and Sameni et al., EURASIP J Adv Signal Process
+2007; all beats of a record are made at once. The dipole is (3, T), in mV, from -MARGIN s on.
 """
 
 import numpy as np
 
-# Waves: centre, width (one sd) before and after it, x, y, z. Of QRS in parts of its duration.
-QRS = {
-    "normal": [
-        (0.20, 0.085, 0.085, -0.12, -0.06, -0.30),
-        (0.45, 0.120, 0.120, 1.05, 0.75, 0.50),
-        (0.70, 0.115, 0.110, -0.24, -0.12, 0.40),
-    ],
-    "RBBB": [
-        (0.13, 0.055, 0.055, -0.12, -0.06, -0.30),
-        (0.31, 0.080, 0.080, 1.05, 0.75, 0.45),
-        (0.69, 0.135, 0.120, -0.55, -0.08, -0.68),
-    ],
-    "LBBB": [
-        (0.09, 0.035, 0.040, 0.06, 0.02, -0.12),
-        (0.34, 0.125, 0.130, 0.80, 0.30, 0.85),
-        (0.68, 0.130, 0.125, 0.95, 0.25, 1.05),
-    ],
-}
-PVC_AXES = np.array([[0.35, 0.95, 0.75], [0.65, -0.75, 0.80], [-0.75, -0.55, -0.85]])
-T_AXIS = {"normal": (0.26, 0.20, -0.15), "RBBB": (0.28, 0.18, 0.13), "LBBB": (-0.30, -0.08, -0.36)}
-ST_LBBB = np.array([-0.08, -0.02, -0.09])
-P_WAVES = [(0.038, 0.016, 0.016, 0.03, 0.07, -0.05), (0.064, 0.017, 0.017, 0.06, 0.05, 0.04)]
-# direction and range (mV in the lead that shows most) of an ST shift
-STE_AXES = [
-    ((0.45, 0.10, -1.0), (0.30, 0.45)),  # V1-V4
-    ((1.00, 0.20, -0.25), (0.26, 0.40)),  # V3-V6, I
-    ((0.20, 1.00, 0.00), (0.22, 0.35)),  # II, III, aVF
-]
-STD_AXIS, STD_RANGE = (-1.0, -0.55, 0.25), (0.22, 0.36)  # V3-V6, II, I
+from dataset import SAMPLE_RATE
+from ecg.simulation.leads import MARGIN, log_uniform
+
+# Waves of P: centre and width (s), x, y, z
+P_WAVES = np.array([(0.038, 0.016, 0.03, 0.07, -0.05), (0.064, 0.017, 0.06, 0.05, 0.04)])
 
 
-def wave(t, centre, before, after):
-    """Return a Gaussian of height 1 at times t (s), with a width on each side of its centre."""
-    return np.exp(-0.5 * ((t - centre) / np.where(t < centre, before, after)) ** 2)
+def gaussians(dipole, centre, before, after, vector):
+    """Add Gaussian waves (M,), in s, with vectors (M, 3), to a dipole (3, T)."""
+    half = int(4.2 * SAMPLE_RATE * max(before.max(), after.max())) + 1
+    middle = np.rint((centre + MARGIN) * SAMPLE_RATE).astype(int)
+    rows = middle[:, None] + np.arange(-half, half + 1)  # (M, W)
+    away = rows / SAMPLE_RATE - MARGIN - centre[:, None]
+    shape = np.exp(-0.5 * (away / np.where(away < 0, before[:, None], after[:, None])) ** 2)
+    add_pieces(dipole, rows, shape, vector)
 
 
-def add_waves(dipole, t, waves, start, scale, turn):
-    """Add waves (times `scale` s, from `start`), their vectors turned by a matrix (3, 3)."""
-    for centre, before, after, *vector in waves:
-        shape = wave(t, start + scale * centre, scale * before, scale * after)
-        dipole += np.outer(turn @ np.array(vector), shape)
+def add_pieces(dipole, rows, shape, vector):
+    """Add shape (M, W) times vector (M, 3) to a dipole (3, T) at the samples `rows` (M, W)."""
+    n = dipole.shape[1]
+    inside = (rows >= 0) & (rows < n)
+    rows = np.where(inside, rows, 0).ravel()
+    shape = np.where(inside, shape, 0)
+    for axis in range(3):
+        weights = (shape * vector[:, axis, None]).ravel()
+        dipole[axis] += np.bincount(rows, weights, minlength=n)
 
 
-def draw_shapes(rng, patient, classes):
-    """Draw what one record's ectopic beats and ST shift look like: axes of P and PVC, ST vector."""
-    angle = rng.uniform(1.9, 2.9)  # an ectopic P is turned by 110 to 165 degrees
-    p_turn = np.array([[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0]])
-    pvc = PVC_AXES[rng.integers(len(PVC_AXES))] + rng.normal(0, 0.08, 3)
-    shift = np.zeros(3)
-    if "STE" in classes or "STD" in classes:
-        axis, sizes = STE_AXES[rng.integers(3)] if "STE" in classes else (STD_AXIS, STD_RANGE)
-        axis = np.array(axis) + rng.normal(0, 0.04, 3)
-        # III and aVF of an inferior shift show more than II, the largest of the eight
-        shift = axis * rng.uniform(*sizes) / np.abs(patient["leads"] @ axis).max()
-    return {
-        "p_turn": np.vstack([p_turn, [0, 0, 1]]),
-        "pvc": pvc * rng.uniform(1.1, 1.5),
-        "st": shift,
-    }
+def waves_at(moment, centre, before, after, vector):
+    """Return the sum over K waves (B, K) at one moment a beat (B,): (B, 3)."""
+    away = moment[:, None] - centre
+    shape = np.exp(-0.5 * (away / np.where(away < 0, before, after)) ** 2)
+    return (shape[..., None] * vector).sum(1)
 
 
-def st_segment(t, beat):
-    """Return the course (0 to 1) of an ST shift: on as QRS ends, off along T."""
-    off = beat["t_end"] - 0.075
-    return 1 / (1 + np.exp(-(t - beat["j"] + 0.012) / 0.005)) / (1 + np.exp((t - off) / 0.022))
+def add_p_waves(dipole, patient, beats):
+    """Add the P waves; those of PACs have an axis of their own."""
+    scale = patient["p_width"]
+    for early, matrix in ((False, patient["p_turn"]), (True, patient["pac_turn"])):
+        start = beats["p"][~np.isnan(beats["p"]) & ((beats["kind"] != "sinus") == early)]
+        for centre, width, *vector in P_WAVES if len(start) else ():
+            size = np.full(len(start), scale * width)
+            vectors = np.tile(patient["p_gain"] * matrix @ vector, (len(start), 1))
+            gaussians(dipole, start + scale * centre, size, size, vectors)
 
 
-def add_beat(dipole, t, beat, patient, shapes):
-    """Add one beat to the dipole (3, T)."""
-    window = slice(*np.searchsorted(t, [beat["onset"] - 0.5, beat["t_end"] + 0.2]))
-    part, t = dipole[:, window], t[window]
-    if beat["p"] is not None:
-        turn = shapes["p_turn"] if beat["kind"] == "PAC" else np.eye(3)
-        add_waves(part, t, P_WAVES, beat["p"], 1, patient["p_gain"] * turn)
-    width, stretch = beat["j"] - beat["onset"], patient["qt"] / 0.4
-    if beat["kind"] == "PVC":
-        first, second = 0.75 * shapes["pvc"] + [0.1, 0.1, 0], shapes["pvc"]
-        waves = [(0.31, 0.125, 0.14, *first), (0.61, 0.15, 0.15, *second)]
-        turn, st, t_axis = np.eye(3), -0.10 * second, -0.42 * second
-    else:
-        waves, t_axis = QRS[beat["conduction"]], np.array(T_AXIS[beat["conduction"]])
-        turn, t_axis = patient["gain"] * patient["axis"], t_axis * patient["t_gain"]
-        st = shapes["st"] + (ST_LBBB * patient["gain"] if beat["conduction"] == "LBBB" else 0)
-        t_axis = t_axis * (1 if beat["conduction"] == "normal" else patient["gain"])
-        t_axis = t_axis * (0.75 if shapes["st"].any() else 1) + 0.35 * shapes["st"]
-    add_waves(part, t, waves, beat["onset"], width, turn)
-    part += np.outer(st, st_segment(t, beat))
-    t_wave = (-0.085 * stretch, 0.050 * stretch, 0.036 * stretch, *t_axis)
-    add_waves(part, t, [t_wave], beat["t_end"], 1, np.eye(3))
+def draw_dipole(patient, beats, forms, n):
+    """Return the dipole (3, T) of all beats, from -MARGIN on."""
+    dipole = np.zeros((3, n))
+    add_p_waves(dipole, patient, beats)
+    conducted = beats["kind"] != "blocked PAC"
+    form, onset, j, t_end, size = (
+        beats[key][conducted] for key in ("form", "onset", "j", "t_end", "size")
+    )
+    parts = {key: np.stack([f[key] for f in forms])[form] for key in ("time", "vector", "t", "st")}
+    time = parts["time"] * (j - onset)[:, None, None]
+    vector = parts["vector"] * size[:, None, None]
+    centre = onset[:, None] + time[..., 0]
+    qrs = centre, time[..., 1], time[..., 2], vector
+    stretch = patient["t_width"] * np.clip(t_end - j, 0.15, 0.5) / 0.3
+    before, after = 0.055 * stretch * patient["t_lean"], 0.038 * stretch
+    peak = t_end - 2.2 * after
+    u = np.full(len(onset), 0.035)
+    late = (np.stack([peak, t_end + 0.09], 1), np.stack([before, u], 1), np.stack([after, u], 1),
+            np.stack([parts["t"], patient["u"] * parts["t"]], 1))  # fmt: skip
+    for waves in (qrs, late):
+        gaussians(dipole, *(part.reshape(-1, *part.shape[2:]) for part in waves))
+    # the segment is what makes J + 60 ms what it has to be, whatever T and QRS give there
+    moment = j + 0.06
+    height = parts["st"] - waves_at(moment, *qrs) - waves_at(moment, *late)
+    add_segments(dipole, j, t_end - 1.8 * after, height, patient["st_slope"])
+    return dipole
+
+
+def add_segments(dipole, j, off, height, slope):
+    """Add ST segments, `height` (B, 3) at J + 60 ms: on as QRS ends, off along T, also sloping."""
+    rows = np.floor((j + MARGIN - 0.06) * SAMPLE_RATE).astype(int)[:, None] + np.arange(375)
+    after_j = rows / SAMPLE_RATE - MARGIN - j[:, None]
+    off = np.maximum(off - j, 0.10)[:, None]
+    with np.errstate(over="ignore"):
+        shape = 1 / (1 + np.exp(-(after_j - 0.008) / 0.005)) / (1 + np.exp((after_j - off) / 0.022))
+    shape *= 1 + slope * np.clip((after_j - 0.06) / 0.1, -1, 1.5)
+    add_pieces(dipole, rows, shape * (1 + np.exp((0.06 - off) / 0.022)), height)
 
 
 def fibrillation(rng, t):
-    """Return fibrillatory waves as a dipole (3, T): a saw-tooth whose rate and height drift.
+    """Return fibrillatory waves as a dipole (3, T): saw-teeth whose rate and height wander.
 
-    After the model of Stridh and Sornmo, IEEE Trans Biomed Eng 2001; largest in V1 and II.
+    After Stridh and Sornmo, IEEE Trans Biomed Eng 2001, coarse to fine (0.01 to 0.15 mV), 4 to 9 Hz
+    (Bollmann et al., Europace 2006), organised or not; two parts, the larger in V1 and II.
     """
-    rate, drift, phase = rng.uniform(4.8, 7.5), rng.uniform(0.1, 0.4), rng.uniform(0, 2 * np.pi, 3)
-    angle = 2 * np.pi * rate * t + 2.0 * np.sin(2 * np.pi * drift * t + phase[0])
-    height = rng.uniform(0.05, 0.08) * (1 + 0.3 * np.sin(2 * np.pi * 2.1 * drift * t + phase[1]))
-    axis = np.array([-0.35, 0.55, -0.5])[:, None]
-    lag = np.array([0.0, 0.9, 0.0])[:, None]  # a loop, not a line
-    saw = sum(np.sin(k * (angle + lag)) / k for k in (1, 2, 3))
-    return axis * height * saw
+    found, teeth, n = np.zeros((3, len(t))), rng.uniform(0.1, 0.9), len(t)
+    main = np.array([-0.35, 0.55, -0.5]) + rng.normal(0, 0.15, 3)
+    height, rate = log_uniform(rng, 0.008, 0.11), rng.uniform(4.2, 8.5)
+    unrest = log_uniform(rng, 0.5, 5)  # rad that the phase strays in a second
+    for part, axis in ((1.0, main), (rng.uniform(0.2, 1.0), rng.normal(0, 0.45, 3))):
+        stray = np.cumsum(rng.normal(0, unrest / np.sqrt(SAMPLE_RATE), n))
+        angle = 2 * np.pi * rate * rng.normal(1, 0.06) * t + stray + rng.uniform(0, 2 * np.pi)
+        knots = np.arange(t[0], t[-1] + 1, log_uniform(rng, 0.25, 1.0))
+        size = np.interp(t, knots, np.exp(rng.normal(-0.15, 0.5, len(knots))))
+        saw = np.sin(angle) + teeth * (np.sin(2 * angle) / 2 + np.sin(3 * angle) / 3)
+        lagging = np.sin(angle + rng.uniform(0, 2 * np.pi))  # a loop, not a line
+        side = rng.normal(0, 0.2, 3)
+        found += part * height * size * (axis[:, None] * saw + side[:, None] * lagging)
+    return found

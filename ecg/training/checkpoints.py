@@ -62,14 +62,19 @@ def writing(run):
         )
 
 
-def best_epoch(history):
-    """Return the number of the epoch with the highest validation F1; the first, if several."""
+def best_epoch(history, schedule):
+    """Return the number of the epoch that is kept: the highest validation F1, the first if several.
+
+    Where the learning rate is annealed it is the last one: those before it are unfinished.
+    """
+    if schedule == "cosine":
+        return len(history)
     return 1 + int(np.argmax([row["val_f1"] for row in history]))
 
 
-def has_ended(history, epochs, patience):
+def has_ended(history, epochs, patience, schedule):
     """Tell whether a training is over: all epochs done, or `patience` of them without a better."""
-    waited = len(history) - best_epoch(history) if history else 0
+    waited = len(history) - best_epoch(history, schedule) if history else 0
     return len(history) >= epochs or bool(patience and waited >= patience)
 
 
@@ -101,8 +106,10 @@ def load_state(run, settings, resume, device):
 def changes(state, settings):
     """Return the names of the flags and data in which a state differs from a command."""
     then, now = state["args"], settings["args"]
-    changed = [name for name in now if name not in FREE_ARGS and now[name] != then.get(name)]
-    return changed + [name for name in ("labels", "signals") if settings[name] != state[name]]
+    free = FREE_ARGS - ({"epochs"} if now["schedule"] == "cosine" else set())  # which they stretch
+    changed = [name for name in now if name not in free and now[name] != then.get(name)]
+    names = ("labels", "signals", "origin")
+    return changed + [name for name in names if settings[name] != state.get(name)]
 
 
 def move_misfit(path, settings):
@@ -116,8 +123,8 @@ def move_misfit(path, settings):
     else:
         why = ", ".join(changes(state, settings))
         why = why and f"was made with other {why}"
-        epochs, patience = settings["args"]["epochs"], settings["args"]["patience"]
-        if not why and has_ended(state["history"][:-1], epochs, patience):
+        ends = [settings["args"][name] for name in ("epochs", "patience", "schedule")]
+        if not why and has_ended(state["history"][:-1], *ends):
             why = f"is further ({state['epoch']} epochs) than this command goes"
     if why:
         os.replace(path, f"{path}.old")
@@ -130,7 +137,7 @@ def save_state(run, model, optimizer, settings, history, best):
         "state_dict": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "epoch": len(history),
-        "best_f1": history[best_epoch(history) - 1]["val_f1"],
+        "best_f1": history[best_epoch(history, settings["args"]["schedule"]) - 1]["val_f1"],
         "history": history,
         "best": best,
     }

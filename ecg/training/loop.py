@@ -1,5 +1,7 @@
 """One epoch of training, and its scores on the validation fold; alone or under torchrun."""
 
+import math
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -10,11 +12,40 @@ from ecg.evaluation import metrics
 from ecg.training import distributed
 from utils import fail, predict_scores, set_seed
 
+SCHEDULES = ("constant", "cosine")
+WARM_UP = 50  # steps, or a tenth of them, in which the cosine schedule reaches its top
 
-def train_epoch(network, dataset, optimizer, device, epoch, seed, batch_size, num_workers, amp):
+
+def schedule_factor(schedule, epochs, n_batches, epoch, batch):
+    """Return the learning rate of a step, of its highest; epochs count from 1, batches from 0.
+
+    'cosine' rises linearly and falls along half a cosine to 0 (Loshchilov and Hutter, ICLR 2017).
+    """
+    if schedule == "constant":
+        return 1.0
+    step, steps = (epoch - 1) * n_batches + batch, epochs * n_batches
+    rise = min(1, (step + 1) / min(WARM_UP, max(1, steps // 10)))
+    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def train_epoch(
+    network,
+    dataset,
+    optimizer,
+    device,
+    epoch,
+    seed,
+    batch_size,
+    num_workers,
+    amp,
+    lr,
+    schedule="constant",
+    epochs=1,
+):
     """Pass once over the records of a data set (ECGDataset); return the mean loss per record.
 
-    Stops, naming the records, where the loss is not finite.
+    `lr` is the highest learning rate of a `schedule` over `epochs`. Stops, naming the records,
+    where the loss is not finite.
     """
     # all random numbers of an epoch follow from (seed, epoch): a resumed run is the same run
     set_seed(seed, epoch, distributed.rank())
@@ -31,7 +62,9 @@ def train_epoch(network, dataset, optimizer, device, epoch, seed, batch_size, nu
     progress = tqdm(
         loader, f"epoch {epoch}", unit="batch", leave=False, disable=distributed.rank() > 0
     )
-    for batch, rows, (x, y) in zip(batches, shares, progress, strict=True):
+    for i, (batch, rows, (x, y)) in enumerate(zip(batches, shares, progress, strict=True)):
+        for group in optimizer.param_groups:
+            group["lr"] = lr * schedule_factor(schedule, epochs, len(batches), epoch, i)
         weight = len(distributed.share(batch)) / len(batch)  # this process's part of the batch
         loss = weight * batch_loss(network, x.to(device), y.to(device), amp)
         if not torch.isfinite(loss):

@@ -169,13 +169,13 @@ def test_the_same_figure_for_print_is_the_same_file(tmp_path):
         assert files[0] == files[1] and len(files[0]) > 1000
 
 
-def test_history_marks_the_first_epoch_with_the_best_f1(tmp_path, drawn):
+def test_history_marks_the_kept_epoch(tmp_path, drawn):
     history = pd.DataFrame({"epoch": [1, 2, 3, 4], "train_loss": [0.5, 0.4, 0.3, 0.2]})
     history = history.assign(
         val_loss=0.4, val_f1=[0.2, 0.6, 0.6, 0.5], val_auc=[0.5, 0.6, 0.7, 0.7]
     )
-    scores.plot_history(history, tmp_path / "h.png")
+    scores.plot_history(history, tmp_path / "h.png", 2)
     for ax in drawn[0].axes:
         marks = [line for line in ax.lines if len(set(line.get_xdata())) == 1]
         assert [line.get_xdata()[0] for line in marks] == [2]
-    scores.plot_history(history.assign(val_f1=np.nan), tmp_path / "without.png")
+    scores.plot_history(history.assign(val_f1=np.nan), tmp_path / "without.png", 1)

@@ -1,40 +1,60 @@
-"""The model of the heart: its criteria measured on written signals, not taken from the model."""
+"""The model of the heart: its criteria measured on the signals, not taken from the model.
 
-from pathlib import Path
+Criteria are measured on quiet records, made without noise and filters, by code that knows nothing
+of the model. Landmarks of single odd beats are hard to find for it: where a share is asserted
+instead of every record, it is for that.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 import wfdb
-from conftest import N_MADE
 from scipy.ndimage import uniform_filter1d
-from scipy.signal import find_peaks
+from scipy.signal import find_peaks, periodogram
 from sklearn.metrics import roc_auc_score
 
 from dataset import CLASSES, LEADS
 from ecg import synthetic
+from ecg.simulation import heart, leads, patient
 
-ROOT = Path(__file__).parents[2]
 FS = 500
+ORDER = ("III", "aVF", "II", "I", "aVL", "I", "V6", "V5", "V4", "V3", "V2", "V1")
+
+
+N = 1600  # quiet records
 
 
 @pytest.fixture(scope="module")
-def evidence(made):
-    return pd.read_csv(made / "evidence.csv")
-
-
-@pytest.fixture(scope="module")
-def records(made, evidence):
-    """Read every record as a dictionary: signal (12, T) mV, classes, R (samples)."""
-    classes = evidence.groupby("patient_id")["class"].agg(set)
+def written(made):
+    """Read every record of the written set as a dictionary: signal (12, T) mV, fields."""
     read = {}
     for path in sorted(made.glob("*.hea")):
         signal, fields = wfdb.rdsamp(str(path.with_suffix("")))
         assert tuple(fields["sig_name"]) == LEADS
-        name = path.stem
-        read[name] = {"signal": signal.T, "classes": classes[name], "fields": fields}
-        read[name]["r"] = find_r(signal.T)
+        read[path.stem] = {"signal": signal.T, "fields": fields}
     return read
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Make quiet records: signal (12, T) mV, classes, patient, R (samples)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leads, "noise_spectrum", lambda rng, f, n: np.zeros((9, len(f))))
+        patch.setattr(leads, "rare_disturbances", lambda rng, t: np.zeros((9, len(t))))
+        patch.setattr(leads, "recorder_response", lambda rng, f: np.ones(len(f)))
+        made = {number: heart.make_record(0, number) for number in range(1, N + 1)}
+    return {
+        number: {"signal": signal / 1000, "classes": set(classes), "rows": rows, "patient": drawn,
+                 "r": find_r(signal / 1000)}
+        for number, (signal, classes, rows, drawn) in made.items()
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def evidence(records):
+    """All rows of evidence of the quiet records."""
+    rows = [(number, *row) for number, record in records.items() for row in record["rows"]]
+    return pd.DataFrame(rows, columns=["patient_id", "class", "start", "stop", "leads"])
 
 
 def speed(signal):
@@ -88,8 +108,13 @@ def only(records, *names):
     return [record for record in records.values() if record["classes"] <= set(names)]
 
 
-def test_limb_leads_obey_einthoven_and_goldberger(records):
-    for record in records.values():
+def share(found):
+    """Share of True."""
+    return np.mean(list(found))
+
+
+def test_limb_leads_obey_einthoven_and_goldberger(written):
+    for record in written.values():
         i, ii, iii, avr, avl, avf = record["signal"][:6] * 1000
         np.testing.assert_allclose(ii, i + iii, atol=1e-6)
         np.testing.assert_allclose(avr, -(i + ii) / 2, atol=0.51)
@@ -98,10 +123,11 @@ def test_limb_leads_obey_einthoven_and_goldberger(records):
         assert np.abs(avr + avl + avf).max() < 1.51
 
 
-# --- evidence and mix
+# --- evidence, mix, and what must not depend on the class
 
 
-def test_evidence_covers_every_class_of_every_record_and_lies_inside(made, evidence, records):
+def test_evidence_covers_every_class_of_every_record_and_lies_inside(made, written):
+    evidence = pd.read_csv(made / "evidence.csv")
     assert list(evidence.columns) == ["patient_id", "class", "start", "stop", "leads"]
     assert (evidence["start"] >= 0).all() and (evidence["stop"] <= 5000).all()
     assert (evidence["stop"] > evidence["start"]).all()
@@ -110,18 +136,25 @@ def test_evidence_covers_every_class_of_every_record_and_lies_inside(made, evide
         ["patient_id", "order", "start"], kind="stable"
     ).index.is_monotonic_increasing
     codes = {code: name for name, code in synthetic.SNOMED.items()}
-    for record in records.values():
+    classes = evidence.groupby("patient_id")["class"].agg(set)
+    for name, record in written.items():
         (dx,) = [line for line in record["fields"]["comments"] if line.startswith("Dx: ")]
-        assert {codes[code] for code in dx.removeprefix("Dx: ").split(",")} == record["classes"]
-    for leads in evidence["leads"].unique():
-        names = leads.split(";")
-        assert leads == "all" or names == [lead for lead in LEADS if lead in names]
+        assert {codes[code] for code in dx.removeprefix("Dx: ").split(",")} == classes[name]
+    for text in evidence["leads"].unique():
+        names = text.split(";")
+        assert text == "all" or names == [lead for lead in LEADS if lead in names]
+
+
+def test_evidence_of_every_class_in_all_records_of_many_seeds():
+    for number in range(1, 401):
+        _, classes, rows, _ = heart.make_record(7, number, 5 if number % 2 else 10)
+        assert {row[0] for row in rows} == set(classes), number
 
 
 def test_every_class_is_common_and_pairs_occur(records):
     counts = pd.Series([name for record in records.values() for name in record["classes"]])
     assert set(counts) == set(CLASSES)
-    assert counts.value_counts().between(0.14 * N_MADE, 0.18 * N_MADE).all()
+    assert counts.value_counts().between(0.14 * N, 0.18 * N).all()
     pairs = {frozenset(record["classes"]) for record in records.values()}
     assert {
         frozenset(("AF", "RBBB")),
@@ -133,27 +166,61 @@ def test_every_class_is_common_and_pairs_occur(records):
     )
 
 
-def test_nothing_but_the_criterion_tells_a_class(records):
-    # the usual rate: early beats and their pauses, the criterion of PAC and PVC, move the mean
-    rows = []
-    for record in records.values():
-        signal, comments = record["signal"], record["fields"]["comments"]
-        i = signal[0]
-        times = np.arange(len(i)) / FS
-        row = {
-            "rate": 60 * FS / np.median(np.diff(record["r"])),
-            "noise": np.median(np.abs(np.diff(i, 3))),
-            "hum": abs(np.mean(signal[11] * np.exp(-2j * np.pi * 50 * times))),
-            "age": int(comments[0].removeprefix("Age: ")),
-            "male": comments[1] == "Sex: Male",
-        }
-        rows.append(row | {name: name in record["classes"] for name in CLASSES})
-    table = pd.DataFrame(rows)
-    assert table["rate"].between(48, 105).all()
+def flatten(drawn):
+    """Numbers of a patient as one row: vectors and matrices by element, the variant by its name."""
+    row = {}
+    for key, value in drawn.items():
+        if key in ("variant", "sex"):
+            row |= {f"{key}={name}": value == name for name in [*patient.VARIANTS, "Male"]}
+        else:
+            row |= {f"{key}{i}": x for i, x in enumerate(np.ravel(value))}
+    return row
+
+
+def test_nothing_but_the_criterion_tells_a_class():
+    made = [heart.make_record(3, number, 5) for number in range(1, 721)]
+    table = pd.DataFrame([flatten(drawn) for *_, drawn in made])
+    for i, signal in enumerate(signal for signal, *_ in made):
+        lead, times = signal[0] / 1000, np.arange(2500) / FS
+        table.loc[i, "noise"] = np.median(np.abs(np.diff(lead, 3)))
+        table.loc[i, "hum"] = abs(np.mean(lead * np.exp(-2j * np.pi * 50 * times)))
     for name in CLASSES:
-        for feature in ("rate", "noise", "hum", "age", "male"):
-            # about 40 against 200 records: one standard error is 0.05
-            assert abs(roc_auc_score(table[name], table[feature]) - 0.5) < 0.16, (name, feature)
+        truth = np.array([name in classes for _, classes, *_ in made])
+        for feature in table.columns[table.nunique() > 1]:
+            if feature == "pr0" and name == "IAVB":
+                continue
+            # about 115 against 600 records: one standard error is 0.03
+            usual = table["pr0"] < 0.2 if feature == "pr0" else slice(None)
+            values = table[feature][usual]
+            auc = roc_auc_score(truth[values.index], values.astype(float))
+            assert abs(auc - 0.5) < 0.13, (name, feature, auc)
+
+
+def test_everything_else_varies_widely(records, written):
+    tables = {key: [r["patient"][key] for r in records.values()] for key in patient.draw_patient(
+        np.random.default_rng(0))}  # fmt: skip
+    rate = 60 / np.array(tables["rr"])
+    assert rate.min() < 50 and rate.max() > 115 and 65 < np.median(rate) < 85
+    assert set(tables["variant"]) == {*patient.VARIANTS, ""}
+    usual = [average_beat(r) for r in only(records, "SNR", "IAVB", "STD", "STE", "PAC", "PVC")]
+    qrs = np.stack([beat[:, 230:270] - beat[:, 205:206] for beat in usual])
+    axis = np.degrees(np.arctan2(qrs[:, 5].sum(1), qrs[:, 0].sum(1)))
+    assert np.quantile(axis, 0.05) < -30 and np.quantile(axis, 0.95) > 85  # aVF over I
+    assert 10 < np.median(axis) < 60
+    height = np.ptp(qrs, axis=2)
+    assert (np.quantile(height, 0.95, axis=0) > 3 * np.quantile(height, 0.05, axis=0)).all()
+    t_wave = np.array([b[10, 330:440][np.abs(b[10, 330:440]).argmax()] for b in usual])  # V5
+    assert 0.05 < (t_wave < 0).mean() < 0.4
+    noise = [np.median(np.abs(np.diff(r["signal"], 3))) for r in written.values()]
+    assert np.quantile(noise, 0.9) > 5 * np.quantile(noise, 0.1)
+
+    def power(signal, low, high):
+        f, density = periodogram(signal[0], FS)
+        return np.log10(density[(f >= low) & (f <= high)].mean())
+
+    for low, high in ((0.2, 0.5), (60, 90)):
+        found = [power(r["signal"], low, high) for r in written.values()]
+        assert np.ptp(np.quantile(found, [0.1, 0.9])) > 1.2
 
 
 # --- criteria
@@ -166,15 +233,17 @@ def rr_variation(record):
 
 def test_af_is_irregular_without_p_and_with_fibrillatory_waves(records):
     af, sinus = only(records, "AF"), only(records, "SNR", "IAVB", "STD", "STE", "RBBB", "LBBB")
-    assert min(map(rr_variation, af)) > 0.12 > max(map(rr_variation, sinus))
+    af_rr, sinus_rr = (np.array([rr_variation(r) for r in group]) for group in (af, sinus))
+    assert af_rr.min() > 0.08 and np.median(af_rr) > 0.18 > np.quantile(sinus_rr, 0.97)
+    assert np.quantile(sinus_rr, 0.5) < 0.04 and (sinus_rr > 0.08).mean() > 0.05  # look-alikes
 
     def p_height(record):
         before = average_beat(record)[1, 120:215]  # II, 260 to 70 ms before R
         return before.max() - np.median(before)
 
     normal = only(records, "SNR")
-    assert np.mean([p_height(r) for r in af]) < 0.5 * np.mean([p_height(r) for r in normal])
-    assert min(p_height(record) for record in normal) > 0.05
+    assert np.median([p_height(r) for r in af]) < 0.5 * np.median([p_height(r) for r in normal])
+    assert share(p_height(record) > 0.03 for record in normal) > 0.9
 
     def quiet_power(record):  # of V1, 4-9 Hz, in the 320 ms that end 240 ms before a QRS
         v1, power = record["signal"][6], []
@@ -185,7 +254,7 @@ def test_af_is_irregular_without_p_and_with_fibrillatory_waves(records):
                 power.append(spectrum[1:4].sum())
         return np.median(power) if power else np.nan
 
-    assert np.nanmedian([quiet_power(r) for r in af]) > 5 * np.nanmedian(
+    assert np.nanmedian([quiet_power(r) for r in af]) > 3 * np.nanmedian(
         [quiet_power(r) for r in normal]
     )
 
@@ -194,55 +263,72 @@ def pr_interval(record):
     """From the foot of P in II (a tenth of its height) to the first fast change of QRS, in ms."""
     beat = average_beat(record)
     onset = qrs_bounds(beat)[0]
-    ii = uniform_filter1d(beat[1], 5)[onset - 190 : onset - 8]
+    ii = uniform_filter1d(beat[1], 5)[max(0, onset - 190) : onset - 8]
     base = np.quantile(ii[90:], 0.3)
     peak = 20 + ii[20:].argmax()
     low = np.flatnonzero(ii[:peak] - base < 0.1 * (ii[peak] - base))
-    return 2 * (len(ii) + 8 - low[-1])
+    return 2 * (len(ii) + 8 - low[-1]) if len(low) else np.nan
 
 
 def test_pr_is_above_200_ms_in_iavb_alone(records, evidence):
-    assert all(110 < pr_interval(record) < 190 for record in only(records, "SNR"))
-    iavb = {k: r for k, r in records.items() if r["classes"] == {"IAVB"}}
+    slow = {k: r for k, r in records.items() if r["patient"]["rr"] > 0.75}  # T is over before P
+    normal = [pr_interval(record) for record in only(slow, "SNR")]
+    assert share(105 < pr < 208 for pr in normal) > 0.85
+    iavb = {k: r for k, r in slow.items() if r["classes"] == {"IAVB"}}
     measured = {name: pr_interval(record) for name, record in iavb.items()}
-    assert min(measured.values()) > 220
-    rows = of(evidence, "IAVB")
-    told = 2 * (rows["stop"] - rows["start"]).groupby(rows["patient_id"]).median()
-    assert all(abs(measured[name] - told[name]) <= 24 for name in measured)
+    assert share(pr > 195 for pr in measured.values()) > 0.9
+    told = {}
+    for name, low in (("SNR", 0), ("IAVB", 200)):
+        rows = evidence[evidence["class"] == name]
+        assert (rows["stop"] - rows["start"] > low / 2).all()
+        told |= (2 * (rows["stop"] - rows["start"]).groupby(rows["patient_id"]).median()).to_dict()
+    assert share(abs(measured[name] - told[name]) <= 24 for name in measured) > 0.85
+    assert np.ptp([told[name] for name in measured]) > 90
 
 
 def test_qrs_is_wide_in_bundle_branch_block_alone(records, evidence):
     rows = of(evidence, "LBBB"), of(evidence, "RBBB")
     widths = {k: 2 * np.ptp(qrs_bounds(average_beat(r))) + 2 for k, r in records.items()}
     told = 2 * pd.concat([(r["stop"] - r["start"]).groupby(r["patient_id"]).median() for r in rows])
-    for name, width in widths.items():
-        if name in told:
-            assert width >= 120 and told[name] >= 120 and abs(width - told[name]) <= 24
-        else:
-            assert 70 <= width < 112
+    assert told.min() >= 118 and np.ptp(told) > 50
+    blocked = {k: width for k, width in widths.items() if k in told}
+    assert share(width >= 116 for width in blocked.values()) > 0.88
+    assert share(abs(width - told[name]) <= 24 for name, width in blocked.items()) > 0.8
+    usual = [width for name, width in widths.items() if name not in told]
+    assert share(64 <= width < 118 for width in usual) > 0.92
 
 
 def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
+    rsr, late_s = [], []
     for record in only(records, "RBBB"):
         beat = average_beat(record)
         (start, stop), base = qrs_bounds(beat), beat[:, 160:185].mean(1)
-        i, v1, v6 = (beat[[0, 6, 11]] - base[[0, 6, 11], None])[:, start : stop + 1]
-        dip = v1.argmin()
-        r, late = v1[:dip].max(), v1[dip:].max()
-        assert 0.05 < r < late and v1.min() < -0.2  # rsR'
-        assert 2 * v1.argmax() > 50  # ms to the peak of R'
-        for lead in (i, v6):
-            assert 2 * (lead[lead.argmax() :] < -0.05).sum() > 40  # S broader than 40 ms
+        i, v1, v2, v6 = (beat - base[:, None])[[0, 6, 7, 11], start : stop + 1]
+        half = len(i) // 2
+        rsr.append(any(v[half:].max() > max(0.05, 0.9 * v[:half].max()) for v in (v1, v2)))
+        late_s.append(min(i[half:].min(), v6[half:].min()) < -0.04)
+    assert share(rsr) > 0.95 and share(late_s) > 0.95
+    no_q, broad, deep, opposed = [], [], [], []
     for record in only(records, "LBBB"):
         beat = average_beat(record)
         (start, stop), base = qrs_bounds(beat), beat[:, 160:185].mean(1)
-        beat -= base[:, None]
+        beat = beat - base[:, None]
         qrs, t_wave = beat[:, start : stop + 1], beat[:, stop + 60 : stop + 150]
-        assert qrs[[0, 4, 10, 11], :30].min() > -0.05  # no q in I, aVL, V5, V6
-        for lead in (0, 10, 11):  # a broad R; that of aVL is flat where the axis is steep
-            assert 2 * (qrs[lead] > 0.5 * qrs[lead].max()).sum() > 60
-        assert qrs[6].max() < 0.2 and qrs[6].min() < -0.5  # rS or QS in V1
-        assert t_wave[11].min() < -0.1 and t_wave[6].max() > 0.1  # opposed to QRS
+        no_q.append(min(qrs[0, :25].min(), qrs[11, :25].min()) > -0.08)
+        broad.append(all(2 * (qrs[k] > 0.4 * qrs[k].max()).sum() > 45 for k in (0, 11)))
+        deep.append(qrs[6].max() < 0.3 and qrs[6].min() < -0.2)
+        opposed.append(t_wave[11].min() < -0.05 or t_wave[6].max() > 0.1)
+    assert min(share(no_q), share(broad), share(deep), share(opposed)) > 0.9
+    # the look-alike, incomplete block: a small late r' in V1 of a narrow QRS
+    second = []
+    for record in only(records, "SNR", "IAVB", "PAC", "PVC", "STD"):
+        if record["patient"]["variant"] == "incomplete RBBB":
+            beat = average_beat(record)
+            start, stop = qrs_bounds(beat)
+            late = beat[6, (start + stop) // 2 : stop + 1]
+            second.append(late.max() - max(late[0], late[-1]) > 0.02)
+            assert 2 * (stop - start) < 120
+    assert len(second) > 5 and share(second) > 0.3
 
 
 def st_shift(record):
@@ -255,25 +341,34 @@ def st_shift(record):
 
 
 @pytest.mark.parametrize("name, sign", [("STD", -1), ("STE", 1)])
-def test_st_is_shifted_by_a_tenth_of_a_millivolt_in_the_evidence_leads(
-    name, sign, records, evidence
-):
+def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign, records, evidence):
+    inside, outside, largest = [], [], []
+    pairs = {frozenset(pair) for pair in zip(ORDER, ORDER[1:], strict=False)}
     for patient_id, rows in of(evidence, name).groupby("patient_id"):
-        leads = rows["rows"].iloc[0]
+        names, numbers = rows["leads"].iloc[0].split(";"), rows["rows"].iloc[0]
+        assert any(pair <= set(names) for pair in pairs), names
+        assert (rows["stop"] - rows["start"]).between(59, 61).all()
+        if "AF" in records[patient_id]["classes"]:
+            continue  # the waves ride on it
         shift = sign * st_shift(records[patient_id])
-        assert len(leads) >= 3
+        limits = np.full(12, 0.1)
+        if name == "STE":
+            limits[[7, 8]] = 0.2 if records[patient_id]["patient"]["sex"] == "Male" else 0.15
+        aside = [i for i in range(12) if i not in numbers]
         # the average over the segment is a little off the sample at J + 60 ms
-        assert shift[leads].min() > 0.07 and np.sort(shift[leads])[-3] > 0.1
-        aside = [i for i in range(12) if i not in leads]
-        assert shift[aside].max() < 0.13
-        lengths = rows["stop"] - rows["start"]
-        assert lengths.between(59, 61).all()
+        inside.append(((shift - limits)[numbers]).min() > -0.045)
+        outside.append((shift - limits)[aside].max() < 0.05)
+        largest.append(shift[numbers].max())
+    assert share(inside) > 0.93 and share(outside) > 0.93
+    assert np.quantile(largest, 0.1) < 0.22 and np.quantile(largest, 0.9) > 0.27
 
 
 def test_st_is_level_in_the_other_classes(records):
-    # not AF, whose fibrillatory waves ride on it, nor LBBB, whose own ST shift is expected
-    for record in only(records, "SNR", "IAVB", "RBBB", "PAC", "PVC"):
-        assert np.abs(st_shift(record)).max() < 0.1
+    # not AF, whose fibrillatory waves ride on it, nor the blocks, whose own shift is expected
+    shifts = np.abs([st_shift(r) for r in only(records, "SNR", "IAVB", "PAC", "PVC")])
+    limbs = shifts[:, [0, 1, 2, 4, 5, 9, 10, 11]]
+    assert share(limbs.max(1) < 0.1) > 0.93 and share(shifts[:, [7, 8]].max(1) < 0.2) > 0.95
+    assert share(shifts.max(1) > 0.05) > 0.3  # but not flat
 
 
 def early_beats(evidence, records, name, companions):
@@ -284,42 +379,49 @@ def early_beats(evidence, records, name, companions):
         r = row.start + int(movement(record["signal"])[row.start : row.stop].argmax())
         before, after = record["r"][record["r"] < r - 100], record["r"][record["r"] > r + 100]
         if record["classes"] <= {name, *companions} and len(before) and len(after):
-            yield row, record, before[-1], r, after[0], np.median(np.diff(record["r"]))
+            yield row, record, before[-1], r, after[0], record["patient"]["rr"] * FS
 
 
-def test_pvc_is_early_wide_without_p_with_opposed_t_and_a_full_pause(records, evidence):
-    count = 0
+def test_pvc_is_early_wide_without_p_with_opposed_t(records, evidence):
+    early, wide, opposed, gaps = [], [], [], []
     for row, record, before, r, after, rr in early_beats(evidence, records, "PVC", ["STD", "STE"]):
-        assert r - before < 0.85 * rr
-        assert abs((after - before) / (2 * rr) - 1) < 0.08
+        early.append(r - before < 0.97 * rr)
+        gaps.append((after - before) / (2 * rr))
         signal = record["signal"]
         fast = speed(signal)[row.start - 10 : row.start + 110]
-        assert 2 * np.ptp(np.flatnonzero(fast > 0.15 * fast.max())) >= 120
+        wide.append(2 * np.ptp(np.flatnonzero(fast > 0.1 * fast.max())) >= 110)
         base = np.median(signal[:, row.start - 12 : row.start - 2], axis=1)[:, None]
-        qrs = signal[:, row.start : row.start + 80] - base
+        qrs = signal[:, row.start : row.start + 60] - base
         t_wave = signal[:, row.stop - 75 : row.stop] - base
         lead = np.abs(qrs).max(1).argmax()
         peak, opposite = (part[lead][np.abs(part[lead]).argmax()] for part in (qrs, t_wave))
-        assert abs(peak) > 0.7 and peak * opposite < 0
-        gap = uniform_filter1d(signal[1], 5)[row.start - 20 : row.start]
-        assert np.ptp(gap) < 0.08  # level right before QRS, where PR of a sinus beat holds P
-        count += 1
-    assert count > 10
+        opposed.append(peak * opposite < 0)
+    assert len(early) > 60
+    assert share(early) > 0.9 and share(wide) > 0.9 and share(opposed) > 0.8
+    full = np.abs(np.array(gaps) - 1) < 0.1
+    assert 0.3 < full.mean() < 0.9 and share(np.array(gaps) < 0.65) > 0.02  # interpolated, couplets
 
 
-def test_pac_is_early_narrow_with_another_p_and_no_full_pause(records, evidence):
-    polarity = []
+def test_pac_is_early_narrow_unless_aberrant_and_resets_the_sinus_node(records, evidence):
+    early, narrow, reset, inverted = [], [], [], []
     for row, record, before, r, after, rr in early_beats(evidence, records, "PAC", []):
-        beat = average_beat(record, beats=[r], after=300)
-        onset, end = qrs_bounds(beat)
-        assert r - before < 0.85 * rr
-        assert (after - before) / (2 * rr) < 0.95
-        assert 2 * (end - onset) < 112
-        # height of P against its surroundings in II: upright in sinus beats, inverted here
-        heights = []
-        for average in (beat, average_beat(record)):
-            p = average[1, 250 - (r - row.start) : 250 - (r - row.start) + 52]
-            heights.append(p[10:42].mean() - np.interp(0.5, [0, 1], [p[:4].mean(), p[-4:].mean()]))
-        polarity.append(np.sign(heights))
-    early, usual = np.array(polarity).T
-    assert len(early) > 10 and (early < 0).mean() > 0.85 and (usual > 0).mean() > 0.95
+        if row.stop - row.start == 50:  # blocked: P alone
+            continue
+        onset, end = qrs_bounds(average_beat(record, beats=[r], after=300))
+        early.append(r - before < 0.97 * rr)
+        narrow.append(2 * (end - onset) < 118)
+        reset.append((after - before) / (2 * rr) < 0.98)
+        p = record["signal"][1, row.start : row.start + 52]
+        inverted.append(p[10:42].mean() < np.interp(0.5, [0, 1], [p[:4].mean(), p[-4:].mean()]))
+    assert len(early) > 40 and share(early) > 0.9 and share(reset) > 0.85
+    assert 0.6 < share(narrow) < 0.97 and 0.2 < share(inverted) < 0.95
+
+
+def test_records_depend_on_seed_and_number_alone():
+    x, y = heart.draw_batch(5, 11, 4, seconds=6)
+    assert x.dtype == np.int16 and x.shape == (4, 12, 3000) and y.shape == (4, 9)
+    for i in (3, 0, 2):
+        signal, classes, _, _ = heart.make_record(5, 11 + i, 6)
+        np.testing.assert_array_equal(x[i], signal)
+        assert [CLASSES[k] for k in np.flatnonzero(y[i])] == sorted(classes, key=CLASSES.index)
+    assert len({heart.make_record(seed, 2, 6)[0].tobytes() for seed in range(3)}) == 3

@@ -1,0 +1,87 @@
+"""The patient: all that is drawn before the class is looked at, alike for all classes.
+
+Ranges hold the published limits of normal and, about them, what is seen in wards. Rates 42 to 143 a
+minute; PR 120 to 200 ms, P up to 120 ms and 0.25 mV; frontal axis of QRS from -110 to 90 degrees,
+mostly -30 to 90; QT after Fridericia 355 to 445 ms at 60 a minute (AHA/ACCF/HRS recommendations
+III and IV, Surawicz et al. and Rautaharju et al., Circulation 2009); amplitudes by a factor of
+about 3 to both sides (Rijnbeek et al., J Electrocardiol 2014); sinus arrhythmia from hardly any to
+the swing of the young. Variants, no class of their own, look like one: incomplete RBBB (r' in V1
+after a QRS below 110 ms), left anterior fascicular block, right axis, LVH with and without strain,
+notches and J waves of early repolarisation (Macfarlane et al., J Am Coll Cardiol 2015). T is flat
+or inverted in one of six.
+"""
+
+import numpy as np
+
+from ecg.simulation.forms import rotation
+from ecg.simulation.leads import draw_leads, log_uniform
+
+VARIANTS = {"incomplete RBBB": 0.08, "left fascicular": 0.08, "right axis": 0.04, "LVH": 0.10,
+            "notch": 0.25}  # fmt: skip
+
+
+def draw_patient(rng):
+    """Draw a patient: a dictionary of numbers, vectors and matrices, times in s."""
+    person = {
+        "age": int(np.clip(rng.normal(60, 15), 18, 92)),
+        "sex": "Male" if rng.random() < 0.5 else "Female",
+        "leads": draw_leads(rng),
+    }
+    return person | draw_rhythm(rng) | draw_ventricles(rng) | draw_atria(rng)
+
+
+def draw_rhythm(rng):
+    """Draw rate and regularity, and what early beats are like."""
+    rr = np.clip(np.exp(rng.normal(np.log(0.80), 0.25)), 0.42, 1.45)
+    return {
+        "rr": rr,
+        "qt": rng.uniform(0.355, 0.445) * rr ** (1 / 3),  # Fridericia
+        "arrhythmia": log_uniform(rng, 0.005, 0.18),
+        "jitter": log_uniform(rng, 0.003, 0.03),
+        "breath": rng.uniform(0.15, 0.4),
+        "af_shape": log_uniform(rng, 7, 45),  # of RR's gamma distribution in AF
+        "second_focus": rng.choice([0, 0, 0, 0.5]),
+        "blocked": rng.random() < 0.1,
+        "aberrant": rng.random() < 0.2,
+    }
+
+
+def draw_atria(rng):
+    """Draw P and PR; the axis of early P is any but the sinus node's."""
+    return {
+        "p_turn": rotation(np.clip(rng.normal(0, 0.3), -0.7, 0.5), rng.normal(0, 0.5)),
+        "pac_turn": rotation(rng.uniform(0.2, 3.0), rng.normal(0, 0.6)),
+        "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
+        "p_width": rng.uniform(0.8, 1.35),
+        "pr": rng.uniform(0.12, 0.195),
+    }
+
+
+def draw_ventricles(rng):
+    """Draw axes, amplitudes and shapes of QRS, ST, T and U, and how steady they are."""
+    variant = rng.choice([*VARIANTS, ""], p=[*VARIANTS.values(), 1 - sum(VARIANTS.values())])
+    usual = np.clip(rng.normal(-0.08, 0.45), -1.1, 0.9)
+    axes = {"left fascicular": rng.uniform(-1.9, -1.2), "right axis": rng.uniform(0.9, 1.4)}
+    turn = axes.get(variant, usual)
+    gain, t_gain = np.exp(rng.normal(-0.10, 0.32)), np.exp(rng.normal(-0.15, 0.45))
+    t_turn = rotation(0.5 * turn + rng.normal(0, 0.3), rng.normal(0, 0.45))
+    if variant == "LVH":
+        gain, t_gain = gain * rng.uniform(1.3, 2), t_gain * rng.choice([1, -0.6])
+    if rng.random() < 0.15:
+        t_gain *= rng.uniform(-0.6, 0.2)
+    return {
+        "variant": str(variant),
+        "turn": turn,
+        "tilt": rng.normal(0, 0.35),
+        "gain": gain,
+        "septal": rng.uniform(0.1, 2.2),
+        "loop": rng.normal(0, 0.16, (4, 3)),
+        "width": rng.random(),  # of QRS, within the range of its kind
+        "t_axis": t_gain * t_turn @ [0.71, 0.55, -0.41],
+        "t_width": rng.uniform(0.75, 1.3),
+        "t_lean": rng.uniform(0.8, 1.5),
+        "u": rng.uniform(-0.05, 0.2),  # of T
+        "st_slope": rng.normal(0.25, 0.5),
+        "unsteady": log_uniform(rng, 0.01, 0.06),
+        "sway": rng.uniform(0.01, 0.08),  # of the heart, with breath
+    }
