@@ -50,6 +50,7 @@ from ecg.training import checkpoints, distributed
 from ecg.training.fresh import FreshRecords
 from ecg.training.loop import SCHEDULES, train_epoch, validate
 from resnet import (
+    NO_PATIENT,
     WIDTH,
     ResNet1d,
     add_model_args,
@@ -224,12 +225,12 @@ def train(run, args, device, train_set, validation_set, model, settings):
 def trained_on(args, n_records, epochs, origin):
     """Say in words what a model has learnt from."""
     if args.fresh:
-        text = f"{epochs * n_records:,} synthetic records, no patient"
+        text = f"{epochs * n_records:,} synthetic records, {NO_PATIENT}"
     elif (Path(args.data_dir) / "evidence.csv").is_file():  # written by synthetic.py alone
-        text = f"{n_records:,} synthetic records, no patient"
+        text = f"{n_records:,} synthetic records, {NO_PATIENT}"
     else:
         text = f"{n_records:,} records of {Path(args.data_dir).resolve().name}"
-    return text + (f", after {origin['model']} ({origin['trained_on']})" if origin else "")
+    return text + (f" after those of {origin['model']} ({origin['trained_on']})" if origin else "")
 
 
 def publish(run, args, device, train_set, validation_set, model, settings, history, best):
@@ -321,10 +322,7 @@ def main(args):
                     run, args, device, train_set, validation_set, model, settings, history, best
                 )
     path = checkpoint_path(run)
-    epoch = checkpoints.best_epoch(history, args.schedule)
-    print(
-        f"the {'last' if args.schedule == 'cosine' else 'best'} epoch, {epoch}, is kept in {path}; next:"
-    )
+    print(f"epoch {checkpoints.best_epoch(history, args.schedule)} is kept in {path}; next:")
     print(f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}")
 
 

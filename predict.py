@@ -20,8 +20,10 @@ model, and <run> becomes <model>_on_<folder>; records that the model has seen ar
 
 With --record it answers for one's own records instead: WFDB, challenge structs, .csv, .npy, or a
 folder of them. A table and warnings for each record go to stdout, and the ECG on paper to
-results/<model>_records/<record>.pdf, true to scale, and .png:
+results/<model>_records/<record>.pdf, true to scale, and .png. Without a model it uses the one that
+comes with it, which has learnt from synthetic records alone (docs/model.md):
 
+    python predict.py --record A0001.hea
     python predict.py --model-path models/resnet34_CPSC_all_42.pth --record A0001.hea
 """
 
@@ -57,6 +59,7 @@ from ecg.processing.quality import SHORTEST
 from resnet import (
     add_model_args,
     add_model_path_arg,
+    describe,
     find_model,
     load_model,
     network_name,
@@ -66,6 +69,7 @@ from resnet import (
 from utils import RESEARCH_USE, fail, get_device, make_parser, predict_scores
 
 DRAWN_UNASKED = 20  # records; a page takes half a second to draw
+GENERAL = Path(__file__).parent / "models" / "general.pth"  # trained on no patient
 NAMED = 10  # of the records that are left out, on the screen
 
 
@@ -90,7 +94,11 @@ def parse_args(argv=None):
                        "this file; - for stdout, without the tables")  # fmt: skip
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper; not given: for up to {DRAWN_UNASKED} records")  # fmt: skip
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    naming = ("data_dir", "arch", "width", "init", "leads", "seed", "round", "model_path")
+    unnamed = all(getattr(args, name) == parser.get_default(name) for name in naming)
+    args.general = bool(args.record) and unnamed
+    return args
 
 
 def stdout_or_file(text):
@@ -98,8 +106,10 @@ def stdout_or_file(text):
 
 
 def find(args):
-    """Return the checkpoint that the flags name."""
+    """Return the checkpoint that the flags name; with --record alone, the one in the box."""
     network, leads = network_name(args.arch, args.width, args.init), leads_text(args.leads)
+    if args.general:
+        return GENERAL
     return find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
 
 
@@ -159,7 +169,7 @@ def score_other_data(model, checkpoint, signals, labels, args, device, folder):
     return "all records", labels, y_score, table, found
 
 
-def answer_batch(model, checkpoint, batch, thresholds, args, device, folder):
+def answer_batch(model, checkpoint, batch, thresholds, args, device, folder, model_text):
     """Score, print and draw (None: not) a batch of records; complete its answers."""
     rows, signals = batch
     # labels that nobody reads: scoring is that of a data set
@@ -172,17 +182,17 @@ def answer_batch(model, checkpoint, batch, thresholds, args, device, folder):
             sys.stdout.flush()  # the answer first, the page takes longer
         row["page"] = None
         if folder:
-            draw_answer(row, signals[row["record"]], folder)
+            draw_answer(row, signals[row["record"]], folder, model_text)
 
 
-def draw_answer(row, packed, folder):
-    """Write the ECG pages of an answer, with the findings in the title; note the PDF's path."""
+def draw_answer(row, packed, folder, model_text):
+    """Write the ECG pages of an answer, findings in the title, the model below; note the path."""
     from ecg.plot.ecg_paper import plot_ecg_pages  # matplotlib only where it is drawn with
 
     found = ", ".join(f"{name} {row['probabilities'][name]:.2f}" for name in row["findings"])
     title = f"{row['record']}: {found or 'no finding reaches its threshold'}"
     path = Path(folder) / f"{row['record']}.pdf"
-    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, row["warnings"])
+    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, row["warnings"], model_text)
     row["page"] = str(path)
 
 
@@ -205,10 +215,13 @@ def answer_records(args):
     path = find(args)
     model, checkpoint = load_model(path, device, args.leads)
     run = path.stem
-    window, shortest = checkpoint["args"]["seconds"], checkpoint.get("shortest", SHORTEST)
+    window = None if model.window else checkpoint["args"]["seconds"]
+    shortest, model_text = checkpoint.get("shortest", SHORTEST), describe(path, checkpoint)
     thresholds, seen = own_thresholds(checkpoint), set(checkpoint["training_records"].values())
     drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
     folder, answered = Path("results") / f"{run}_records" if drawn else None, []
+    if args.json != "-":
+        print(model_text)
     progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
     for batch in findings.read_batches(
         sources, args.batch_size, args.sample_rate, window, shortest, bad
@@ -220,12 +233,14 @@ def answer_records(args):
                 row["warnings"].append("the model was trained or chosen on this record: the answer "
                                        "does not show what it makes of new ones")  # fmt: skip
         if batch[0]:
-            answer_batch(model, checkpoint, batch, thresholds, args, device, folder)
+            answer_batch(model, checkpoint, batch, thresholds, args, device, folder, model_text)
         answered += batch[0]
         progress.update(len(answered) + len(bad) - progress.n)
     progress.close()
     if args.json:
-        findings.write_json(args.json, run, thresholds, checkpoint["classes"], answered, bad)
+        findings.write_json(
+            args.json, run, model_text, thresholds, checkpoint["classes"], answered, bad
+        )
     if not answered:
         fail("none of the records can be read" if several else ": ".join(bad[0]))
     if args.json != "-":

@@ -18,6 +18,7 @@ WIDTH = 64  # of the first stage; --width scales all
 KERNEL = 7
 DROPOUT = 0.2
 
+NO_PATIENT = "no patient"  # in the words for what a model has learnt from
 CHECKPOINT_VERSION = 2  # raised when earlier checkpoints can no longer be used
 EVERY_CHECKPOINT = {
     "state_dict": dict,
@@ -127,9 +128,10 @@ def network_name(arch, width=WIDTH, init=None):
     return arch if width == WIDTH else f"{arch}w{width}"
 
 
-def add_model_path_arg(parser):
+def add_model_path_arg(parser, **options):
     """Add the flag of the scripts that load a model."""
-    parser.add_argument("--model-path", help="model to load, instead of models/<run>.pth")
+    text = "model to load, instead of models/<run>.pth"
+    parser.add_argument("--model-path", **{"help": text} | options)
 
 
 def weights_digest(state_dict):
@@ -273,6 +275,19 @@ def transfer_weights(model, leads, classes, path):
         weights = {name: w for name, w in weights.items() if not name.startswith("fc.")}
     model.load_state_dict(model.state_dict() | weights)
     return checkpoint
+
+
+def describe(path, checkpoint):
+    """Say in a sentence what a model is, what it has learnt from and how well it does, if known."""
+    args, n = checkpoint["args"], len(checkpoint["leads"])
+    network = network_name(args["arch"], args.get("width", WIDTH))
+    seen = "windows of" if checkpoint.get("window") else "the last"
+    learnt = checkpoint.get("trained_on", f"records of {args['data_dir']}")
+    text = (
+        f"model {Path(path).name}: {network}, {n} lead{'s' * (n > 1)}, {seen} {args['seconds']} s"
+    )
+    parts = f"{text}; trained on {learnt}", checkpoint.get("scored_on")
+    return "; ".join(part for part in parts if part)
 
 
 def scored_run(path, checkpoint, data_dir):

@@ -27,7 +27,7 @@ network.train = lambda *_: network  # train_epoch would switch it on
 class Recorder:
     """Stands in for the optimizer: keeps the gradients of the first step."""
 
-    gradients = None
+    gradients, param_groups = None, ()
 
     def zero_grad(self):
         model.zero_grad()
@@ -39,7 +39,7 @@ class Recorder:
 
 recorder = Recorder()
 options = args.batch_size, args.num_workers, args.amp
-loss = loop.train_epoch(network, train_set, recorder, device, 1, args.seed, *options)
+loss = loop.train_epoch(network, train_set, recorder, device, 1, args.seed, *options, args.lr)
 model.eval()
 scores = loop.validate(model, validation_set, device, *options)
 if distributed.rank() == 0:

@@ -31,8 +31,9 @@ def find_all(paths):
 def read_own(path, sample_rate, window, shortest):
     """Read a record: the beginning of its answer, and its packed signal (12, n).
 
-    `sample_rate` in Hz is that of a table, `window` the seconds that the network sees, `shortest`
-    those of the shortest record it was trained on. Raises ValueError if there is nothing to score.
+    `sample_rate` in Hz is that of a table, `window` the seconds that are scored (None: all),
+    `shortest` those of the shortest record the model was trained on. Raises ValueError if there is
+    nothing to score.
     """
     record, signal, notes = read_record(path, (), sample_rate)
     packed, _ = pack_signal(signal, record.sample_rate)
@@ -93,11 +94,12 @@ def answer_text(row, thresholds):
     return "\n".join([*lines, *(f"warning: {text}" for text in row["warnings"]), RESEARCH_USE])
 
 
-def write_json(target, model, thresholds, classes, rows, bad):
+def write_json(target, model, model_text, thresholds, classes, rows, bad):
     """Write all answers, and the records that gave none, to a file, or ('-') to stdout."""
     content = {
         "use": RESEARCH_USE,
         "model": model,
+        "about": model_text,
         "thresholds": dict(zip(classes, map(float, thresholds), strict=True)),
         "rule": "a finding is probability >= threshold",
         "records": rows,

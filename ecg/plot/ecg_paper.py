@@ -179,13 +179,13 @@ def plot_ecg(signal, leads, sample_rate, path, title, start=0, values=None):
     save_figure(draw_rows(signal, leads, sample_rate, title, start, values), path)
 
 
-def draw_ecg_page(signal, sample_rate, title, notes="", start=0):
+def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below=""):
     """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on an A4 landscape page.
 
     Three rows of four leads, 2.5 s each (a quarter of a shorter signal) and one after the other in
     time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `title` and `notes`
-    stand above the paper, `start` is the time of the first sample in s, for the marks below it.
-    Returns the figure.
+    stand above the paper, `below` below it, `start` is the time of the first sample in s, for the
+    marks. Returns the figure.
     """
     width, height = PAGE_PAPER
     figure, ax = ecg_paper(width, height)
@@ -205,6 +205,7 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0):
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
     draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS)
+    footnote(figure, LEFT + 55, below, parse_math=False)
     x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
     # a file's name may hold a dollar sign, which is no formula
     figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
@@ -213,7 +214,7 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0):
     return figure
 
 
-def plot_ecg_pages(signal, sample_rate, path, title, notes=()):
+def plot_ecg_pages(signal, sample_rate, path, title, notes=(), below=""):
     """Write twelve leads (12, T) in mV as pages of 10 s: `path` (.pdf), and a .png of each page.
 
     The pages are A4, true to scale when printed at 100 %. The last one shows the last 10 s, also
@@ -231,7 +232,8 @@ def plot_ecg_pages(signal, sample_rate, path, title, notes=()):
         for i, begin in enumerate(starts):
             place = f"   page {i + 1} of {len(starts)}" if len(starts) > 1 else ""
             part = signal[:, begin : begin + length]
-            figure = draw_ecg_page(part, sample_rate, title + place, text, begin / sample_rate)
+            start = begin / sample_rate
+            figure = draw_ecg_page(part, sample_rate, title + place, text, start, below)
             end = f".page{i + 1}" if i else ""
             save_figure(figure, path.with_name(f"{path.stem}{end}.png"))
             pdf.savefig(figure)

@@ -38,8 +38,8 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
     """Return what a reader of the prediction must know, a list of sentences.
 
     `signal` (12, n) is the whole record in mV at 500 Hz, `sample_rate` the one it was recorded at,
-    `window` the seconds that the network sees: the last ones, which alone are judged here, and
-    `shortest` those of the shortest training record. Raises ValueError if no lead holds an ECG.
+    `window` the seconds that are scored: the last ones (None: all), which alone are judged here,
+    and `shortest` those of the shortest training record. Raises ValueError if no lead holds an ECG.
     """
     found, seconds = [], signal.shape[1] / SAMPLE_RATE
     if sample_rate != SAMPLE_RATE:
@@ -47,13 +47,13 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
             f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
             "training data"
         )
-    if seconds < min(shortest, window):
+    if seconds < min(shortest, window or shortest):
         found.append(
             f"only {seconds:.1f} s long; the shortest training record lasts {shortest:g} s"
         )
-    if seconds > window:
+    if window and seconds > window:
         found.append(f"{seconds:.1f} s long; only the last {window} s are scored")
-    seen = signal[:, -window * SAMPLE_RATE :]
+    seen = signal[:, -window * SAMPLE_RATE :] if window else signal
     flat, noisy = flat_leads(seen), noisy_leads(seen)
     if flat:
         found.append(f"flat or missing: {' '.join(flat)}")

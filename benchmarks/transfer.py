@@ -1,0 +1,240 @@
+"""Measure how synthetic records help with real ones: without a patient, and with few of them.
+
+    python benchmarks/transfer.py zero --models models/general.pth ...
+    python benchmarks/transfer.py few --models models/general.pth ...      # ten-fold, 100 records
+    python benchmarks/transfer.py ptbxl --models models/general.pth ...    # 528 records
+
+Several models are trainings of one recipe with several seeds: `zero` gives the mean over them with
+its interval (t distribution), `few` and `ptbxl` start from one each. Everything goes to
+results/transfer/. The data are the folders of --shared, packed (by preprocess.py) into --data.
+Random weights get the optimiser and schedule of --init, and the number of epochs that suits them.
+"""
+
+import os
+import shutil
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import t
+from sklearn.metrics import roc_auc_score
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import main as training  # noqa: E402
+import predict  # noqa: E402
+import preprocess  # noqa: E402
+from dataset import CLASSES, ECGDataset, PackedSignals, load_labels  # noqa: E402
+from ecg import compare  # noqa: E402
+from ecg.evaluation.metrics import apply_thresholds, find_thresholds  # noqa: E402
+from resnet import load_model  # noqa: E402
+from utils import make_parser, positive, predict_scores, write_csv  # noqa: E402
+
+SMALL = "--arch resnet18 --width 24 --seconds 10 --windows --schedule cosine --batch-size 16"
+PAPER = "--arch resnet34 --seconds 10 --batch-size 8 --lr 3e-4 --amp"
+SETS = {
+    "cpsc2018_feb2020": ("cpsc2018_feb2020",),
+    "georgia, chapman, ptbxl": ("georgia", "chapman", "ptbxl"),
+    "ludb": ("ludb",),
+    "ptbxl_zscored": ("ptbxl_zscored",),
+}
+OUT = Path("results/transfer")
+SEEDS = (42, 43, 44)
+
+
+def parse_args(argv=None):
+    parser = make_parser(__doc__)
+    parser.add_argument("part", choices=("zero", "few", "ptbxl"), help="what to measure")
+    parser.add_argument("--models", nargs="+", required=True, help="models of synthetic records")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared/data", help="records")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="trainings at a time")
+    parser.add_argument("--epochs", type=positive, help="of few, from random weights and --init")
+    parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network too")
+    return parser.parse_args(argv)
+
+
+def pack(args, names):
+    """Copy and preprocess the folders that are not there yet."""
+    for name in names:
+        if not (args.data / name / "signals.json").is_file():
+            shutil.copytree(args.shared / name, args.data / name, dirs_exist_ok=True)
+            preprocess.main(preprocess.parse_args(["--data-dir", str(args.data / name)]))
+
+
+def mean_interval(values):
+    """Return the mean and its 95 % interval over seeds, as text."""
+    values = np.asarray(values, float)
+    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return f"{values.mean():.3f} +- {half:.3f}" if len(values) > 1 else f"{values.mean():.3f}"
+
+
+def score_set(path, folders):
+    """Return labels.csv's rows and the scores (N, K) of a model on the records of some folders."""
+    model, checkpoint = load_model(path, "cpu")
+    rows, scores = [], []
+    for folder in folders:
+        labels = load_labels(folder)
+        data = ECGDataset(
+            PackedSignals(folder), labels, checkpoint["leads"], checkpoint["args"]["seconds"],
+            windows=model.window is not None
+        )  # fmt: skip
+        rows.append(labels)
+        scores.append(predict_scores(model, data.loader(16), torch.device("cpu"))[1])
+    thresholds = np.array([checkpoint["thresholds"][name] for name in CLASSES])
+    return pd.concat(rows, ignore_index=True), np.concatenate(scores), thresholds
+
+
+def f1(y_true, y_pred):
+    """Return the F1 score of each class that has a positive record (K,), NaN else."""
+    hits = (y_true * y_pred).sum(0)
+    found = 2 * hits / np.maximum(y_true.sum(0) + y_pred.sum(0), 1)
+    return np.where(y_true.sum(0) > 0, found, np.nan)
+
+
+def cross_validated(labels, y_score):
+    """Return the findings (N, K) with thresholds found on the other nine folds."""
+    y_true, found = labels[list(CLASSES)].to_numpy(), np.zeros(y_score.shape, int)
+    for fold in labels["fold"].unique():
+        test = labels["fold"].to_numpy() == fold
+        thresholds = find_thresholds(y_true[~test], y_score[~test])
+        found[test] = apply_thresholds(y_score[test], thresholds)
+    return found
+
+
+def zero(args):
+    """Score the models on records of which they have seen none."""
+    rows = []
+    for title, names in SETS.items():
+        pack(args, names)
+        for path in args.models:
+            labels, y_score, own = score_set(path, [args.data / name for name in names])
+            y_true = labels[list(CLASSES)].to_numpy()
+            auc = [
+                roc_auc_score(y, s) if 0 < y.sum() < len(y) else np.nan
+                for y, s in zip(y_true.T, y_score.T, strict=True)
+            ]
+            parts = {"AUC": auc, "F1, own thresholds": f1(y_true, apply_thresholds(y_score, own))}
+            parts["F1, cross-validated"] = f1(y_true, cross_validated(labels, y_score))
+            for score, values in parts.items():
+                row = {"records": title, "model": Path(path).name, "score": score}
+                row |= dict(zip(CLASSES, values, strict=True)) | {"macro": np.nanmean(values)}
+                rows.append(
+                    row | {f"n {c}": n for c, n in zip(CLASSES, y_true.sum(0), strict=True)}
+                )
+    table = pd.DataFrame(rows)
+    write_csv(table, OUT / "zero.csv")
+    for (records, score), group in table.groupby(["records", "score"], sort=False):
+        cells = [f"{name} {mean_interval(group[name])} (n {group[f'n {name}'].iloc[0]})"
+                 for name in CLASSES if group[name].notna().all()]  # fmt: skip
+        print(f"{records}, {score}: macro {mean_interval(group['macro'])}; " + ", ".join(cells))
+
+
+def train_and_score(job):
+    """Train and score one run with one thread; return the seconds that the training took."""
+    torch.set_num_threads(1)
+    flags, more = job
+    started = time.perf_counter()
+    args = training.parse_args([*flags, *more])
+    training.main(args)
+    seconds = time.perf_counter() - started
+    predict.main(predict.parse_args(flags))
+    return seconds
+
+
+def run_all(jobs, n_jobs):
+    """Train and score what has no scores yet, so many at a time; return the seconds of each."""
+    with ProcessPoolExecutor(n_jobs, get_context("spawn")) as pool:
+        return list(pool.map(train_and_score, jobs))
+
+
+def few(args):
+    """Cross-validate within 100 records: from random weights and from the models."""
+    pack(args, ["cpsc2018_feb2020"])
+    data = ["--data-dir", str(args.data / "cpsc2018_feb2020")]
+    rows = []
+    for seed, model in zip(SEEDS, args.models, strict=False):
+        own = [*data, "--seed", str(seed)]
+        network = SMALL.split()[:4]
+        arms = {
+            "random": (
+                network,
+                [*SMALL.split()[4:], "--lr", "2e-3", "--epochs", str(args.epochs or 30)],
+            ),
+            "init": (["--init", model], ["--epochs", str(args.epochs)] if args.epochs else []),
+        }
+        for arm, (named, more) in arms.items():
+            jobs = [([*own, *named, "--round", str(number)], more) for number in range(10)]
+            seconds = run_all(jobs, args.jobs)
+            compare.main(compare.parse_args([*own, *named, "--rounds"]))
+            name = training.run_name(
+                training.network_name("resnet18", 24, named[1] if arm == "init" else None),
+                data[1], seed, 0, "all"
+            )  # fmt: skip
+            table = pd.read_csv(f"results/compare_rounds_{name}/scores.csv").set_index("class")
+            row = {"arm": arm, "seed": seed, "seconds": np.mean(seconds)}
+            row |= {f"AUC {c}": table.loc[c, "auc"] for c in (*CLASSES, "AVG")}
+            rows.append(row | {"F1": table.loc["AVG", "f1"]})
+            write_csv(pd.DataFrame(rows), OUT / f"few{args.epochs or ''}.csv")
+    table = pd.DataFrame(rows)
+    for arm, group in table.groupby("arm"):
+        took = f"{group['seconds'].mean():.0f} s a training (one core)"
+        print(f"{arm}: macro AUC {mean_interval(group['AUC AVG'])}, "
+              f"F1 {mean_interval(group['F1'])}, {took}")  # fmt: skip
+
+
+def ptbxl(args):
+    """Train on 528 records of PTB-XL, three rounds: random weights and the models, 12 leads, V5."""
+    pack(args, ["ptbxl_zscored"])
+    data = ["--data-dir", str(args.data / "ptbxl_zscored")]
+    arms = {
+        "small, random": (
+            SMALL.split()[:4],
+            [*SMALL.split()[4:], *"--lr 2e-3 --epochs 24".split()],
+        ),
+        "small, init": (["--init", args.models[0]], ["--epochs", "6"]),
+    }
+    if args.paper:
+        arms = {"paper, random": (PAPER.split()[:2], [*PAPER.split()[2:], "--epochs", "20"])}
+    rows = []
+    for leads in ("all", "V5"):
+        for arm, (named, more) in arms.items():
+            jobs = [
+                ([*data, *named, "--leads", leads, "--round", str(number)], more)
+                for number in range(3)
+            ]
+            seconds = run_all(jobs, args.jobs)
+            for (flags, _), took in zip(jobs, seconds, strict=True):
+                parsed = training.parse_args(flags)
+                network = training.network_name(parsed.arch, parsed.width, parsed.init)
+                run = training.run_name(network, data[1], 42, parsed.round, leads)
+                history = pd.read_csv(f"results/{run}/history.csv")
+                scores = pd.read_csv(f"results/{run}/scores.csv").set_index("class")
+                for _, epoch in history.iterrows():
+                    rows.append({"leads": leads, "arm": arm, "round": parsed.round,
+                                 "epoch": int(epoch["epoch"]), "val_auc": epoch["val_auc"],
+                                 "seconds": epoch["seconds"], "test_auc": scores.loc["AVG", "auc"],
+                                 "whole": took})  # fmt: skip
+            write_csv(pd.DataFrame(rows), OUT / ("paper.csv" if args.paper else "ptbxl.csv"))
+    table = pd.DataFrame(rows)
+    for (leads, arm), group in table.groupby(["leads", "arm"]):
+        curve = group.groupby("epoch")[["val_auc", "seconds"]].mean()
+        last = group.groupby("round")["test_auc"].first()
+        print(f"{leads}, {arm}: test AUC {mean_interval(last)}; validation "
+              + " ".join(f"{value:.3f}" for value in curve["val_auc"])
+              + f"; {curve['seconds'].mean():.1f} s an epoch (one core)")  # fmt: skip
+
+
+def main(args):
+    torch.set_num_threads(1)
+    {"zero": zero, "few": few, "ptbxl": ptbxl}[args.part](args)
+
+
+if __name__ == "__main__":
+    main(parse_args())

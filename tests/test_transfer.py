@@ -1,0 +1,230 @@
+"""Warm starts, annealing, records made while training, windows, and the model in the box."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import noise, write_record
+
+import main
+import predict
+import resnet
+from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
+from ecg import release
+from ecg.simulation.heart import make_record
+from ecg.training.fresh import FIRST, FreshRecords
+from ecg.training.loop import schedule_factor
+
+DATA = ["--data-dir", "data/tiny", "--batch-size", "16"]
+THIN = [*DATA, "--arch", "resnet18", "--width", "4", "--seconds", "2"]
+RUN = "resnet18w4_tiny_all_42"
+
+
+@pytest.fixture
+def workdir(tiny, monkeypatch):
+    monkeypatch.chdir(tiny.parents[1])
+    return tiny.parents[1]
+
+
+def train(*flags):
+    main.main(main.parse_args(list(flags)))
+
+
+def load(run):
+    return torch.load(f"models/{run}.pth", weights_only=True)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def refused(capsys, function, *flags):
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        function(*flags)
+    return capsys.readouterr().err
+
+
+# --- the schedule
+
+
+def test_cosine_rises_shortly_and_ends_near_0():
+    factors = [schedule_factor("cosine", 4, 250, e, b) for e in (1, 2, 3, 4) for b in range(250)]
+    assert factors[0] == pytest.approx(1 / 50) and np.argmax(factors) == 49
+    expected = [0.5 * (1 + math.cos(math.pi * k / 1000)) for k in range(50, 1000)]
+    np.testing.assert_allclose(factors[50:], expected)
+    assert schedule_factor("cosine", 1, 5, 1, 0) == 1  # too few steps for a rise
+    assert schedule_factor("constant", 4, 250, 3, 7) == 1
+
+
+def test_an_annealed_training_keeps_its_last_epoch_and_resumes_to_the_bit(workdir, capsys):
+    flags = [*THIN, "--schedule", "cosine", "--lr", "1e-2"]
+    train(*flags, "--epochs", "3")
+    whole, state = load(RUN), load(f"{RUN}.last")
+    assert whole["epoch"] == 3
+    better_before = [{"val_f1": 0.5}, {"val_f1": 0.2}]
+    best = [main.checkpoints.best_epoch(better_before, name) for name in ("cosine", "constant")]
+    assert best == [2, 1]
+    stop = pytest.MonkeyPatch()
+    stop.setattr(main.checkpoints, "save_state", stop_after(main.checkpoints.save_state))
+    with pytest.raises(KeyboardInterrupt):
+        train(*flags, "--epochs", "3")
+    stop.undo()
+    assert load(f"{RUN}.last")["epoch"] == 1
+    assert "made with other epochs" in refused(capsys, train, *flags, "--epochs", "4", "--resume")
+    train(*flags, "--epochs", "3", "--resume")
+    assert same(load(RUN)["state_dict"], whole["state_dict"])
+    assert same(load(f"{RUN}.last")["state_dict"], state["state_dict"])
+
+
+def stop_after(write):
+    def stop(*args):
+        write(*args)
+        raise KeyboardInterrupt
+
+    return stop
+
+
+# --- warm starts
+
+
+def test_init_starts_from_the_weights_and_names_the_run_after_them(workdir, capsys):
+    train(*THIN, "--epochs", "1", "--windows")
+    start = load(RUN)
+    Path(f"models/{RUN}.pth").rename("models/base.pth")
+    train(*DATA, "--init", "models/base.pth", "--lr", "1e-12", "--epochs", "1")
+    warm = load("from-base_tiny_all_42")
+    for name, weights in start["state_dict"].items():
+        if "running" not in name and "tracked" not in name:
+            torch.testing.assert_close(warm["state_dict"][name], weights, atol=1e-8, rtol=0)
+    assert warm["origin"]["model"] == "base.pth" and "base.pth" in warm["trained_on"]
+    kept = {name: warm["args"][name] for name in ("arch", "width", "seconds", "windows")}
+    assert kept == {"arch": "resnet18", "width": 4, "seconds": 2, "windows": True}
+    assert warm["args"]["schedule"] == "cosine" and warm["window"] == 1000
+    flags = ["--data-dir", "data/tiny", "--init", "models/base.pth"]
+    predict.main(predict.parse_args(flags))
+    assert Path("results/from-base_tiny_all_42/scores.csv").is_file()
+    err = refused(capsys, main.parse_args, [*flags, "--width", "8"])
+    assert "is a resnet18w4" in err and err.count("error: ") == 1
+    assert "no model models/none.pth" in refused(
+        capsys, main.parse_args, ["--init", "models/none.pth"]
+    )
+
+
+def test_fewer_leads_take_their_columns_and_other_classes_a_new_layer(workdir, capsys):
+    train(*THIN, "--epochs", "1")
+    start = load(RUN)["state_dict"]
+    leads = ["I", "V5"]
+    model = resnet.ResNet1d("resnet18", 2, 9, 4)
+    resnet.transfer_weights(model, leads, CLASSES, f"models/{RUN}.pth")
+    rows = [LEADS.index(lead) for lead in leads]
+    stem = model.state_dict()["stem.0.weight"]
+    assert torch.equal(stem, start["stem.0.weight"][:, rows]) and stem.shape[1] == 2
+    assert torch.equal(model.state_dict()["fc.weight"], start["fc.weight"])
+    other = resnet.ResNet1d("resnet18", 12, 5, 4)
+    before = other.fc.weight.clone()
+    resnet.transfer_weights(other, LEADS, list("abcde"), f"models/{RUN}.pth")
+    assert torch.equal(other.fc.weight, before)
+    assert torch.equal(other.state_dict()["stages.0.conv1.weight"], start["stages.0.conv1.weight"])
+    train(*DATA, "--init", f"models/{RUN}.pth", "--leads", "I,V5", "--epochs", "1")
+    few = f"from-{RUN}_tiny_I-V5_42"
+    flags = (resnet.ResNet1d("resnet18", 1, 9, 4), ["II"], CLASSES, f"models/{few}.pth")
+    assert "has no lead II" in refused(capsys, resnet.transfer_weights, *flags)
+
+
+# --- records made while training
+
+
+def test_fresh_records_are_new_in_every_epoch_and_not_those_of_a_folder():
+    records = FreshRecords(3, 7, ["I", "V5"], 6)
+    seen = []
+    for epoch in (1, 2):
+        records.epoch = epoch
+        seen += [records.number(i) for i in range(3)]
+        x, y = records[1]
+        assert x.shape == (2, 3000) and x.dtype == y.dtype == np.float32
+        _, classes, _, _ = make_record(7, records.number(1), 6)
+        assert {CLASSES[k] for k in np.flatnonzero(y)} == set(classes)
+        np.testing.assert_array_equal(records[1][0], x)
+    assert len(set(seen)) == 6 and min(seen) >= FIRST > 1_000_000
+
+
+def test_a_training_on_fresh_records_says_so_and_does_not_depend_on_the_workers(workdir):
+    flags = [*THIN, "--seconds", "6", "--fresh", "20", "--epochs", "2"]
+    train(*flags)
+    alone = load(RUN)
+    assert alone["trained_on"].startswith(f"{20 * alone['epoch']} synthetic records, no patient")
+    validation = load_labels("data/tiny").query("fold == 9")["patient_id"]
+    assert set(alone["training_records"]) == set(validation)
+    train(*flags, "--num-workers", "2")
+    assert same(load(RUN)["state_dict"], alone["state_dict"])
+
+
+# --- windows
+
+
+def test_windows_cut_anywhere_in_training_and_keep_the_record_for_scoring(workdir):
+    labels, signals = load_labels("data/tiny"), PackedSignals("data/tiny")
+    kinds = {seed: ECGDataset(signals, labels, LEADS, 2, seed, windows=True) for seed in (None, 5)}
+    long = next(i for i, name in enumerate(kinds[5].patient_ids) if signals.index[name][1] == 2000)
+    whole = signals[kinds[5].patient_ids[long]] / np.float32(1000)
+    np.testing.assert_array_equal(kinds[None][long][0], whole.astype(np.float32))
+    starts = set()
+    for kinds[5].epoch in range(30):
+        x = kinds[5][long][0]
+        assert x.shape == (12, 1000)
+        fits = [np.corrcoef(x[0], whole[0, s : s + 1000])[0, 1] for s in range(1001)]
+        starts.add(int(np.argmax(fits)))
+        assert max(fits) > 0.999
+    assert len(starts) > 20 and max(starts) - min(starts) > 600
+
+
+def test_a_windowed_answer_is_that_of_the_window_with_the_largest_logit(workdir, capsys):
+    train(*THIN, "--epochs", "1", "--windows")
+    samples = noise(8, 2200)
+    write_record(workdir / "own", "W1", samples, "59118001")
+    flags = ["--model-path", f"models/{RUN}.pth", "--no-pages", "--json", "a.json", "--record"]
+    predict.main(predict.parse_args([*flags, "own/W1.hea"]))
+    row = json.loads(Path("a.json").read_text())["records"][0]
+    assert not any("only the last" in text for text in row["warnings"])
+    model, _ = resnet.load_model(f"models/{RUN}.pth", "cpu")
+    x = torch.from_numpy(samples.astype(np.float32) / 1000)
+    with torch.no_grad():
+        logits = [model(x[None, :, s : s + 1000])[0] for s in (0, 500, 1000, 1200)]
+    expected = torch.sigmoid(torch.stack(logits).max(0).values).tolist()
+    assert list(row["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+
+
+# --- the model that is given away
+
+
+def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
+    train(*THIN, "--fresh", "20", "--seconds", "6", "--epochs", "1", "--windows")
+    path = f"models/{RUN}.pth"
+    release.main(
+        release.parse_args(["--model-path", path, "--to", "g.pth", "--data-dir", "data/tiny"])
+    )
+    full, half = load(RUN), torch.load("g.pth", weights_only=True)
+    assert half["state_dict"]["fc.weight"].dtype == torch.float16 and "history" not in half
+    assert half["thresholds"] == full["thresholds"]
+    assert "38 records of patients (tiny)" in half["scored_on"]
+    x = torch.randn(2, 12, 3000)
+    with torch.no_grad():
+        one, two = (resnet.load_model(p, "cpu")[0](x) for p in (path, "g.pth"))
+    torch.testing.assert_close(one, two, atol=0.02, rtol=0.01)
+    capsys.readouterr()
+    write_record(workdir / "own", "W1", noise(8, 3000), "59118001")
+    flags = ["--model-path", "g.pth", "--no-pages", "--record", "own/W1.hea"]
+    predict.main(predict.parse_args(flags))
+    first = capsys.readouterr().out.strip().splitlines()[0]
+    assert "g.pth" in first and "no patient" in first and half["scored_on"] in first
+
+
+def test_weights_that_have_seen_patients_are_not_released(workdir, capsys):
+    train(*THIN, "--epochs", "1")
+    flags = release.parse_args(["--model-path", f"models/{RUN}.pth", "--to", "g.pth"])
+    assert "has learnt from patients" in refused(capsys, release.main, flags)
+    assert not Path("g.pth").exists()
