@@ -71,6 +71,8 @@ def conducted_form(rng, patient, block, st, shift=None):
         if shows_block(block, time, turned, patient["leads"]):
             break
     _, (low, high), t_block, st_block = CONDUCTION[block]
+    if block == "normal" and patient["variant"] == "incomplete RBBB":
+        high = 0.094
     t = patient["t_axis"] * np.linalg.norm(t_block)
     if block != "normal":
         t = patient["gain"] * (own @ t_block) * log_uniform(rng, 0.5, 1.7) + 0.3 * t
@@ -100,7 +102,7 @@ def draw_qrs(rng, patient, block):
         vector[1:] += patient["loop"][1:] * np.linalg.norm(vector[1:], axis=1, keepdims=True)
     if block == "RBBB":
         vector[1, 2] += rng.normal(0, 0.25)
-        vector[2] = (vector[2] + rng.normal(0, 0.14, 3)) * log_uniform(rng, 0.6, 1.5)
+        vector[2] = (vector[2] + rng.normal(0, 0.14, 3)) * log_uniform(rng, 0.4, 1.5)
         time[2, 1:] *= rng.uniform(0.75, 1.2)
     time[:, 0] += 0.025 * rng.standard_normal(4)
     time[:, 1:] *= np.exp(0.2 * rng.standard_normal((4, 2)) - 0.1)
@@ -114,8 +116,8 @@ def shows_block(block, time, vector, leads):
     moments = np.linspace(0, 1, 41)
     course = waves_at(moments, time[:, 0], time[:, 1], time[:, 2], vector)
     i, v1, v2, v6 = leads[[0, 2, 3, 7]] @ course.T  # each (41,)
-    if block == "RBBB":  # a late R in V1 or V2, the largest there; a late S in I and V6
-        late = [v[20:].max() > max(0.15, v[:20].max()) for v in (v1, v2)]
+    if block == "RBBB":  # rsr' to rsR' in V1 or V2; a late S in I or V6
+        late = [v[20:].max() > max(0.08, 0.5 * v[:20].max()) for v in (v1, v2)]
         return any(late) and v1[20:].max() > 0.05 and max(i[20:].min(), v6[20:].min()) < -0.04
     no_q = min(i[:16].min(), v6[:16].min()) > -0.06
     broad = all((v > 0.4 * v.max()).mean() > 0.4 and v.max() > 0.15 for v in (i, v6))

@@ -13,7 +13,7 @@ AF    irregular RR, no P, fibrillatory waves of 4-9 Hz (ESC guidelines, Hindrick
       J 2021); the end of a T to the end of the next QRS (onset of a PVC), all
 IAVB  constant PR >= 205 ms; onset of P to onset of QRS, all leads
 LBBB  QRS >= 120 ms, broad R without q in I and V6, rS or QS in V1, ST-T opposed; QRS
-RBBB  a late R in V1 or V2, a late S in I or V6, QRS >= 120 ms; QRS (both BBB: AHA/ACCF/HRS
+RBBB  rsr' to rsR' in V1 or V2, a late S in I or V6, QRS >= 120 ms; QRS (both BBB: AHA/ACCF/HRS
       recommendations III, Surawicz et al., Circulation 2009)
 PAC   early beat, other P axis, narrow QRS unless BBB or aberrant, next sinus beat reset; some in
       twos, some blocked; its onset of P to the end of QRS (blocked: P), all leads

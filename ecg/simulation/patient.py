@@ -6,7 +6,7 @@ mostly -30 to 90; QT after Fridericia 355 to 445 ms at 60 a minute (AHA/ACCF/HRS
 III and IV, Surawicz et al. and Rautaharju et al., Circulation 2009); amplitudes by a factor of
 about 3 to both sides (Rijnbeek et al., J Electrocardiol 2014); sinus arrhythmia from hardly any to
 the swing of the young. Variants, no class of their own, look like one: incomplete RBBB (r' in V1
-after a QRS below 110 ms), left anterior fascicular block, right axis, LVH with and without strain,
+after a narrow QRS), left anterior fascicular block, right axis, LVH with and without strain,
 notches and J waves of early repolarisation (Macfarlane et al., J Am Coll Cardiol 2015). T is flat
 or inverted in one of six.
 """
