@@ -1,4 +1,5 @@
 # make demo       all five steps on the built-in synthetic data set, in minutes, and a report
+# make model      the general model, models/general.pth, from synthetic records alone
 # make reproduce  all that the paper reports, and a report: DATA=data/CPSC; to cut it down
 #                 ROUNDS=1 LEADS="all I aVR V5" EPOCHS=5; JOBS=2 models at a time;
 #                 CONFIG="use_gpu=True amp=True" other values of config/paper.yaml;
@@ -10,11 +11,14 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := --data-dir data/synthetic
-# bfloat16 halves the time of training where the processor has it
-AMP := $(shell grep -qsE 'amx_bf16|avx512_bf16' /proc/cpuinfo && echo --amp)
+GENERAL := --data-dir data/general
+# the small network, trained on records that are made meanwhile
+NET := --arch resnet18 --width 24
+RUN := resnet18w24_synthetic_all_42
+FRESH := --seconds 10 --windows --fresh 2000 --schedule cosine --batch-size 16 --lr 2e-3 --num-workers 1
 DATA ?= data/CPSC
 
-.PHONY: demo reproduce test lint clean
+.PHONY: demo model reproduce test lint clean
 
 .venv/.installed: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -31,20 +35,26 @@ demo: .venv/.installed
 	$(BIN)/python -m ecg.synthetic $(DEMO) --records 400 --seed 0
 	$(BIN)/python preprocess.py $(DEMO)
 	$(BIN)/python baselines.py $(DEMO) --classifier all
-	$(BIN)/python main.py $(DEMO) --seconds 10 --epochs $(or $(EPOCHS),8) --batch-size 4 --lr 5e-4 $(AMP)
-	$(BIN)/python predict.py $(DEMO)
-	$(BIN)/python shap_values.py $(DEMO) --background 50 --records 18 --samples 50
+	$(BIN)/python main.py $(DEMO) $(NET) $(FRESH) --epochs $(or $(EPOCHS),4)
+	$(BIN)/python predict.py $(DEMO) $(NET)
+	$(BIN)/python shap_values.py $(DEMO) $(NET) --background 50 --records 18 --samples 100
 	@echo
 	@echo 'scores on the synthetic test fold (research use only; not a diagnosis):'
-	@$(BIN)/python -c "import pandas; from ecg.evaluation import metrics; print(metrics.format_table(pandas.read_csv('results/resnet34_synthetic_all_42/scores.csv')))"
+	@$(BIN)/python -c "import pandas; from ecg.evaluation import metrics; print(metrics.format_table(pandas.read_csv('results/$(RUN)/scores.csv')))"
 	@echo
 	@echo 'figures:'
-	@ls results/resnet34_synthetic_all_42/*.png explanations/resnet34_synthetic_all_42/*.png
-	@ls explanations/resnet34_synthetic_all_42/patient/*.png | head -n 3
+	@ls results/$(RUN)/*.png explanations/$(RUN)/*.png
+	@ls explanations/$(RUN)/patient/*.png | head -n 3
 	@mkdir -p results/dataset_synthetic
 	@cp data/synthetic/dataset_table.csv results/dataset_synthetic
 	@echo
-	@$(BIN)/python -m ecg.report $(DEMO)
+	@$(BIN)/python -m ecg.report $(DEMO) $(NET)
+
+model: .venv/.installed
+	$(BIN)/python -m ecg.synthetic $(GENERAL) --records 2000 --seed 1
+	$(BIN)/python preprocess.py $(GENERAL)
+	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) --epochs $(or $(EPOCHS),12)
+	$(BIN)/python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
 
 reproduce: .venv/.workflow
 	$(BIN)/snakemake $(FLAGS) --config data_dir="$(DATA)" $(if $(ROUNDS),rounds=$(ROUNDS)) \

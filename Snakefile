@@ -55,16 +55,26 @@ def run_name(method, number=0, leads=None):
     return "_".join(part for part in (*parts, f"r{number}" if number else None) if part)
 
 
+def network_name():
+    """Name the network as resnet.network_name does."""
+    if config["init"]:
+        return f"from-{Path(config['init']).stem}"
+    return config["arch"] + (f"w{config['width']}" if int(config["width"]) != 64 else "")
+
+
 DIR = os.path.normpath(config["data_dir"])
+NETWORK = network_name()
+# what names the network in the flags of a step; with --init the model says which network it is
+NETWORK_FLAGS = ("init",) if config["init"] else ("arch", "width")
 DATA = Path(DIR).resolve().name
 CODE, PYTHON = shlex.quote(workflow.basedir), shlex.quote(sys.executable)
 ROUNDS = range(int(config["rounds"]))
 LEAD_SETS = list(dict.fromkeys(map(lead_set, words(config["lead_sets"]))))
 CLASSIFIERS = words(config["classifiers"])
-MODELS = {run_name(config["arch"], i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
+MODELS = {run_name(NETWORK, i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
 BASELINES = {run_name(name, i): (i, name) for name in CLASSIFIERS for i in ROUNDS}
-MAIN = run_name(config["arch"], 0, LEAD_SETS[0])
-TWELVE = run_name(config["arch"], 0, "all")
+MAIN = run_name(NETWORK, 0, LEAD_SETS[0])
+TWELVE = run_name(NETWORK, 0, "all")
 SCORED = ("predictions.csv", "thresholds.json", "scores.csv")
 
 # what changes no number and is therefore no parameter
@@ -182,7 +192,7 @@ rule baseline:
 
 def model_flags(wildcards, *names):
     number, leads = MODELS[wildcards.run]
-    names = ("data_dir", "seed", "limit", "arch", *names)
+    names = ("data_dir", "seed", "limit", *NETWORK_FLAGS, *names)
     return flags(*names, round=number or None, leads=None if leads == "all" else leads)
 
 
@@ -191,7 +201,8 @@ rule train:
     output: "models/{run}.pth", "results/{run}/run.json", "results/{run}/history.csv"
     wildcard_constraints: run="|".join(MODELS)
     params:
-        flags=lambda w: model_flags(w, "epochs", "batch_size", "lr", "seconds", "pad", "patience", "amp")
+        flags=lambda w: model_flags(w, "epochs", "batch_size", "lr", "schedule", "seconds", "windows",
+                                    "pad", "patience", "amp")
     threads: THREADS
     resources: **HEAVY
     log: f"results/logs_{DATA}/train_{{run}}.log"
@@ -225,9 +236,10 @@ def round_names(first):
 
 def compare_flags(wildcards):
     chosen = MODELS.get(wildcards.run) or BASELINES[wildcards.run]
-    arch = config["arch"] if wildcards.run in MODELS else chosen[1]
-    leads = chosen[1] if wildcards.run in MODELS and chosen[1] != "all" else None
-    return flags("data_dir", "seed", "limit", arch=arch, leads=leads)
+    if wildcards.run in BASELINES:
+        return flags("data_dir", "seed", "limit", arch=chosen[1])
+    leads = None if chosen[1] == "all" else chosen[1]
+    return flags("data_dir", "seed", "limit", *NETWORK_FLAGS, leads=leads)
 
 
 rule compare_rounds:
@@ -254,7 +266,7 @@ rule compare_pair:
 rule compare_leads:
     input: PACKED, paths(MODELS, SCORED)
     output: f"results/compare_leads_{TWELVE}/single_lead.csv"
-    params: flags=flags("data_dir", "seed", "limit", "arch")
+    params: flags=flags("data_dir", "seed", "limit", *NETWORK_FLAGS)
     log: f"results/logs_{DATA}/compare_leads.log"
     benchmark: f"results/times_{DATA}/compare_leads.tsv"
     shell: "{PYTHON} -m ecg.compare --leads {params.flags} > {log} 2>&1"
@@ -263,7 +275,7 @@ rule compare_leads:
 def explain_flags(_):
     # not batch_size: a small one, for training, would slow the gradients down
     leads = None if LEAD_SETS[0] == "all" else LEAD_SETS[0]
-    names = ("data_dir", "seed", "limit", "arch", "background", "records", "samples")
+    names = ("data_dir", "seed", "limit", *NETWORK_FLAGS, "background", "records", "samples")
     return flags(*names, leads=leads)
 
 
@@ -294,7 +306,7 @@ rule report:
         TABLES, paths((*MODELS, *BASELINES), SCORED), rules.faithfulness.output,
         rules.dataset_table.output
     output: "results/report.html"
-    params: flags=flags("data_dir", "seed", "arch", leads=LEAD_SETS[0])
+    params: flags=flags("data_dir", "seed", *NETWORK_FLAGS, leads=LEAD_SETS[0])
     log: f"results/logs_{DATA}/report.log"
     benchmark: f"results/times_{DATA}/report.tsv"
     shell: "{PYTHON} -m ecg.report {params.flags} > {log} 2>&1"

@@ -43,6 +43,7 @@ from ecg.evaluation.files import evaluate_run, write_json, write_thresholds
 from ecg.evaluation.metrics import SCORES, add_threshold_arg, divide, format_table
 from ecg.evaluation.runs import data_digests
 from ecg.processing.features import FEATURE_SETS, load_features
+from resnet import add_network_args, network_name
 from utils import (
     RESEARCH_USE,
     file_digest,
@@ -56,13 +57,13 @@ from utils import (
 )
 
 TABLE_SCORES = ("f1", "auc")  # of the closing table, classifier x class
-NETWORK = "resnet34"  # whose row stands beside the baselines', where its scores are there
 
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_data_args(parser)
     add_round_arg(parser)
+    add_network_args(parser)  # whose row stands beside the baselines', where its scores are there
     group = parser.add_argument_group("baselines")
     group.add_argument(
         "--classifier",
@@ -158,7 +159,8 @@ def run_classifier(classifier, args, parts, features, digests):
 
 def network_table(args, tables):
     """Return the network's scores.csv if it is there and counts the same test records, or None."""
-    run = run_name(NETWORK, args.data_dir, args.seed, args.round, leads_text(LEADS))
+    name = network_name(args.arch, args.width, args.init)
+    run = run_name(name, args.data_dir, args.seed, args.round, leads_text(LEADS))
     path = Path("results", run, "scores.csv")
     if not path.is_file():
         return None
@@ -183,7 +185,8 @@ def comparison(tables):
 def write_comparison(args, tables):
     """Print and write the table of all classifiers, and of the network where it has been run."""
     network = network_table(args, tables)
-    tables = tables if network is None else {**tables, NETWORK: network}
+    name = network_name(args.arch, args.width, args.init)
+    tables = tables if network is None else {**tables, name: network}
     table = comparison(tables)
     run = name_run("baselines", args)
     folder = results_dir(run)

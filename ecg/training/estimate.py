@@ -15,7 +15,7 @@ def estimate(runs, left, config, lanes, n_records):
     `config` holds the settings of config/paper.yaml. An epoch takes what it took in a run that is
     there already, made with the same settings; else what benchmarks/training.py measured.
     """
-    size = MODEL_GB[config["arch"]]
+    size = MODEL_GB[config["arch"]] * (config["width"] / 64) ** 2
     told = [
         f"{len(runs)} models, {len(left)} to train; models/ takes {len(runs) * size:.1f} GB, "
         f"and {4 * size:.2f} GB more for each model in training"
@@ -23,7 +23,7 @@ def estimate(runs, left, config, lanes, n_records):
     if not left:
         return told
     epoch, source = None, ""
-    names = ("arch", "amp", "use_gpu", "limit", "seconds", "batch_size")
+    names = ("arch", "width", "amp", "use_gpu", "limit", "seconds", "batch_size")
     for run in runs:
         try:
             described = json.loads(Path("results", run, "run.json").read_text())
