@@ -105,6 +105,8 @@ def test_init_starts_from_the_weights_and_names_the_run_after_them(workdir, caps
     assert kept == {"arch": "resnet18", "width": 4, "seconds": 2, "windows": True}
     assert warm["args"]["schedule"] == "cosine" and warm["window"] == 1000
     flags = ["--data-dir", "data/tiny", "--init", "models/base.pth"]
+    args = main.parse_args(flags)
+    assert args.epochs is None and main.set_up(args) and args.epochs == 30  # of 32 records
     predict.main(predict.parse_args(flags))
     assert Path("results/from-base_tiny_all_42/scores.csv").is_file()
     err = refused(capsys, main.parse_args, [*flags, "--width", "8"])
