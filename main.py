@@ -246,6 +246,7 @@ def publish(run, args, device, train_set, validation_set, model, settings, histo
     packed, used = validation_set.signals, list(validation_set.patient_ids)
     used += [] if args.fresh else train_set.patient_ids
     epoch = checkpoints.best_epoch(history, args.schedule)
+    learnt = trained_on(args, len(train_set), epoch, settings["origin"])
     save_checkpoint(
         checkpoint_path(run),
         **settings,
@@ -255,11 +256,11 @@ def publish(run, args, device, train_set, validation_set, model, settings, histo
         history=history,
         thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
         threshold_rule=THRESHOLD_RULE,
-        trained_on=trained_on(args, len(train_set), epoch, settings["origin"]),
+        trained_on=learnt,
         training_records={name: signal_digest(packed[name]) for name in used},
     )
     write_history(run, history, args.schedule)
-    write_run(run, args, device, settings, history, best)
+    write_run(run, args, device, settings | {"trained_on": learnt}, history, best)
 
 
 def write_history(run, history, schedule):

@@ -101,6 +101,8 @@ def test_init_starts_from_the_weights_and_names_the_run_after_them(workdir, caps
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(warm["state_dict"][name], weights, atol=1e-8, rtol=0)
     assert warm["origin"]["model"] == "base.pth" and "base.pth" in warm["trained_on"]
+    described = json.loads(Path("results/from-base_tiny_all_42/run.json").read_text())
+    assert described["trained_on"] == warm["trained_on"]
     kept = {name: warm["args"][name] for name in ("arch", "width", "seconds", "windows")}
     assert kept == {"arch": "resnet18", "width": 4, "seconds": 2, "windows": True}
     assert warm["args"]["schedule"] == "cosine" and warm["window"] == 1000
