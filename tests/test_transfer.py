@@ -2,15 +2,18 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import noise, write_record
+from conftest import NEEDS_SHARED, SHARED, noise, write_record
 
 import main
 import predict
+import preprocess
 import resnet
 from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
 from ecg import release
@@ -232,3 +235,39 @@ def test_weights_that_have_seen_patients_are_not_released(workdir, capsys):
     flags = release.parse_args(["--model-path", f"models/{RUN}.pth", "--to", "g.pth"])
     assert "has learnt from patients" in refused(capsys, release.main, flags)
     assert not Path("g.pth").exists()
+
+
+GENERAL = Path(__file__).parents[1] / "models" / "general.pth"
+
+
+def test_the_model_in_the_box_is_small_whole_and_has_seen_no_patient():
+    assert GENERAL.stat().st_size < 3_000_000
+    _, checkpoint = resnet.load_model(GENERAL, "cpu")
+    assert checkpoint["trained_on"] == "24,000 synthetic records, no patient"
+    assert checkpoint["origin"] is None and checkpoint["window"] == 5000
+    assert all(name.startswith("S") for name in checkpoint["training_records"])  # validation
+
+
+@NEEDS_SHARED
+def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(SHARED / "cpsc2018_feb2020", "data/real")
+    preprocess.main(preprocess.parse_args(["--data-dir", "data/real", "--jobs", "1"]))
+    flags = ["--data-dir", "data/real", "--model-path", str(GENERAL)]
+    predict.main(predict.parse_args(flags))
+    average = pd.read_csv("results/general_on_real/scores.csv").set_index("class").loc["AVG"]
+    assert average["auc"] == pytest.approx(0.940, abs=0.005)
+    assert average["f1"] == pytest.approx(0.633, abs=0.02)
+    card = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
+    assert f"macro AUC of {average['auc']:.2f}".replace("0.", ".") in card
+
+
+@NEEDS_SHARED
+def test_an_answer_without_a_model_comes_from_the_one_in_the_box(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = str(SHARED / "cpsc2018_feb2020" / "A0003")
+    predict.main(predict.parse_args(["--no-pages", "--record", record]))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("model general.pth: resnet18w24") and "no patient" in first
+    args = predict.parse_args(["--record", record, "--data-dir", "data/mine"])
+    assert "models/resnet34_mine_all_42.pth" in refused(capsys, predict.find, args)
