@@ -68,6 +68,7 @@ from utils import (
     predict_scores,
     replacing,
     results_dir,
+    run_main,
     run_name,
     set_seed,
     software_versions,
@@ -327,4 +328,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

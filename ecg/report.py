@@ -19,7 +19,7 @@ from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.plot.scores import captions
 from ecg.reporting import explained, pages, tables, times
 from resnet import add_network_args, network_name
-from utils import RESEARCH_USE, make_parser, natural
+from utils import RESEARCH_USE, make_parser, natural, run_main
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
@@ -193,4 +193,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)
