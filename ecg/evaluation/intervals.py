@@ -66,6 +66,7 @@ def sound_intervals(score, counts, values, low, high):
         ends[:, :-1][:, flat[:-1]] = np.nan
     away = ends[:, :-1] - values[:-1]
     away = away[:, np.isfinite(away).all(0)]
-    if flat[-1] and away.size:
-        ends[:, -1] = values[-1] + np.sqrt((away**2).sum(1)) / away.shape[1] * (-1, 1)
+    if flat[-1]:
+        width = np.sqrt((away**2).sum(1)) / away.shape[1] if away.size else np.nan
+        ends[:, -1] = values[-1] + width * np.array([-1, 1])
     return ends
