@@ -69,6 +69,7 @@ from utils import (
     predict_scores,
     replacing,
     results_dir,
+    run_main,
     run_name,
     set_seed,
     software_versions,
@@ -333,4 +334,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -66,7 +66,7 @@ from resnet import (
     scored_run,
     weights_digest,
 )
-from utils import RESEARCH_USE, fail, get_device, make_parser, predict_scores
+from utils import RESEARCH_USE, Progress, fail, get_device, make_parser, predict_scores, run_main
 
 DRAWN_UNASKED = 20  # records; a page takes half a second to draw
 GENERAL = Path(__file__).parent / "models" / "general.pth"  # trained on no patient
@@ -222,7 +222,10 @@ def answer_records(args):
     folder, answered = Path("results") / f"{run}_records" if drawn else None, []
     if args.json != "-":
         print(model_text)
-    progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
+    total = len(sources) + told
+    progress = Progress(
+        desc="answering", total=total, initial=told, unit="record", disable=not several
+    )
     for batch in findings.read_batches(
         sources, args.batch_size, args.sample_rate, window, shortest, bad
     ):
@@ -298,4 +301,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)
