@@ -11,7 +11,8 @@ import numpy as np
 
 from dataset import LEADS, to_mv
 from ecg.evaluation.metrics import apply_thresholds
-from ecg.io.formats import HIGH_MV, TABLES, read_record
+from ecg.io.formats import TABLES, read_record
+from ecg.io.record import HIGH_MV
 from ecg.io.records import find_records, pack_signal, reason
 from ecg.processing.quality import record_warnings
 from utils import RESEARCH_USE, replacing
