@@ -193,7 +193,7 @@ def draw_answer(row, packed, folder, model_text):
     from ecg.plot.ecg_paper import plot_ecg_pages  # matplotlib only where it is drawn with
 
     path = Path(folder) / f"{row['record']}.pdf"
-    title, notes = findings.page_title(row), [model_text, *findings.warning_lines(row)]
+    title, notes = findings.page_title(row), [model_text, *findings.page_notes(row)]
     plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, notes)
     return str(path)
 

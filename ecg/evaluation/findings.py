@@ -7,6 +7,7 @@ name, leading (the finding furthest above its threshold), answer (that in a sent
 PDF, or null).
 """
 
+import itertools
 import sys
 
 import numpy as np
@@ -34,6 +35,7 @@ FULL_NAMES = {
 DIGITS = 4  # of a probability
 KNOWN = "the model was trained or chosen on this record"
 LARGE = (*quality.LARGE, KNOWN)
+NORMAL_RATES = (60, 100)  # beats per minute of a normal sinus rhythm
 COUNTED = 60  # s, the last ones, in which beats are counted
 RATES = (20, 300)  # beats per minute that a heart may have
 
@@ -168,6 +170,12 @@ def add_findings(row, packed, y_score, checkpoint):
     order = sorted(row["findings"], key=margins.get, reverse=True)
     row["leading"] = order[0] if order else None
     row["answer"] = answer_sentence(row, order[1:])
+    rate, (low, high) = row["heart_rate"], NORMAL_RATES
+    if "SNR" in row["findings"] and rate and not low <= rate <= high:
+        row["warnings"].append(
+            f"{rate:.0f} beats per minute are outside {low}-{high}: SNR tells of sinus rhythm "
+            "without the other findings, not of a normal rate"
+        )
     row["warnings"].sort(key=lambda text: not text.startswith(LARGE))  # stable
 
 
@@ -189,12 +197,20 @@ def rate_text(row):
     return f"Heart rate: {row['heart_rate']:.0f} beats per minute"
 
 
+def mark(text):
+    """Return the word in front of a warning: it is large if it may decide the findings."""
+    return "!!! WARNING" if text.startswith(LARGE) else "warning"
+
+
 def warning_lines(row):
-    """Return an answer's warnings, those that may decide the findings marked."""
-    return [
-        f"{'!!! WARNING' if text.startswith(LARGE) else 'warning'}: {text}"
-        for text in row["warnings"]
-    ]
+    """Return an answer's warnings, a line each."""
+    return [f"{mark(text)}: {text}" for text in row["warnings"]]
+
+
+def page_notes(row):
+    """Return an answer's warnings in at most two notes, of which the first has the large ones."""
+    groups = itertools.groupby(row["warnings"], mark)
+    return [f"{word}: {' | '.join(texts)}" for word, texts in groups]
 
 
 def table_lines(row, limits):
@@ -244,4 +260,5 @@ def page_title(row):
     found = [full_name(row["leading"])] if row["leading"] else ["no finding reaches its threshold"]
     found += [name for name in row["findings"] if name != row["leading"]]
     rate = "" if row["heart_rate"] is None else f"; {row['heart_rate']:.0f} beats per minute"
-    return f"{row['record']}: {', '.join(found)}{rate}"
+    left = f"; {len(row['not_assessable'])} not assessable" if row["not_assessable"] else ""
+    return f"{row['record']}: {', '.join(found)}{rate}{left}"

@@ -89,6 +89,10 @@ def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
         "warning: only 4.0 s long",
     ]
     assert lines[5] == row["answer"] and lines[6] == "Heart rate: 75 beats per minute"
+    assert findings.page_notes(row) == [
+        "!!! WARNING: flat or missing: V1 | beyond 20 mV in V2",
+        "warning: recorded at 250 Hz | only 4.0 s long",
+    ]
     margins = [float(line.split()[-2]) for line in lines[8:17]]
     expected = SCORES - np.array([LIMITS[name] for name in CLASSES])
     assert margins == pytest.approx(np.sort(expected)[::-1], abs=6e-4)
@@ -110,6 +114,7 @@ def test_what_rests_on_leads_without_a_signal_has_no_number():
     ]  # fmt: skip
     assert row["findings"] == ["AF", "PAC"] and row["leading"] == "AF"
     assert row["answer"].endswith("; 4 not assessable.")
+    assert findings.page_title(row).endswith("; 4 not assessable")
     text = findings.answer_text(row, MODEL)
     (line,) = [line for line in text.splitlines() if line.startswith("left bundle")]
     assert line.split()[-7:] == "not assessable (flat or missing: V1 V2)".split()
@@ -118,10 +123,18 @@ def test_what_rests_on_leads_without_a_signal_has_no_number():
 
 def test_a_record_that_the_model_has_seen_gets_a_large_warning():
     digest = findings.signal_digest(noise(0, 600))
-    row = {"flat": [], "warnings": ["only 4.0 s long"], "seconds": 9.0}
+    row = {"flat": [], "warnings": ["only 4.0 s long"], "heart_rate": None}
     findings.add_findings(row, noise(0, 600), SCORES, MODEL | {"training_records": {"T": digest}})
     assert row["warnings"][0].startswith("the model was trained or chosen on this record")
     assert findings.warning_lines(row)[0].startswith("!!! WARNING: the model was trained")
+
+
+@pytest.mark.parametrize(("rate", "told"), [(59, True), (60, False), (131, True), (None, False)])
+def test_a_sinus_rhythm_of_another_rate_than_normal_is_told(rate, told):
+    for scores, found in ((np.eye(9)[0], True), (np.eye(9)[1], False)):
+        row = {"flat": [], "warnings": [], "heart_rate": rate}
+        findings.add_findings(row, noise(0, 600), scores, MODEL)
+        assert any("not of a normal rate" in text for text in row["warnings"]) == (told and found)
 
 
 def test_json_as_it_comes_is_json_and_appears_at_the_end(tmp_path):
