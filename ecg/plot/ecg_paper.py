@@ -35,6 +35,7 @@ PAGE_ROWS = (
     ("II",),
 )
 PAGE_LINES = 3  # of notes above the paper
+NOTE_WIDTH = 225  # characters that surely fit
 MAX_PAGES = 30
 
 # negative blue, zero transparent (the black trace shows), positive orange-red
@@ -224,7 +225,9 @@ def plot_ecg_pages(signal, sample_rate, path, title, notes=(), below=""):
     length = round(PAGE_SECONDS * sample_rate)
     n = signal.shape[1]
     starts = [*range(max(0, n - MAX_PAGES * length), n - length, length), max(0, n - length)]
-    lines = [line for note in notes for line in textwrap.wrap(note, 170, subsequent_indent="   ")]
+    lines = [
+        line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH, subsequent_indent="   ")
+    ]
     if len(lines) > PAGE_LINES:
         lines[PAGE_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
     text = "\n".join(lines)
