@@ -207,7 +207,7 @@ def warning_lines(row):
     return [f"{mark(text)}: {text}" for text in row["warnings"]]
 
 
-def page_notes(row):
+def warning_notes(row):
     """Return an answer's warnings in at most two notes, of which the first has the large ones."""
     groups = itertools.groupby(row["warnings"], mark)
     return [f"{word}: {' | '.join(texts)}" for word, texts in groups]

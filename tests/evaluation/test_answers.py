@@ -89,7 +89,7 @@ def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
         "warning: only 4.0 s long",
     ]
     assert lines[5] == row["answer"] and lines[6] == "Heart rate: 75 beats per minute"
-    assert findings.page_notes(row) == [
+    assert findings.warning_notes(row) == [
         "!!! WARNING: flat or missing: V1 | beyond 20 mV in V2",
         "warning: recorded at 250 Hz | only 4.0 s long",
     ]
