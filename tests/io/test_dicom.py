@@ -73,7 +73,7 @@ def test_leads_are_found_by_code_or_words_and_scaled_to_mv(pydicom, tmp_path):
 
 
 def test_padding_is_a_missing_sample(pydicom, tmp_path):
-    samples = noise(1, 600)
+    samples = noise(1, 1200)
     samples[3, 10:17] = -32768
     item = group(
         pydicom, samples, [channel(pydicom, *pair) for pair in zip(CODES, LEADS, strict=True)]
