@@ -31,12 +31,10 @@ comes with it, which has learnt from synthetic records alone (docs/model.md):
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from dataset import (
     CLASSES,
@@ -228,9 +226,7 @@ def answer_records(args):
     with answers.open_answers(args.json, args.csv, head, bad) as write:
         for row, packed in own_answers(model, checkpoint, sources, bad, args, device):
             if not quiet:
-                text = findings.answer_text(row, checkpoint) if few else findings.line(row)
-                tqdm.write(text)
-                sys.stdout.flush()  # the answer first, the page takes longer
+                findings.show(findings.answer_text(row, checkpoint) if few else findings.line(row))
             row["page"] = draw_answer(row, packed, folder, model_text) if drawn else None
             write(row)
             answered += 1
