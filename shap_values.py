@@ -8,7 +8,7 @@ Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, va
         beat) and index.html to browse all of it.
 
     python shap_values.py --data-dir data/CPSC --use-gpu
-    python shap_values.py --data-dir data/CPSC --record A0001 A0013 --classes all
+    python shap_values.py --data-dir data/CPSC --patients A0001 A0013 --classes all
     torchrun --nproc-per-node 2 shap_values.py --data-dir data/CPSC
 
 A record's values depend on its name, the seed and the other options in run.json alone (to the last
@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
-from ecg.explanation import maps
+from ecg.explanation import maps, values
 from ecg.explanation.attributions import Options
 from ecg.plot.ecg_paper import plot_ecg
 from ecg.plot.maps import plot_average_beats
@@ -37,8 +37,10 @@ from ecg.training import distributed
 from resnet import add_model_args, add_model_path_arg, find_model, network_name
 from utils import RESEARCH_USE, Progress, make_parser, run_main, write_csv
 
+LISTED = 10  # maps that are named where too many are not reliable
 FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
 DERIVED = ("patient/*.png", "values.csv", "population*", "beats.csv", "beats/*.png", "index.html")
+FEW = 5  # records, below which a row of the heat maps says so
 CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute sum is not divided
 
 
@@ -52,13 +54,15 @@ def parse_args(argv=None):
     maps.add_explain_args(parser, records=200, samples=200)
     text = "explain the logit of the predicted class, or those of all classes"
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    maps.refuse_unused(parser, args.method, args.reliability)
+    return args
 
 
 def is_finished(folder, name):
     """Tell whether a record has its values and its figure."""
     figure = folder / "patient" / f"{name}.png"
-    return figure.exists() and maps.read_values(folder / "values" / f"{name}.npz") is not None
+    return figure.exists() and values.read_values(folder / "values" / f"{name}.npz") is not None
 
 
 def explain_records(folder, names, run, options, every_class):
@@ -71,15 +75,16 @@ def explain_records(folder, names, run, options, every_class):
     for name in Progress(names, "explaining", unit="record"):
         path, figure = folder / "values" / f"{name}.npz", folder / "patient" / f"{name}.png"
         x, y = maps.load_record(run, name)
-        stored = maps.read_values(path)
+        stored = values.read_values(path)
         if stored is None:
-            stored = maps.make_values(run.model, options, name, x, background, classes)
             packed = run.data.signals[name]  # the whole record, in all leads
-            stored |= {"n": np.array(packed.shape[1]), "peaks": find_peaks(packed)}
-            maps.write_values(path, stored)
+            n = packed.shape[1]
+            stored = values.make_values(run.model, options, name, x, background, classes, n)
+            values.write_values(path, stored | {"peaks": find_peaks(packed)})
             figure.unlink(missing_ok=True)
         if not figure.exists():
             true = [CLASSES[k] for k in np.flatnonzero(y)]
+            x = values.seen_part(x, stored, values.predicted_place(stored))
             draw_patient(figure, name, x, stored, run.checkpoint["leads"], true)
 
 
@@ -87,15 +92,15 @@ def amp_error(run, options, background):
     """Return the relative L2 change that bfloat16 makes to the values of the first background."""
     name, x = background.names[0], background.signals[0].cpu().numpy()
     exact, rough = (
-        maps.make_values(run.model, options._replace(amp=amp), name, x, background)["phi"]
+        values.make_values(run.model, options._replace(amp=amp), name, x, background)["phi"]
         for amp in (False, True)
     )
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
 
 
 def draw_patient(path, name, x, stored, leads, true):
-    """Draw the end of one record, the leads in the order of their share of |phi|."""
-    k, phi = maps.predicted_values(stored)
+    """Draw the end of what the network saw, x (L, t), the leads in the order of their |phi|."""
+    k, phi = values.predicted_values(stored)
     shares = np.abs(phi).sum(1) / max(np.abs(phi).sum(), 1e-30)  # (L,) of the whole record
     order = np.argsort(-shares, kind="stable")
     shown = min(FIGURE_SECONDS * SAMPLE_RATE, phi.shape[1])
@@ -107,15 +112,23 @@ def draw_patient(path, name, x, stored, leads, true):
         f"last {shown / SAMPLE_RATE:g} s of {int(stored['n']) / SAMPLE_RATE:g} s; leads in the "
         "order of their share of |SHAP value| in all that the network saw"
     )
-    start = (int(stored["n"]) - shown) / SAMPLE_RATE
-    plot_ecg(x[order, -shown:], labels, SAMPLE_RATE, path, title, start, phi[order, -shown:])
+    start = int(stored["starts"][values.predicted_place(stored)]) + phi.shape[1] - shown
+    plot_ecg(
+        x[order, -shown:],
+        labels,
+        SAMPLE_RATE,
+        path,
+        title,
+        start / SAMPLE_RATE,
+        phi[order, -shown:],
+    )
 
 
 def value_rows(name, stored, true):
     """Return a stored record's rows of values.csv, one per class."""
     padding = stored["phi"].shape[2] - int(stored["n"])
     rows = []
-    for k, phi in zip(stored["classes"], stored["phi"].astype(float), strict=True):
+    for i, (k, phi) in enumerate(zip(stored["classes"], stored["phi"].astype(float), strict=True)):
         logit, base, size = stored["logits"][k], stored["base"][k], np.abs(phi).sum()
         rows.append(
             {
@@ -128,6 +141,10 @@ def value_rows(name, stored, true):
                 "base_logit": base,
                 "phi_sum": phi.sum(),
                 "residual": phi.sum() - (logit - base),
+                "reliability": stored["reliability"][i, 0],
+                "reliability_leads": stored["reliability"][i, 1],
+                "samples": stored["samples"][i],
+                "start": stored["starts"][i] / SAMPLE_RATE,
                 "padding_share": np.abs(phi[:, : max(0, padding)]).sum() / max(size, 1e-30),
             }
         )
@@ -145,18 +162,20 @@ def write_tables(folder, run):
     shares, sums = np.zeros((2, len(CLASSES), len(leads)))
     averages = BeatAverages(leads)
     for path in sorted(folder.glob("values/*.npz")):
-        stored = maps.read_values(path)
+        stored = values.read_values(path)
         if stored is None:
             print(f"note: {path} is damaged and left out; explain the record again")
             continue
-        k, phi = maps.predicted_values(stored)
+        k, phi = values.predicted_values(stored)
         names = [CLASSES[i] for i in np.flatnonzero(true.loc[path.stem])]
         rows += value_rows(path.stem, stored, ";".join(names))
         size = np.abs(phi).sum(1)
         shares[k] += size / max(size.sum(), 1e-30)
         sums[k] += phi.sum(1)
         count[k] += 1
-        averages.add(k, phi, run.data.signals[path.stem], stored["peaks"])
+        end = int(stored["starts"][values.predicted_place(stored)]) + phi.shape[1]
+        peaks = stored["peaks"][stored["peaks"] < end]
+        averages.add(k, phi, run.data.signals[path.stem][:, :end], peaks)
     table = pd.DataFrame(rows)
     write_csv(table, folder / "values.csv")
     write_heat_maps(folder, run.name, leads, count, shares, sums)
@@ -178,6 +197,7 @@ def write_heat_maps(folder, run, leads, count, shares, sums):
         shares, signed = shares / count[:, None], sums / totals
     signed[cancelled | (totals[:, 0] == 0)] = np.nan
     notes = np.where(count, "", "no record predicted as this").astype(object)
+    notes[(count > 0) & (count < FEW)] = f"fewer than {FEW} records"
     label = "mean share of |SHAP value|"
     write_population(folder / "population", run, leads, count, shares, notes, label)
     notes[cancelled & (count > 0)] = "signed sums cancel: not divided by a sum near zero"
@@ -185,18 +205,35 @@ def write_heat_maps(folder, run, leads, count, shares, sums):
     write_population(folder / "population_signed", run, leads, count, signed, notes, label)
 
 
-def write_population(path, run, leads, count, values, notes, label):
-    """Write class x lead values (K, L), with an AVG row over the classes, as csv and heat map."""
-    filled = values[np.isfinite(values).all(1)]
+def write_population(path, run, leads, count, cells, notes, label):
+    """Write class x lead cells (K, L), with an AVG row over the classes, as csv and heat map."""
+    filled = cells[np.isfinite(cells).all(1)]
     average = filled.mean(0) if len(filled) else np.full(len(leads), np.nan)
-    values = np.vstack([values, average])
+    cells = np.vstack([cells, average])
     frame = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*count, count.sum()]})
-    frame[list(leads)] = values
+    frame[list(leads)] = cells
     frame["note"] = [*notes, f"mean of {len(filled)} classes"]
     write_csv(frame, path.with_suffix(".csv"))
-    rows = [f"{name} (n = {n})" for name, n in zip(frame["class"], frame["n"], strict=True)]
+    rows = [
+        f"{name} (n = {n}{', few' if 0 < n < FEW else ''})"
+        for name, n in zip(frame["class"], frame["n"], strict=True)
+    ]
     title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
-    plot_heat_map(values, rows, leads, figure, title, label, frame["note"])
+    plot_heat_map(cells, rows, leads, figure, title, label, frame["note"])
+
+
+def reliable_text(table, options):
+    """Say how reliable the values of values.csv are, and which do not reach --reliability."""
+    found, samples = table["reliability"], table["samples"].median()
+    text = f"reliability of the windows: median {found.median():.2f} ({found.min():.2f} to "
+    text += f"{found.max():.2f}), with a median of {samples:.0f} samples"
+    if options.reliability:
+        short = table[~(found >= options.reliability)]
+        names = short["patient_id"] + " " + short["class"]
+        listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        text += f"\n{len(short)} of {len(table)} maps do not reach {options.reliability:g} with "
+        text += f"{options.samples} samples" + (f": {listed} (values.csv)" if len(short) else "")
+    return text
 
 
 def wait():
@@ -212,7 +249,7 @@ def main(args):
     device = distributed.start(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))
-    names = maps.choose_records(run, options, args.records, args.record)
+    names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name
     if distributed.rank() == 0:
         derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
@@ -233,7 +270,7 @@ def main(args):
             f"{table['patient_id'].nunique()} records in {folder}; to browse: "
             f"{folder / 'index.html'}\nmedian change of the logit from the background "
             f"{change:.3f}, of which the values miss {table['residual'].abs().median():.3f}; "
-            f"more --samples make it less\n{RESEARCH_USE}"
+            f"more --samples make it less\n{reliable_text(table, options)}\n{RESEARCH_USE}"
         )
     distributed.stop()
 
