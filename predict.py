@@ -25,6 +25,9 @@ comes with it, which has learnt from synthetic records alone (docs/model.md):
 
     python predict.py --record A0001.hea
     python predict.py --model-path models/resnet34_CPSC_all_42.pth --record A0001.hea
+
+With --explain a page of each record, in explained/ there, shows in colour which parts of it raise
+and lower the leading finding: integrated gradients from a flat line.
 """
 
 import argparse
@@ -94,6 +97,8 @@ def parse_args(argv=None):
                        "this file; - for stdout, without the tables")  # fmt: skip
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper; not given: for up to {DRAWN_UNASKED} records")  # fmt: skip
+    group.add_argument("--explain", action="store_true", help="draw what raises and lowers the "
+                       "leading finding, on a page of its own")  # fmt: skip
     args = parser.parse_args(argv)
     naming = ("data_dir", "arch", "width", "init", "leads", "seed", "round", "model_path")
     unnamed = all(getattr(args, name) == parser.get_default(name) for name in naming)
@@ -183,6 +188,11 @@ def answer_batch(model, checkpoint, batch, thresholds, args, device, folder, mod
         row["page"] = None
         if folder:
             draw_answer(row, signals[row["record"]], folder, model_text)
+        if args.explain:
+            from ecg.plot.explained import plot_own  # matplotlib only where it is drawn with
+
+            place = Path("results") / f"{find(args).stem}_records" / "explained"
+            plot_own(place, row, signals[row["record"]], model, checkpoint, model_text)
 
 
 def draw_answer(row, packed, folder, model_text):
@@ -246,6 +256,8 @@ def answer_records(args):
     if args.json != "-":
         print(f"\nwrote the ECG pages (pdf, png) to {folder}" if folder else
               "\nno ECG pages drawn; add --pages")  # fmt: skip
+        if args.explain:
+            print(f"wrote what explains each (pdf, png) to results/{run}_records/explained")
 
 
 def choose(checkpoint, labels, signals, args):
@@ -269,8 +281,8 @@ def main(args):
         if args.thresholds:
             fail("--record takes the thresholds inside the model; leave --thresholds out")
         return answer_records(args)
-    if args.json or args.sample_rate or args.pages is not None:
-        fail("--json, --sample-rate and --pages go with --record PATH; add it")
+    if args.json or args.sample_rate or args.pages is not None or args.explain:
+        fail("--json, --sample-rate, --pages and --explain go with --record PATH; add it")
     # not needed for --record, whose answer then comes sooner
     from ecg.plot.scores import plot_scores
     from ecg.reporting import pages

@@ -2,22 +2,26 @@
 
 Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of the data folder.
 Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, values.csv,
-        patient/<patient_id>.png, population.csv and .png (mean shares of |phi| per lead),
+        patient/<patient_id>.png and .pdf, population.csv and .png (mean shares of |phi| per lead),
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
         beat) and index.html to browse all of it.
 
     python shap_values.py --data-dir data/CPSC --use-gpu
     python shap_values.py --data-dir data/CPSC --record A0001 A0013 --classes all
+    python shap_values.py --model-path models/general.pth --record ward/A0001.hea
     torchrun --nproc-per-node 2 shap_values.py --data-dir data/CPSC
 
 A record's values depend on its name, the seed and the other options in run.json alone (to the last
 bit on one machine with one --batch-size), so a killed run goes on where it was. The tables and the
 figures cover every finished record of the folder. The background comes from the training folds,
 the explained records from the test fold; of a data set that the model was not trained on, every
-record may be explained, against a background that leaves that record out.
+record may be explained, against a background that leaves that record out. Where --record names
+files, as for predict.py, each is explained from a flat line, as there is no training set to compare
+it with: a page goes to results/<model>_records/explained.
 """
 
+import sys
 from operator import attrgetter
 from pathlib import Path
 
@@ -26,20 +30,30 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
+from dataset import CLASSES, add_data_args, add_round_arg, add_signal_args, leads_text
+from ecg.evaluation import findings
 from ecg.explanation import maps
 from ecg.explanation.attributions import Options
-from ecg.plot.ecg_paper import plot_ecg
+from ecg.explanation.own import read_input
+from ecg.io.formats import READERS
+from ecg.plot.explained import plot_own, plot_patient
 from ecg.plot.maps import plot_average_beats
 from ecg.plot.scores import plot_heat_map
 from ecg.processing.beats import BeatAverages, find_peaks
+from ecg.processing.quality import SHORTEST
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
-from resnet import add_model_args, add_model_path_arg, find_model, network_name
-from utils import RESEARCH_USE, make_parser, write_csv
+from resnet import (
+    add_model_args,
+    add_model_path_arg,
+    describe,
+    find_model,
+    load_model,
+    network_name,
+)
+from utils import RESEARCH_USE, fail, make_parser, write_csv
 
-FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
-DERIVED = ("patient/*.png", "values.csv", "population*", "beats.csv", "beats/*.png", "index.html")
+DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")
 CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute sum is not divided
 
 
@@ -51,6 +65,7 @@ def parse_args(argv=None):
     add_model_args(parser)
     add_model_path_arg(parser)
     maps.add_explain_args(parser, records=200, samples=200)
+    parser.add_argument("--sample-rate", type=float, help="of .csv and .npy records, in Hz")
     text = "explain the logit of the predicted class, or those of all classes"
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     return parser.parse_args(argv)
@@ -81,7 +96,8 @@ def explain_records(folder, names, run, options, every_class):
             figure.unlink(missing_ok=True)
         if not figure.exists():
             true = [CLASSES[k] for k in np.flatnonzero(y)]
-            draw_patient(figure, name, x, stored, run.checkpoint["leads"], true)
+            packed, leads = run.data.signals[name], run.checkpoint["leads"]
+            draw_patient(figure, name, packed, stored, leads, true)
 
 
 def amp_error(run, options, background):
@@ -94,22 +110,16 @@ def amp_error(run, options, background):
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
 
 
-def draw_patient(path, name, x, stored, leads, true):
-    """Draw the end of one record, the leads in the order of their share of |phi|."""
+def draw_patient(path, name, packed, stored, leads, true, agreement=None):
+    """Draw the end of one record, with the values of its predicted class, as .png and .pdf.
+
+    `packed` (12, n) is the whole record; `agreement` (L, windows of 40 ms) fades the values.
+    """
     k, phi = maps.predicted_values(stored)
-    shares = np.abs(phi).sum(1) / max(np.abs(phi).sum(), 1e-30)  # (L,) of the whole record
-    order = np.argsort(-shares, kind="stable")
-    shown = min(FIGURE_SECONDS * SAMPLE_RATE, phi.shape[1])
-    labels = [f"{leads[i]}\n{shares[i]:.1%}" for i in order]
-    probability = 1 / (1 + np.exp(-stored["logits"][k]))
-    title = (
-        f"{name}: predicted {CLASSES[k]} (probability {probability:.2f}), "
-        f"labelled {' + '.join(true) or 'none of the nine'}\n"
-        f"last {shown / SAMPLE_RATE:g} s of {int(stored['n']) / SAMPLE_RATE:g} s; leads in the "
-        "order of their share of |SHAP value| in all that the network saw"
-    )
-    start = (int(stored["n"]) - shown) / SAMPLE_RATE
-    plot_ecg(x[order, -shown:], labels, SAMPLE_RATE, path, title, start, phi[order, -shown:])
+    total = stored["phi"][list(stored["classes"]).index(k)].sum(dtype=float)
+    change = stored["logits"][k] - stored["base"][k]
+    parts = k, phi, stored["logits"][k], change, total - change
+    plot_patient(path, name, packed, *parts, leads, true, agreement)
 
 
 def value_rows(name, stored, true):
@@ -200,6 +210,32 @@ def write_population(path, run, leads, count, values, notes, label):
     plot_heat_map(values, rows, leads, figure, title, label, frame["note"])
 
 
+def explain_files(args):
+    """Explain the leading finding of records that --record names by their files, a page each."""
+    path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
+    model, checkpoint = load_model(path, distributed.start(args.use_gpu), args.leads)
+    classes, folder = checkpoint["classes"], Path("results") / f"{path.stem}_records" / "explained"
+    thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
+    sources, bad = findings.find_all(args.record)
+    window = None if model.window else checkpoint["args"]["seconds"]
+    options = args.sample_rate, window, checkpoint.get("shortest", SHORTEST), bad
+    pages = []
+    for rows, signals in findings.read_batches(sources, 1, *options):
+        for row in rows:
+            packed = signals[row["record"]]
+            with torch.no_grad():
+                logits = model.score(read_input(model, checkpoint, packed)[0][None])[0]
+            findings.add_findings(row, torch.sigmoid(logits).cpu().numpy(), thresholds, classes)
+            pages.append(
+                plot_own(folder, row, packed, model, checkpoint, describe(path, checkpoint))
+            )
+            print(f"wrote {pages[-1]} and .png. {RESEARCH_USE}")
+    for place, why in bad:
+        tqdm.write(f"skipped: {place}: {why}", file=sys.stderr)
+    if not pages:
+        fail("none of the records can be read")
+
+
 def wait():
     """Wait until every process has reached this point."""
     if distributed.world_size() > 1:
@@ -207,6 +243,8 @@ def wait():
 
 
 def main(args):
+    if any(Path(name).exists() or Path(name).suffix in READERS for name in args.record or ()):
+        return explain_files(args)
     leads = leads_text(args.leads)
     network = network_name(args.arch, args.width, args.init)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-VALUE_BIN = 0.02  # s: values are summed over half a millimetre of paper to be visible
+VALUE_BIN = 0.04  # s: values are summed over a millimetre of paper, within which they are noise
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
 
 

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
-from ecg.plot.ecg_paper import draw_value_bar, draw_values, value_norm
 from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_figure
+from ecg.plot.values import draw_value_bar, draw_values, value_norm
 from ecg.processing.beats import REGIONS, WINDOW
 
 GRAY = "0.45"
@@ -57,7 +57,7 @@ def plot_average_beats(signal, values, borders, leads, path, title):
     figure.supylabel("mV", size=8, x=0.12 / size[0])
     figure.suptitle(title, size=10, y=1 - 0.2 / size[1])
     place = (1 - 1.1 / size[0], 0.25, 0.13 / size[0], 0.5)
-    label = "SHAP value (change of the logit)\na beat, summed over 20 ms"
+    label = "SHAP value (change of the logit)\na beat, summed over 40 ms"
     draw_value_bar(figure, place, norm, label)
     save_figure(figure, path)
 
@@ -137,7 +137,7 @@ def draw_correlations(ax, table):
     ax.axvline(0, color="0.3", lw=0.8)
     ax.set_yticks(place, names, size=7)
     ax.set_xlim(min(-0.2, rows["low"].min() - 0.05), 1.02)
-    ax.set_xlabel(f"rank correlation of phi (20 ms; n = {rows['n'].max()})")
+    ax.set_xlabel(f"rank correlation of phi (40 ms; n = {rows['n'].max()})")
 
 
 def draw_marks(ax, table):
