@@ -89,13 +89,16 @@ class ResNet1d(nn.Module):
         return self.fc(torch.cat([average, peak], dim=1))
 
     def starts(self, n):
-        """Return where the windows begin in n samples: half a window apart, the last at the end."""
+        """Return where the windows of a record of n samples begin; the last ends where it does."""
         if self.window is None or n <= self.window:
             return [0]
         return [*range(0, n - self.window, self.window // 2), n - self.window]
 
     def score(self, x):
-        """Map records in mV (N, L, T) to their logits (N, K): the largest over the windows."""
+        """Map records in mV (N, L, T) to the logits (N, K) that count as theirs.
+
+        Of a model with a window, the largest ones over windows that overlap by half.
+        """
         starts = self.starts(x.shape[-1])
         if len(starts) == 1:
             return self(x)

@@ -1,15 +1,20 @@
 """Pages of explained records: the ECG on paper, what raises and lowers a logit as colour."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from dataset import CLASSES, SAMPLE_RATE, to_mv
-from ecg.explanation.own import explain_own, leading
+from ecg.evaluation import findings
+from ecg.explanation.own import STEPS, explain_own, leading, own_scores
+from ecg.explanation.values import explained_class
 from ecg.plot.ecg_paper import PAGE_SECONDS, draw_ecg_page, page_notes
 from ecg.plot.figures import save_page
 from ecg.plot.values import explained_colours
-from ecg.processing.quality import standard_deviation
+from ecg.processing.quality import SHORTEST, standard_deviation
+from resnet import describe
+from utils import RESEARCH_USE, fail
 
 MISSED = 0.25  # of the change of the logit; values that miss more do not explain it
 NOTES_WIDTH = 148  # characters, beside the colour bar
@@ -46,20 +51,22 @@ def plot_explained(path, packed, values, leads, at, begin, title, notes, below="
     save_page(figure, path)
 
 
-def plot_patient(path, name, packed, k, phi, logit, change, residual, leads, true, agreement=None):
-    """Write the page of a record of a data set: its last 10 s, as in the paper's figures.
+def plot_patient(
+    path, name, packed, k, phi, at, logit, change, residual, leads, true, agreement=None
+):
+    """Write the page of a record of a data set: the last 10 s of what has values.
 
-    `phi` (L, t) are the values of class number k at the end of the record, without padding; they
+    `phi` (L, t) are the values of class number k from sample `at` of the record (12, n) on; they
     miss `residual` of the `change` of the `logit`. `true` are the labels.
     """
-    n = packed.shape[1]
     title = (
         f"{name}: predicted {CLASSES[k]} (probability {1 / (1 + np.exp(-logit)):.2f}), "
         f"labelled {' + '.join(true) or 'none of the nine'}{missed_text(residual, change)}"
     )
-    shown = min(LENGTH, n) / SAMPLE_RATE
-    notes = [f"last {shown:g} s of {n / SAMPLE_RATE:g} s; {READING}"]
-    begin, at = max(0, n - LENGTH), n - phi.shape[1]
+    end = at + phi.shape[1]
+    begin = max(0, end - LENGTH)
+    shown = f"{begin / SAMPLE_RATE:g} to {end / SAMPLE_RATE:g} s"
+    notes = [f"{shown} of {packed.shape[1] / SAMPLE_RATE:g} s; {READING}"]
     plot_explained(path, packed, phi, leads, at, begin, title, notes, agreement=agreement)
 
 
@@ -75,23 +82,48 @@ def plot_own(folder, row, packed, model, checkpoint, model_text):
     `row` is its answer (ecg.evaluation.findings), `packed` its signal (12, n); returns the path.
     """
     name = leading(row["probabilities"], row["findings"])
-    own = explain_own(model, checkpoint, packed, name)
-    n, seen = packed.shape[1], own.values.shape[1]
-    part = (own.begin + np.array([0, seen])) / SAMPLE_RATE
+    stored = explain_own(model, checkpoint, packed, name)
+    _, values, at, _, change, residual = explained_class(stored, 0)
+    n, seen = packed.shape[1], values.shape[1]
     found = "" if name in row["findings"] else ", below its threshold"
     title = f"{row['record']}: why {name} (probability {row['probabilities'][name]:.2f}{found})"
-    where = f" from {part[0]:.1f} to {part[1]:.1f} s" if seen < n else ""
-    missed = abs(own.residual) / max(abs(own.change), 1e-9)
+    part = f" from {at / SAMPLE_RATE:.1f} to {(at + seen) / SAMPLE_RATE:.1f} s" if seen < n else ""
+    missed = abs(residual) / max(abs(change), 1e-9)
     notes = [
-        f"integrated gradients of {name}'s logit{where}, from a flat line in {own.steps} steps; "
-        f"they miss {missed:.0%} of its change of {own.change:.1f}",
+        f"integrated gradients of {name}'s logit{part}, from a flat line in {STEPS} steps; "
+        f"they miss {missed:.0%} of its change of {change:.1f}",
         READING,
         *row["warnings"],
     ]
-    begin = int(np.clip(own.begin + fullest(own.values), 0, max(0, n - LENGTH)))
-    path = Path(folder) / f"{row['record']}.pdf"
-    title += missed_text(own.residual, own.change)
-    plot_explained(
-        path, packed, own.values, checkpoint["leads"], own.begin, begin, title, notes, model_text
-    )
+    begin = int(np.clip(at + fullest(values), 0, max(0, n - LENGTH)))
+    title += missed_text(residual, change)
+    path, leads = Path(folder) / f"{row['record']}.pdf", checkpoint["leads"]
+    plot_explained(path, packed, values, leads, at, begin, title, notes, model_text)
     return path
+
+
+def plot_records(model_path, model, checkpoint, records, sample_rate):
+    """Explain the leading finding of each of some records, files as for predict.py.
+
+    The pages go to results/<model>_records/explained. Bad records are named; stops without any
+    good one. `sample_rate` in Hz is that of a table.
+    """
+    classes, text = checkpoint["classes"], describe(model_path, checkpoint)
+    folder = Path("results") / f"{Path(model_path).stem}_records" / "explained"
+    thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
+    sources, bad = findings.find_all(records)
+    window = None if model.window else checkpoint["args"]["seconds"]
+    options = sample_rate, window, checkpoint.get("shortest", SHORTEST), bad
+    pages = 0
+    for rows, signals in findings.read_batches(sources, 1, *options):
+        for row in rows:
+            packed = signals[row["record"]]
+            y_score = own_scores(model, checkpoint, packed)
+            findings.add_findings(row, y_score, thresholds, classes)
+            page = plot_own(folder, row, packed, model, checkpoint, text)
+            print(f"wrote {page} and .png. {RESEARCH_USE}")
+            pages += 1
+    for place, why in bad:
+        print(f"skipped: {place}: {why}", file=sys.stderr)
+    if not pages:
+        fail("none of the records can be read")

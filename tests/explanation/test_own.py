@@ -6,6 +6,7 @@ import torch
 
 from dataset import CLASSES, LEADS
 from ecg.explanation import own
+from ecg.explanation.values import explained_class
 from resnet import ResNet1d
 
 
@@ -22,6 +23,10 @@ def make_model(leads, window=None, pad="window", seconds=1):
 
 def record(n):
     return np.random.default_rng(n).normal(0, 300, (12, n)).astype(np.int16)
+
+
+def explained(model, checkpoint, packed, name, steps):
+    return explained_class(own.explain_own(model, checkpoint, packed, name, steps), 0)
 
 
 def plain_gradients(model, x, k, steps):
@@ -43,35 +48,38 @@ def test_the_leading_finding_is_the_most_probable_one_and_a_class_only_without_f
 def test_values_are_integrated_gradients_of_the_window_with_the_largest_logit(leads):
     model, checkpoint = make_model(leads, window=500)
     packed = record(1730)
-    found = own.explain_own(model, checkpoint, packed, "RBBB", steps=7)
+    found = explained(model, checkpoint, packed, "RBBB", 7)
     x = torch.from_numpy(packed[[LEADS.index(lead) for lead in leads]].astype(np.float32) / 1000)
     with torch.no_grad():
         logits = {s: model(x[None, :, s : s + 500])[0, 4].item() for s in (0, 250, 500, 750, 1230)}
     best = max(logits, key=logits.get)
-    assert found.begin == best and found.values.shape == (len(leads), 500)
+    k, phi, begin, logit, change, residual = found
+    assert (k, begin, phi.shape) == (4, best, (len(leads), 500))
     expected = plain_gradients(model, x[:, best : best + 500], 4, 7)
-    np.testing.assert_allclose(found.values, expected, atol=1e-5 * np.abs(expected).max() + 1e-8)
+    np.testing.assert_allclose(phi, expected, atol=1e-5 * np.abs(expected).max() + 1e-8)
+    assert logit == pytest.approx(logits[best], abs=1e-5)
     with torch.no_grad():
-        assert logits[best] == pytest.approx(model.score(x[None])[0, 4].item(), abs=1e-5)
-        change = logits[best] - model(torch.zeros(1, len(leads), 500))[0, 4].item()
-    assert found.change == pytest.approx(change, abs=1e-4)
-    assert found.residual == pytest.approx(expected.sum() - change, abs=1e-4)
+        flat = model(torch.zeros(1, len(leads), 500))[0, 4].item()
+        scores = torch.sigmoid(model.score(x[None]))[0].numpy()
+    assert change == pytest.approx(logits[best] - flat, abs=1e-4)
+    assert residual == pytest.approx(expected.sum() - change, abs=1e-4)
+    assert own.own_scores(model, checkpoint, packed) == pytest.approx(scores, abs=1e-6)
 
 
 @pytest.mark.parametrize(("n", "begin", "seen"), [(300, 0, 300), (500, 0, 500), (800, 300, 500)])
 def test_a_model_without_windows_explains_the_end_and_nothing_of_the_padding(n, begin, seen):
     model, checkpoint = make_model(LEADS)
-    found = own.explain_own(model, checkpoint, record(n), "AF", steps=200)
-    assert (found.begin, found.values.shape) == (begin, (12, seen))
-    # the values that are kept add up to all of the change: the padding has none of it
-    assert found.values.sum() == pytest.approx(found.change, abs=0.05 * abs(found.change) + 0.01)
+    _, phi, at, _, change, residual = explained(model, checkpoint, record(n), "AF", 6)
+    assert (at, phi.shape) == (begin, (12, seen))
+    # what is kept is all there is: the padding has no values
+    assert phi.sum() - change == pytest.approx(residual, abs=1e-5)
 
 
 def test_a_record_shorter_than_the_window_is_padded_as_in_training():
     model, checkpoint = make_model(LEADS, window=500)
-    found = own.explain_own(model, checkpoint, record(300), "AF", steps=5)
+    _, phi, at, *_ = explained(model, checkpoint, record(300), "AF", 5)
     x = torch.zeros(12, 500)
     x[:, 200:] = torch.from_numpy(record(300).astype(np.float32) / 1000)
     expected = plain_gradients(model, x, 1, 5)[:, 200:]
-    np.testing.assert_allclose(found.values, expected, atol=1e-5 * np.abs(expected).max() + 1e-8)
-    assert found.begin == 0
+    np.testing.assert_allclose(phi, expected, atol=1e-5 * np.abs(expected).max() + 1e-8)
+    assert at == 0

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from dataset import LEADS
-from ecg.explanation.own import OwnValues
 from ecg.plot import explained
 
 
@@ -20,6 +19,13 @@ def drawn_pages(monkeypatch):
     return calls
 
 
+def pretend(monkeypatch, phi, at, change, residual):
+    """Have values phi (L, t) from sample `at` on come out of every explanation."""
+    monkeypatch.setattr(explained, "explain_own", lambda *_: None)
+    found = 1, phi, at, 2.0, change, residual
+    monkeypatch.setattr(explained, "explained_class", lambda *_: found)
+
+
 def packed_noise(n, seed=0):
     return np.random.default_rng(seed).normal(0, 200, (12, n)).astype(np.int16)
 
@@ -27,12 +33,12 @@ def packed_noise(n, seed=0):
 @pytest.mark.parametrize(("residual", "said"), [(2.4, ""), (-2.6, "miss 2.6 of a change of 10.0")])
 def test_a_residual_over_a_quarter_of_the_change_stands_in_the_title(drawn_pages, residual, said):
     phi = np.zeros((12, 4000))
-    numbers = 6, phi, 0.0, -10.0, residual
+    numbers = 6, phi, 2000, 0.0, -10.0, residual
     explained.plot_patient("a.png", "a", packed_noise(6000), *numbers, LEADS, ["AF", "PVC"])
     ((_, _, values, _, at, begin, title, notes), more) = drawn_pages[0]
     assert values is phi and (at, begin) == (2000, 1000) and more == {"agreement": None}
     assert all(text in title for text in ("a: ", "PVC", "0.50", "AF + PVC", said))
-    assert ("miss" in title) == bool(said) and "last 10 s of 12 s" in notes[0]
+    assert ("miss" in title) == bool(said) and "2 to 12 s of 12 s" in notes[0]
 
 
 def test_a_page_is_a_pdf_of_a4_and_a_png_the_same_each_time_and_marked(tmp_path, drawn):
@@ -76,8 +82,7 @@ def test_the_ten_seconds_with_most_values_are_shown():
 def test_ones_own_page_names_the_finding_the_window_and_what_is_missed(
     drawn_pages, monkeypatch, tmp_path
 ):
-    values = OwnValues(np.ones((12, 5000)), 2500, 4.0, -0.2, 100)
-    monkeypatch.setattr(explained, "explain_own", lambda *_: values)
+    pretend(monkeypatch, np.ones((12, 5000)), 2500, 4.0, -0.2)
     row = {"record": "x", "probabilities": {"SNR": 0.6, "AF": 0.5}, "findings": ["AF"]}
     row["warnings"] = ["flat: V1"]
     path = explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
@@ -94,8 +99,7 @@ def test_ones_own_page_names_the_finding_the_window_and_what_is_missed(
 
 @pytest.mark.parametrize(("n", "begin"), [(3000, 0), (5600, 600), (9000, 700)])
 def test_a_window_shorter_than_the_page_stays_on_it(drawn_pages, monkeypatch, n, begin):
-    values = OwnValues(np.ones((1, 1000)), 700, 4.0, 0.0, 100)
-    monkeypatch.setattr(explained, "explain_own", lambda *_: values)
+    pretend(monkeypatch, np.ones((1, 1000)), 700, 4.0, 0.0)
     row = {"record": "x", "probabilities": {"SNR": 0.6}, "findings": [], "warnings": []}
     explained.plot_own(".", row, packed_noise(n), None, {"leads": ["II"]}, "m")
     assert drawn_pages[0][0][4:6] == (700, begin)
