@@ -179,7 +179,8 @@ def write_tables(folder, run):
         if averages.beat_records[k]:
             plot_average_beats(*averages.beat(k), leads, path, averages.title(k))
         else:
-            path.unlink(missing_ok=True)
+            for suffix in (".png", ".svg"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
     return table
 
 

@@ -9,11 +9,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
-from ecg.plot.figures import BLUE, ORANGE, footnote, make_panels, plt, save_figure, save_print
+from ecg.plot.figures import BLUE, ORANGE, VALUE_MAP, footnote, make_panels, plt, save_print
 
 
 def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
-    """Draw values (R, C) as coloured cells with their numbers.
+    """Draw values (R, C) as coloured cells with their numbers, as PNG and SVG.
 
     A row of NaN is hatched and says why: 'no record', or its text in `notes` (R,). The colours
     are sequential, or diverging and centred on zero if any value is negative.
@@ -22,7 +22,7 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
     known = values[np.isfinite(values)]
     top = max(np.abs(known).max(initial=0), 1e-12)
     signed = known.min(initial=0) < 0
-    cmap, low = (plt.get_cmap("RdBu_r"), -top) if signed else (plt.get_cmap("YlGnBu"), 0)
+    cmap, low = (VALUE_MAP, -top) if signed else (plt.get_cmap("YlGnBu"), 0)
     rows, columns = values.shape
     size = (max(6.4, 2.6 + 0.58 * columns), 1.5 + 0.36 * rows)
     figure, ax = plt.subplots(figsize=size, layout="constrained")
@@ -48,7 +48,7 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
     ax.set_yticks(range(rows), row_labels)
     ax.tick_params(length=0)
     ax.set_title(title, size=10)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def plot_confusions(y_true, y_pred, classes, path, title):
@@ -80,7 +80,7 @@ def plot_confusions(y_true, y_pred, classes, path, title):
 
 
 def plot_history(history, path, kept):
-    """Draw the losses and the validation scores over the epochs; the kept epoch is marked.
+    """Draw losses and validation scores over the epochs, the kept one marked, as PNG and SVG.
 
     `history` has the columns epoch, train_loss, val_loss, val_f1, val_auc; `kept` is an epoch.
     """
@@ -104,7 +104,7 @@ def plot_history(history, path, kept):
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     axes[1].set_ylim(top=1)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def plot_curves(draw, labels, note, y_true, y_score, table, path, title):
