@@ -23,7 +23,7 @@ training   correlation with the values of another model: --other-model
 samples    how reliable the values are, and what they miss of the logit's change, over --samples
 beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
 
-Correlations are Pearson's and Spearman's (rank) of values summed over windows of 40 ms.
+Correlations are Pearson's and Spearman's (rank) of values summed over the figures' windows.
 """
 
 import json

@@ -76,13 +76,13 @@ def test_files_of_a_run(work, run):
 
 
 def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):
-    folder = run("--record", "R010", "R030")
+    folder = run("--patients", "R010", "R030")
     both = (folder / "values/R030.npz").read_bytes()
     np.random.seed(5)  # noqa: NPY002  (the state that shap draws from)
     (tmp_path / "explanations").rename(tmp_path / "first")
-    assert (run("--record", "R030") / "values/R030.npz").read_bytes() == both
+    assert (run("--patients", "R030") / "values/R030.npz").read_bytes() == both
     (tmp_path / "explanations").rename(tmp_path / "second")
-    all_classes = np.load(run("--record", "R030", "--classes", "all") / "values/R030.npz")
+    all_classes = np.load(run("--patients", "R030", "--classes", "all") / "values/R030.npz")
     predicted = np.load(tmp_path / "second/resnet18_own_all_42/values/R030.npz")
     k = predicted["classes"].item()
     assert all_classes["classes"].tolist() == list(range(9))
@@ -104,11 +104,11 @@ def test_a_rerun_makes_what_is_missing_and_touches_nothing_else(run):
 
 
 def test_a_file_left_half_written_by_a_kill_is_no_record(run):
-    folder = run("--record", "R010")
+    folder = run("--patients", "R010")
     before = (folder / "values.csv").read_bytes()
     for name in ("values/.R010.99.tmp.npz", "patient/.R010.99.tmp.png"):
         (folder / name).write_bytes((folder / "values/R010.npz").read_bytes())
-    run("--record", "R010")
+    run("--patients", "R010")
     assert (folder / "values.csv").read_bytes() == before
     assert not list(folder.rglob(".*.tmp*"))
 
@@ -118,16 +118,16 @@ def interrupt(*args):
 
 
 def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
-    folder = run("--record", "R010")
+    folder = run("--patients", "R010")
     before = (folder / "values/R010.npz").read_bytes()
     capsys.readouterr()
     with pytest.raises(SystemExit, match="2"):
-        run("--record", "R010", "--samples", "5")
+        run("--patients", "R010", "--samples", "5")
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "another samples" in error and "--force" in error
     (folder / "run.json").unlink()
     with pytest.raises(SystemExit, match="2"):
-        run("--record", "R010")
+        run("--patients", "R010")
     assert (folder / "values/R010.npz").read_bytes() == before
     (folder / "beats").mkdir(exist_ok=True)
     old = ["population.png", "population_signed.csv", "beats/AF.png", "index.html", "values.csv"]
@@ -135,27 +135,27 @@ def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
         (folder / name).write_text("old")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shap_values, "explain_records", interrupt)
-        run("--record", "R020", "--samples", "5", "--force")
+        run("--patients", "R020", "--samples", "5", "--force")
     assert not any((folder / name).exists() for name in old)
-    run("--record", "R020", "--samples", "5", "--force")
+    run("--patients", "R020", "--samples", "5", "--force")
     assert [path.stem for path in folder.glob("values/*.npz")] == ["R020"]
     assert [path.stem for path in folder.glob("patient/*.png")] == ["R020"]
 
 
 def test_resume_auto_goes_on_or_starts_anew(run, capsys):
-    folder = run("--record", "R010", figures=True)
+    folder = run("--patients", "R010", figures=True)
     kept = folder / "values/R010.npz"
     before, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    run("--record", "R020", "--resume", "auto", figures=True)
+    run("--patients", "R020", "--resume", "auto", figures=True)
     assert kept.stat().st_mtime_ns == made
     assert len(pd.read_csv(folder / "values.csv")) == 2
     capsys.readouterr()
-    run("--record", "R020", "--samples", "5", "--resume", "auto", figures=True)
+    run("--patients", "R020", "--samples", "5", "--resume", "auto", figures=True)
     assert "another samples; starting anew" in capsys.readouterr().out
     for pattern in ("values/*.npz", "patient/*.png"):
         assert [path.stem for path in folder.glob(pattern)] == ["R020"]
     assert pd.read_csv(folder / "values.csv")["patient_id"].tolist() == ["R020"]
-    run("--record", "R010", "--resume", "auto")  # the first options again: the first values
+    run("--patients", "R010", "--resume", "auto")  # the first options again: the first values
     assert kept.read_bytes() == before
 
 
@@ -165,7 +165,7 @@ def test_resume_auto_goes_on_or_starts_anew(run, capsys):
 )
 def test_only_test_records_are_explained(run, capsys, name, message):
     with pytest.raises(SystemExit, match="2"):
-        run("--record", "R010", name)
+        run("--patients", "R010", name)
     assert message in capsys.readouterr().err
     assert not Path("explanations").exists()
 
@@ -193,7 +193,7 @@ def test_a_model_that_was_trained_without_padding_is_explained_without(work, run
     (folder / "data/own").symlink_to(work[0] / "data/own")
     model = write_model(folder, pad="batch")
     path = str(next(folder.glob("models/*.pth")))
-    run("--model-path", path, "--record", "R010", "R030", "--background", "100")
+    run("--model-path", path, "--patients", "R010", "R030", "--background", "100")
     row = (
         pd.read_csv("explanations/resnet18_own_all_42/values.csv")
         .set_index("patient_id")
@@ -217,13 +217,13 @@ def test_a_model_that_was_trained_without_padding_is_explained_without(work, run
 
 def test_a_single_lead_model(work, run, tmp_path):
     write_model(work[0], leads=("II",))
-    run("--leads", "II", "--record", "R010", "--method", "ig")
+    run("--leads", "II", "--patients", "R010", "--method", "ig")
     with np.load(tmp_path / "explanations/resnet18_own_II_42/values/R010.npz") as stored:
         assert stored["phi"].shape == (1, 1, N_SAMPLES)
 
 
 def test_bfloat16_changes_the_values_by_what_is_printed(run, capsys, tmp_path):
-    flags = ["--record", "R010", "--method", "ig"]
+    flags = ["--patients", "R010", "--method", "ig"]
     exact = np.load(run(*flags) / "values/R010.npz")["phi"]
     capsys.readouterr()
     rough = np.load(run(*flags, "--amp", "--force") / "values/R010.npz")["phi"]
@@ -240,6 +240,8 @@ def store(folder, name, k, phi, n):
     (folder / "values").mkdir(exist_ok=True)
     arrays = {"phi": phi[None].astype(np.float32), "classes": np.array([k]), "logits": logits}
     arrays |= {"base": logits * 0 - 2, "n": np.array(n), "peaks": np.array([], int)}
+    arrays |= {"halves": np.zeros((2, 1, 2, -(-n // 20)), np.float32), "samples": np.array([200])}
+    arrays |= {"reliability": np.array([[0.75, 0.5]]), "starts": np.array([max(0, n - 100)])}
     np.savez(folder / "values" / f"{name}.npz", **arrays)
 
 
@@ -267,10 +269,16 @@ def test_population_by_hand(tmp_path):
     assert table["padding_share"].tolist() == pytest.approx([0.96, 0, 0])
     assert table["residual"].tolist() == pytest.approx([98 - 2, 4 - 2, -0.1 - 2])
     assert table["probability"].tolist() == [0.5] * 3
+    assert table["start"].tolist() == [0, 0, 0.4]  # 300 samples, of which the last 100 are seen
+    assert (
+        table[["reliability", "reliability_leads", "samples"]].to_numpy().tolist()
+        == [[0.75, 0.5, 200]] * 3
+    )
     shares = pd.read_csv(tmp_path / "population.csv").set_index("class")
     assert shares.loc["AF", ["n", "I", "II"]].tolist() == pytest.approx([2, 0.625, 0.375])
     right = 5.1 / 10.1
     assert shares.loc["RBBB", ["n", "I", "II"]].tolist() == pytest.approx([1, 1 - right, right])
+    assert shares.loc["AF", "note"] == "fewer than 5 records"
     assert shares.loc["AVG", "II"] == pytest.approx((0.375 + right) / 2)
     assert shares.loc["STE", ["I", "II"]].isna().all() and "no record" in shares.loc["STE", "note"]
     signed = pd.read_csv(tmp_path / "population_signed.csv").set_index("class")

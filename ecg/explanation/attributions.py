@@ -128,31 +128,25 @@ def mean_gradients(model, k, x, background, path, batch_size, enough=None):
 def explain(model, parts, classes, background, options, seed, cut):
     """Return for each of some classes the Values of its part (L, T) of a record.
 
-    `cut` turns the halves (2, L, T) and the place among the classes into those that count for the
-    reliability, in windows.
+    `cut` turns halves (2, L, T) into those that count for the reliability, in windows.
     """
     network, path = fold_norms(model), METHODS[options.method].path
     path = path(options.samples, len(background), seed)
     batch, found = max(1, options.batch_size // GRADIENT_MEMORY), []
-    for i, (k, x) in enumerate(zip(classes, parts, strict=True)):
 
-        def enough(halves, i=i):
-            return reliability(cut(halves, i))[0] >= options.reliability
+    def enough(halves):
+        return reliability(cut(halves))[0] >= options.reliability
 
-        until = enough if options.reliability else None
+    until = enough if options.reliability else None
+    for k, x in zip(classes, parts, strict=True):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
             found.append(mean_gradients(network, k, x, background, path, batch, until))
     return found
 
 
-def binned(phi, first=0):
-    """Return values (..., t) summed over a record's windows of VALUE_BIN: (..., windows).
-
-    `first` is the sample of the record that they begin with. Windows are counted from the record's
-    first sample on, so that the first and the last may be cut.
-    """
-    step = round(VALUE_BIN * SAMPLE_RATE)
-    edges = np.unique([0, *range(-first % step, phi.shape[-1], step)])
+def binned(phi):
+    """Return values (..., t) summed over windows of VALUE_BIN, of which the last may be shorter."""
+    edges = np.arange(0, phi.shape[-1], round(VALUE_BIN * SAMPLE_RATE))
     return np.add.reduceat(phi, edges, axis=-1)
 
 

@@ -10,8 +10,7 @@ import zlib
 import numpy as np
 import torch
 
-from dataset import SAMPLE_RATE
-from ecg.explanation.attributions import METHODS, VALUE_BIN, binned, explain, reliability, score
+from ecg.explanation.attributions import METHODS, binned, explain, reliability, score
 from utils import replacing
 
 STORED = {"phi", "halves", "reliability", "samples", "classes", "starts", "logits", "base", "n"}
@@ -47,7 +46,7 @@ def make_values(model, options, name, x, background, classes=None, n=None):
     window where its logit is highest, which is the record's.
 
     phi (k, L, T)           the values; halves (2, k, L, W) are those of two halves of the samples,
-                            summed over the windows of the whole record (`binned`), zero elsewhere
+                            without padding, summed over windows (`binned`)
     reliability (k, 2)      of the windows and of the leads' shares
     samples, starts (k,)    how many gradients; where in the record phi begins, without padding
     classes (k,), logits (K,), base (K,)    base are the logits that phi starts from: the mean over
@@ -66,20 +65,16 @@ def make_values(model, options, name, x, background, classes=None, n=None):
     starts = [hidden + places[i] for i in best]
     others, base = against(model, options, name, windows[:1], background)
 
-    def cut(halves, i):
-        return binned(halves[..., padding:].cpu().numpy(), starts[i])
+    def cut(halves):
+        return binned(halves[..., padding:].cpu().numpy())
 
     seed = record_seed(name, options.seed)
     found = explain(model, windows[best], classes, others, options, seed, cut)
-    step = round(VALUE_BIN * SAMPLE_RATE)
-    halves = np.zeros((2, len(classes), len(x), -(-n // step)), np.float32)
-    for i, values in enumerate(found):
-        own = cut(values.halves, i)
-        halves[:, i, :, starts[i] // step :][..., : own.shape[-1]] = own
+    halves = np.stack([cut(values.halves) for values in found], 1)
     return {
         "phi": np.stack([values.phi.cpu().numpy() for values in found]),
         "halves": halves,
-        "reliability": np.array([reliability(cut(v.halves, i)) for i, v in enumerate(found)]),
+        "reliability": np.array([reliability(halves[:, i]) for i in range(len(found))]),
         "samples": np.array([values.samples for values in found]),
         "classes": np.array(classes),
         "starts": np.array(starts),
