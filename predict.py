@@ -18,16 +18,16 @@ model, and <run> becomes <model>_on_<folder>; records that the model has seen ar
 
     python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth --folds all
 
-With --record it answers for one's own records instead: WFDB, challenge structs, .csv, .npy, or a
-folder of them. A table and warnings for each record go to stdout, and the ECG on paper to
+With --record it answers for one's own records instead: WFDB, challenge structs, DICOM, .csv, .txt
+and .npy tables, or a folder of them. Warnings, the leading finding, heart rate and a table of the
+classes go to stdout (of more than 20 records a line each), and the ECG on paper to
 results/<model>_records/<record>.pdf, true to scale, and .png. Without a model it uses the one that
 comes with it, which has learnt from synthetic records alone (docs/model.md):
 
     python predict.py --record A0001.hea
+    python predict.py --record own.csv --sample-rate 500
+    python predict.py --record folder --csv answers.csv
     python predict.py --model-path models/resnet34_CPSC_all_42.pth --record A0001.hea
-
-With --explain a page of each record, in explained/ there, shows in colour which parts of it raise
-and lower the leading finding: integrated gradients from a flat line.
 """
 
 import argparse
@@ -54,10 +54,11 @@ from dataset import (
     split_labels,
     to_mv,
 )
-from ecg.evaluation import findings
+from ecg.evaluation import answers, findings
 from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.metrics import add_threshold_arg, format_table
 from ecg.evaluation.runs import is_training_data
+from ecg.io.tables import add_table_args
 from ecg.processing.quality import SHORTEST
 from resnet import (
     add_model_args,
@@ -71,7 +72,7 @@ from resnet import (
 )
 from utils import RESEARCH_USE, fail, get_device, make_parser, predict_scores
 
-DRAWN_UNASKED = 20  # records; a page takes half a second to draw
+FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
 GENERAL = Path(__file__).parent / "models" / "general.pth"  # trained on no patient
 NAMED = 10  # of the records that are left out, on the screen
 
@@ -92,11 +93,12 @@ def parse_args(argv=None):
     group = parser.add_argument_group("one's own records")
     group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
                        "for, instead of scoring --data-dir")  # fmt: skip
-    group.add_argument("--sample-rate", type=float, help="of .csv and .npy records, in Hz")
+    add_table_args(group)
     group.add_argument("--json", metavar="FILE", type=stdout_or_file, help="write the answers to "
                        "this file; - for stdout, without the tables")  # fmt: skip
+    group.add_argument("--csv", metavar="FILE", type=stdout_or_file, help="the same, a row each")
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
-                       f"paper; not given: for up to {DRAWN_UNASKED} records")  # fmt: skip
+                       f"paper; not given: for up to {FEW} records")  # fmt: skip
     group.add_argument("--explain", action="store_true", help="draw what raises and lowers the "
                        "leading finding, on a page of its own")  # fmt: skip
     args = parser.parse_args(argv)
@@ -138,11 +140,6 @@ def score(model, checkpoint, signals, labels, args, device):
     return y_score
 
 
-def own_thresholds(checkpoint):
-    """Return the thresholds inside a model, in the order of its classes: (K,)."""
-    return np.array([float(checkpoint["thresholds"][name]) for name in checkpoint["classes"]])
-
-
 def score_folds(model, checkpoint, signals, labels, args, device, folder):
     """Find thresholds on the validation fold, score the test fold; return what `main` shows."""
     _, *parts = split_labels(labels, args.round)
@@ -166,7 +163,7 @@ def score_other_data(model, checkpoint, signals, labels, args, device, folder):
         more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
         print(f"left out: {text}{', '.join(names[:NAMED])}{more}")
         labels = labels[~np.array(known)].reset_index(drop=True)
-    thresholds = own_thresholds(checkpoint)
+    thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
     y_score = score(model, checkpoint, signals, labels, args, device)
     table = write_results(folder, [labels], [y_score], thresholds, classes, args.seed)
     rule = f"those inside the model: {checkpoint['threshold_rule']}"
@@ -174,90 +171,75 @@ def score_other_data(model, checkpoint, signals, labels, args, device, folder):
     return "all records", labels, y_score, table, found
 
 
-def answer_batch(model, checkpoint, batch, thresholds, args, device, folder, model_text):
-    """Score, print and draw (None: not) a batch of records; complete its answers."""
-    rows, signals = batch
-    # labels that nobody reads: scoring is that of a data set
-    labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
-    y_score = score(model, checkpoint, signals, labels, args, device)
-    for row, scores in zip(rows, y_score, strict=True):
-        findings.add_findings(row, scores, thresholds, checkpoint["classes"])
-        if args.json != "-":
-            tqdm.write(findings.answer_text(row, thresholds))
-            sys.stdout.flush()  # the answer first, the page takes longer
-        row["page"] = None
-        if folder:
-            draw_answer(row, signals[row["record"]], folder, model_text)
-        if args.explain:
-            from ecg.plot.explained import plot_own  # matplotlib only where it is drawn with
-
-            place = Path("results") / f"{find(args).stem}_records" / "explained"
-            plot_own(place, row, signals[row["record"]], model, checkpoint, model_text)
+def own_answers(model, checkpoint, sources, bad, args, device):
+    """Yield each record's answer, but for its page, and its packed signal; name the bad ones."""
+    window = None if model.window else checkpoint["args"]["seconds"]
+    shortest, told = checkpoint.get("shortest", SHORTEST), len(bad)
+    n = len(sources) + told
+    table = {name: getattr(args, name) for name in ("sample_rate", "leads_order", "units_per_mv")}
+    # None: shown in a terminal alone
+    progress = tqdm(total=n, initial=told, unit="record", disable=None if n > 1 else True)
+    for rows, signals in findings.read_batches(
+        sources, args.batch_size, table, window, shortest, bad
+    ):
+        findings.tell_skipped(bad[told:] if n > 1 else ())
+        progress.update(len(bad) - told)
+        told = len(bad)
+        if rows:
+            # labels that nobody reads: scoring is that of a data set
+            labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
+            y_score = score(model, checkpoint, signals, labels, args, device)
+        for i, row in enumerate(rows):
+            packed = signals[row["record"]]
+            findings.add_findings(row, packed, y_score[i], checkpoint)
+            yield row, packed
+            progress.update()
+    progress.close()
 
 
 def draw_answer(row, packed, folder, model_text):
-    """Write the ECG pages of an answer, findings in the title, the model below; note the path."""
+    """Write the ECG pages of an answer, finding, model and warnings above; return their path."""
     from ecg.plot.ecg_paper import plot_ecg_pages  # matplotlib only where it is drawn with
 
-    found = ", ".join(f"{name} {row['probabilities'][name]:.2f}" for name in row["findings"])
-    title = f"{row['record']}: {found or 'no finding reaches its threshold'}"
-    path = Path(folder) / f"{row['record']}.pdf"
-    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, row["warnings"], model_text)
-    row["page"] = str(path)
-
-
-def tell_skipped(bad):
-    for path, why in bad:
-        tqdm.write(f"skipped: {path}: {why}", file=sys.stderr)
+    path = folder / f"{row['record']}.pdf"
+    notes = [model_text, *findings.warning_notes(row)]
+    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, findings.page_title(row), notes)
+    return str(path)
 
 
 def answer_records(args):
-    """Answer for the records that --record names, a batch at a time; the bad ones are named."""
+    """Answer for the records that --record names: on the screen, on paper and in files."""
     device = get_device(args.use_gpu)
-    if args.json and (Path(args.json).is_dir() or Path(args.json).parent.is_file()):
-        fail(f"--json {args.json} cannot be a file; name one, or - for stdout")
-    sources, bad = findings.find_all(args.record)
-    several, told = len(sources) + len(bad) > 1, len(bad)
-    if several:
-        tell_skipped(bad)
-    if not sources:
-        fail("none of the records can be read" if several else ": ".join(bad[0]))
-    path = find(args)
+    answers.check_targets(args.json, args.csv)
+    sources, bad = findings.find_own(args.record)
+    path, answered = find(args), 0
     model, checkpoint = load_model(path, device, args.leads)
-    run = path.stem
-    window = None if model.window else checkpoint["args"]["seconds"]
-    shortest, model_text = checkpoint.get("shortest", SHORTEST), describe(path, checkpoint)
-    thresholds, seen = own_thresholds(checkpoint), set(checkpoint["training_records"].values())
-    drawn = len(sources) <= DRAWN_UNASKED if args.pages is None else args.pages
-    folder, answered = Path("results") / f"{run}_records" if drawn else None, []
-    if args.json != "-":
+    model_text, few = describe(path, checkpoint), len(sources) <= FEW
+    drawn = few if args.pages is None else args.pages
+    folder, quiet = Path("results") / f"{path.stem}_records", "-" in (args.json, args.csv)
+    if not quiet:
         print(model_text)
-    progress = tqdm(total=len(sources) + told, initial=told, unit="record", disable=not several)
-    for batch in findings.read_batches(
-        sources, args.batch_size, args.sample_rate, window, shortest, bad
-    ):
-        tell_skipped(bad[told:] if several else ())
-        told = len(bad)
-        for row in batch[0]:
-            if signal_digest(batch[1][row["record"]]) in seen:
-                row["warnings"].append("the model was trained or chosen on this record: the answer "
-                                       "does not show what it makes of new ones")  # fmt: skip
-        if batch[0]:
-            answer_batch(model, checkpoint, batch, thresholds, args, device, folder, model_text)
-        answered += batch[0]
-        progress.update(len(answered) + len(bad) - progress.n)
-    progress.close()
-    if args.json:
-        findings.write_json(
-            args.json, run, model_text, thresholds, checkpoint["classes"], answered, bad
-        )
+    head = answers.answer_head(path.stem, model_text, checkpoint)
+    with answers.open_answers(args.json, args.csv, head, bad) as write:
+        for row, packed in own_answers(model, checkpoint, sources, bad, args, device):
+            if not quiet:
+                text = findings.answer_text(row, checkpoint) if few else findings.line(row)
+                tqdm.write(text)
+                sys.stdout.flush()  # the answer first, the page takes longer
+            row["page"] = draw_answer(row, packed, folder, model_text) if drawn else None
+            if args.explain:
+                from ecg.plot.explained import plot_own
+
+                plot_own(folder / "explained", row, packed, model, checkpoint, model_text)
+            write(row)
+            answered += 1
     if not answered:
-        fail("none of the records can be read" if several else ": ".join(bad[0]))
-    if args.json != "-":
-        print(f"\nwrote the ECG pages (pdf, png) to {folder}" if folder else
+        findings.fail_unread(bad)
+    if not quiet:
+        print(f"\nwrote the ECG pages (pdf, png) to {folder}" if drawn else
               "\nno ECG pages drawn; add --pages")  # fmt: skip
         if args.explain:
-            print(f"wrote what explains each (pdf, png) to results/{run}_records/explained")
+            print(f"wrote what explains the leading findings (pdf, png) to {folder / 'explained'}")
 
 
 def choose(checkpoint, labels, signals, args):
@@ -281,8 +263,10 @@ def main(args):
         if args.thresholds:
             fail("--record takes the thresholds inside the model; leave --thresholds out")
         return answer_records(args)
-    if args.json or args.sample_rate or args.pages is not None or args.explain:
-        fail("--json, --sample-rate, --pages and --explain go with --record PATH; add it")
+    own = args.json, args.csv, args.sample_rate, args.units_per_mv, args.leads_order, args.pages
+    if any(value is not None for value in own) or args.explain:
+        fail("--json, --csv, --pages, --explain and the flags of tables are for one's own "
+             "records; add --record PATH")  # fmt: skip
     # not needed for --record, whose answer then comes sooner
     from ecg.plot.scores import plot_scores
     from ecg.reporting import pages

@@ -195,7 +195,7 @@ def test_a_windowed_answer_is_that_of_the_window_with_the_largest_logit(workdir,
     with torch.no_grad():
         logits = [model(x[None, :, s : s + 1000])[0] for s in (0, 500, 1000, 1200)]
     expected = torch.sigmoid(torch.stack(logits).max(0).values).tolist()
-    assert list(row["probabilities"].values()) == pytest.approx(expected, abs=1e-5)
+    assert list(row["probabilities"].values()) == pytest.approx(expected, abs=6e-5)
 
 
 # --- the model that is given away

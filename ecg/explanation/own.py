@@ -9,12 +9,10 @@ from ecg.explanation.values import make_values
 STEPS = 100  # of the integral, by the midpoint rule
 
 
-def leading(probabilities, findings):
-    """Return the class to explain: the most probable finding, or class if there is no finding.
-
-    `probabilities` is {class: probability}, `findings` a list of classes.
-    """
-    return max(findings or probabilities, key=probabilities.get)
+def class_to_explain(row):
+    """Return an answer's leading finding, else its most probable class, None if none is known."""
+    known = {name: p for name, p in row["probabilities"].items() if p is not None}
+    return row["leading"] or max(known, key=known.get, default=None)
 
 
 def read_input(model, checkpoint, packed):

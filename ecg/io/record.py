@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dataset import LEADS
+
+N_LEADS = len(LEADS)
+HIGH_MV = 20  # no heart reaches this at the skin: a wrong unit, or an artefact
 MIN_RATE, MAX_RATE = 50, 10_000  # Hz
 MAX_SECONDS = 3600
 
@@ -29,6 +33,16 @@ def check_length(n, sample_rate):
         raise ValueError("it is longer than an hour")
     if n < sample_rate:
         raise ValueError(f"it is shorter than 1 s ({n} samples)")
+
+
+def check_matrix(signal, n_rows=N_LEADS):
+    """Return an array if it is 12 x n numbers (or `n_rows` x n); raises ValueError."""
+    if signal.ndim != 2 or signal.shape[0] != n_rows or signal.dtype.kind not in "iuf":
+        hint = "; transpose it" if signal.ndim == 2 and signal.shape[1] == n_rows else ""
+        raise ValueError(
+            f"its data are not {n_rows} x n numbers but {signal.dtype} {signal.shape}{hint}"
+        )
+    return signal
 
 
 def parse_age(value):

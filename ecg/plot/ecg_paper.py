@@ -32,6 +32,7 @@ PAGE_ROWS = (
     ("II",),
 )
 PAGE_LINES = 3  # of notes above the paper
+NOTE_WIDTH = 225  # characters that surely fit
 MAX_PAGES = 30
 
 
@@ -176,7 +177,7 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
     return figure
 
 
-def page_notes(notes, width=170):
+def page_notes(notes, width=NOTE_WIDTH):
     """Return the notes above the paper, wrapped to so many characters, as PAGE_LINES at most."""
     lines = [line for note in notes for line in textwrap.wrap(note, width, subsequent_indent="   ")]
     if len(lines) > PAGE_LINES:

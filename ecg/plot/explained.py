@@ -1,20 +1,19 @@
 """Pages of explained records: the ECG on paper, what raises and lowers a logit as colour."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from dataset import CLASSES, SAMPLE_RATE, to_mv
 from ecg.evaluation import findings
-from ecg.explanation.own import STEPS, explain_own, leading, own_scores
+from ecg.explanation.own import STEPS, class_to_explain, explain_own, own_scores
 from ecg.explanation.values import explained_class
 from ecg.plot.ecg_paper import PAGE_SECONDS, draw_ecg_page, page_notes
 from ecg.plot.figures import save_page
 from ecg.plot.values import explained_colours
 from ecg.processing.quality import SHORTEST, standard_deviation
 from resnet import describe
-from utils import RESEARCH_USE, fail
+from utils import RESEARCH_USE
 
 MISSED = 0.25  # of the change of the logit; values that miss more do not explain it
 NOTES_WIDTH = 148  # characters, beside the colour bar
@@ -79,9 +78,12 @@ def fullest(values):
 def plot_own(folder, row, packed, model, checkpoint, model_text):
     """Explain the leading finding of one's own record; write <folder>/<record>.pdf and .png.
 
-    `row` is its answer (ecg.evaluation.findings), `packed` its signal (12, n); returns the path.
+    `row` is its answer (ecg.evaluation.findings), `packed` its signal (12, n). Returns the path,
+    None if no class can be assessed.
     """
-    name = leading(row["probabilities"], row["findings"])
+    name = class_to_explain(row)
+    if name is None:
+        return None
     stored = explain_own(model, checkpoint, packed, name)
     _, values, at, _, change, residual = explained_class(stored, 0)
     n, seen = packed.shape[1], values.shape[1]
@@ -93,7 +95,7 @@ def plot_own(folder, row, packed, model, checkpoint, model_text):
         f"integrated gradients of {name}'s logit{part}, from a flat line in {STEPS} steps; "
         f"they miss {missed:.0%} of its change of {change:.1f}",
         READING,
-        *row["warnings"],
+        *findings.warning_notes(row),
     ]
     begin = int(np.clip(at + fullest(values), 0, max(0, n - LENGTH)))
     title += missed_text(residual, change)
@@ -102,28 +104,26 @@ def plot_own(folder, row, packed, model, checkpoint, model_text):
     return path
 
 
-def plot_records(model_path, model, checkpoint, records, sample_rate):
+def plot_records(model_path, model, checkpoint, records, table):
     """Explain the leading finding of each of some records, files as for predict.py.
 
     The pages go to results/<model>_records/explained. Bad records are named; stops without any
-    good one. `sample_rate` in Hz is that of a table.
+    good one. `table` holds what a table cannot say, as in `findings.read_own`.
     """
-    classes, text = checkpoint["classes"], describe(model_path, checkpoint)
+    text, pages = describe(model_path, checkpoint), 0
     folder = Path("results") / f"{Path(model_path).stem}_records" / "explained"
-    thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
-    sources, bad = findings.find_all(records)
-    window = None if model.window else checkpoint["args"]["seconds"]
-    options = sample_rate, window, checkpoint.get("shortest", SHORTEST), bad
-    pages = 0
+    sources, bad = findings.find_own(records)
+    told, window = len(bad), None if model.window else checkpoint["args"]["seconds"]
+    options = table, window, checkpoint.get("shortest", SHORTEST), bad
     for rows, signals in findings.read_batches(sources, 1, *options):
         for row in rows:
             packed = signals[row["record"]]
             y_score = own_scores(model, checkpoint, packed)
-            findings.add_findings(row, y_score, thresholds, classes)
+            findings.add_findings(row, packed, y_score, checkpoint)
             page = plot_own(folder, row, packed, model, checkpoint, text)
-            print(f"wrote {page} and .png. {RESEARCH_USE}")
+            print(f"{row['record']}: {row['answer']} {page or 'nothing to explain'}")
             pages += 1
-    for place, why in bad:
-        print(f"skipped: {place}: {why}", file=sys.stderr)
     if not pages:
-        fail("none of the records can be read")
+        findings.fail_unread(bad)
+    findings.tell_skipped(bad[told:])
+    print(RESEARCH_USE)

@@ -4,7 +4,8 @@ Signals are (12, n) in mV at 500 Hz. What is tested follows the published screen
 recordings: missing signal, drift below 1 Hz, noise above 20 Hz and its number of leads (Jekova et
 al., Physiol. Meas. 33:1463, 2012), and beats that agree between the leads (Clifford et al.,
 Physiol. Meas. 33:1419, 2012). The bounds are this project's, from what is seen on paper: 1 mV is
-10 mm. A warning never changes a prediction.
+10 mm. A warning never changes a prediction, but a finding that rests on leads without a signal is
+left open (`not_assessable`).
 """
 
 import numpy as np
@@ -27,7 +28,29 @@ APART = (
 STANDARDISED = 1.02  # largest ratio of the leads' deviations; 1.0001 if z-scored, else above 1.16
 SMALL_QRS = 0.1  # mV; a QRS below this has no sure direction
 
+FLAT, NOISY, ODD_SIZE = "flat or missing", "too noisy to read", "amplitudes are unusually"
+BEYOND, ARMS = "beyond", "right and left arm electrodes may be swapped"
 DISAGREE = "the limb leads do not add up (II = I + III, aVR + aVL + aVF = 0)"
+LARGE = (FLAT, NOISY, ODD_SIZE, BEYOND, ARMS, DISAGREE)  # openings of what may decide the findings
+
+# What each class is seen in: of each group of leads at least so many must hold a signal.
+# P waves are read in II and V1 (Hancock et al., Circulation 119:e251, 2009); the bundle branch
+# blocks in V1 or V2 and the lateral leads (Surawicz et al., Circulation 119:e235, 2009); the ST
+# segment in two neighbouring leads of one wall (Thygesen et al., Circulation 138:e618, 2018). A
+# ventricular beat is broad in any lead.
+P_WAVE = ((1, ("II", "V1")),)
+WALLS = ((2, ("II", "III", "aVF")), (2, ("V1", "V2", "V3", "V4")), (2, ("I", "aVL", "V5", "V6")))
+SEEN_IN = {
+    "SNR": P_WAVE,
+    "AF": P_WAVE,
+    "IAVB": P_WAVE,
+    "LBBB": ((1, ("V1", "V2")), (1, ("I", "V5", "V6"))),
+    "RBBB": ((1, ("V1", "V2")), (1, ("I", "V6"))),
+    "PAC": P_WAVE,
+    "PVC": (),
+    "STD": WALLS,
+    "STE": WALLS,
+}
 
 SLOW = butter(2, 1, "low", fs=SAMPLE_RATE, output="sos")
 FAST = butter(2, 20, "high", fs=SAMPLE_RATE, output="sos")
@@ -54,24 +77,43 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
         )
     if window and seconds > window:
         found.append(f"{seconds:.1f} s long; only the last {window} s are scored")
-    seen = signal[:, -window * SAMPLE_RATE :] if window else signal
+    seen = scored_part(signal, window)
     flat, noisy = flat_leads(seen), noisy_leads(seen)
     if flat:
-        found.append(f"flat or missing: {' '.join(flat)}")
+        found.append(f"{FLAT}: {' '.join(flat)}")
     if len(flat) == len(LEADS):
         raise ValueError("no lead holds an ECG; if the file is in volts, multiply it by 1000")
     found += wrong_unit(seen) + offset(seen, flat)
     if not limb_leads_agree(seen) and not set(LEADS[:6]) & {*flat, *noisy}:
         found.append(f"{DISAGREE}: they are of another order, gain or filter than their names say")
     if noisy:
-        found.append("too noisy to read: " + ", ".join(f"{a} ({b})" for a, b in noisy.items()))
+        found.append(f"{NOISY}: " + ", ".join(f"{a} ({b})" for a, b in noisy.items()))
     if not has_beats(seen):
-        found.append("too noisy to read: no QRS complex that repeats")
+        found.append(f"{NOISY}: no QRS complex that repeats")
     elif arms_reversed(seen):
-        found.append(
-            "right and left arm electrodes may be swapped (or dextrocardia): P, QRS and T "
-            "point down in I, QRS up in aVR"
-        )
+        found.append(f"{ARMS} (or dextrocardia): P, QRS and T point down in I, QRS up in aVR")
+    return found
+
+
+def scored_part(signal, window):
+    """Return the last `window` seconds (None: all) of a signal (L, n): those that are scored."""
+    return signal[:, -window * SAMPLE_RATE :] if window else signal
+
+
+def not_assessable(flat, leads=LEADS):
+    """Return class -> why, for the classes that leads without a signal leave open.
+
+    `flat` are those leads, `leads` those the model reads; what rests on other leads does so in
+    every record, as in training, and is not left open.
+    """
+    found = {}
+    for name, groups in SEEN_IN.items():
+        for needed, group in (*groups, (1, leads)):
+            read = [lead for lead in group if lead in leads]
+            lost = [lead for lead in read if lead in flat]
+            if len(read) - len(lost) < min(needed, len(read)):
+                found[name] = f"{FLAT}: {' '.join(lost)}"
+                break
     return found
 
 
@@ -142,10 +184,7 @@ def wrong_unit(signal):
     if LOW_MV <= tallest <= HIGH_MV:
         return []
     size = "high" if tallest > HIGH_MV else "low"
-    return [
-        f"amplitudes are unusually {size} (the tallest lead spans {tallest:.3g} mV); is the "
-        "unit mV?"
-    ]
+    return [f"{ODD_SIZE} {size} (the tallest lead spans {tallest:.3g} mV); is the unit mV?"]
 
 
 def offset(signal, flat):

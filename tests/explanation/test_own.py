@@ -38,10 +38,11 @@ def plain_gradients(model, x, k, steps):
     return (x * total / steps).numpy()
 
 
-def test_the_leading_finding_is_the_most_probable_one_and_a_class_only_without_findings():
-    probabilities = {"SNR": 0.5, "AF": 0.4, "PVC": 0.3}
-    assert own.leading(probabilities, ["AF", "PVC"]) == "AF"
-    assert own.leading(probabilities, []) == "SNR"
+def test_the_leading_finding_is_explained_and_without_any_the_most_probable_class():
+    row = {"probabilities": {"LBBB": None, "AF": 0.4, "SNR": 0.5}, "leading": "AF"}
+    assert own.class_to_explain(row) == "AF"
+    assert own.class_to_explain(row | {"leading": None}) == "SNR"
+    assert own.class_to_explain({"probabilities": {"AF": None}, "leading": None}) is None
 
 
 @pytest.mark.parametrize("leads", [LEADS, ("V1",)])

@@ -115,12 +115,27 @@ def test_find_records_in_a_folder(tmp_path):
     assert records.find_records(tmp_path) == [header]  # the tables beside it are labels and such
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "none", "none.hea", "alone.dat", "a/b", "."])
+@pytest.mark.parametrize("name", ["notes.md", "none", "none.hea", "alone.dat", "a/b", "."])
 def test_find_records_says_what_it_misses(name, tmp_path):
-    for file in ("notes.txt", "alone.dat"):
+    for file in ("notes.md", "alone.dat"):
         (tmp_path / file).write_text("0,-16000\n")
     with pytest.raises(ValueError, match="record|header"):
         records.find_records(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "way"),
+    [
+        (".edf", "edf2mit"),
+        (".scp", "ecgtoolkit-cs"),
+        (".xml", "ecg2dcm"),
+        (".XML", "C# ECG"),
+    ],
+)
+def test_other_formats_are_refused_with_the_name_of_a_converter(suffix, way, tmp_path):
+    (tmp_path / f"a{suffix}").touch()
+    with pytest.raises(ValueError, match=f"not a record.*{way}"):
+        records.find_records(tmp_path / f"a{suffix}")
 
 
 def test_linked_folders_are_followed_and_each_is_read_once(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from conftest import NEEDS_SHARED, SHARED
 from scipy.signal import butter, sosfilt
 
-from dataset import LEADS
+from dataset import CLASSES, LEADS
 from ecg.io import formats, records
 from ecg.processing import quality
 
@@ -210,3 +210,36 @@ def test_z_scored_sets_are_told_from_those_in_mv():
             signal = np.nan_to_num(formats.read_record(path)[1])
             scored = quality.standard_deviation(signal) is not None
             assert scored == (folder == "ptbxl_zscored"), path
+
+
+@pytest.mark.parametrize(
+    ("flat", "leads", "blocked"),
+    [
+        ("", LEADS, ""),
+        ("V1", LEADS, ""),  # V2 shows a block, II the P wave
+        ("V6", LEADS, ""),
+        ("V1 V2", LEADS, "LBBB RBBB"),
+        ("V1 V2 V3", LEADS, "LBBB RBBB STD STE"),  # one lead of the anterior wall is left
+        ("I V6", LEADS, "RBBB"),  # V5 shows a left block
+        ("I V5 V6", LEADS, "LBBB RBBB STD STE"),
+        ("II V1", LEADS, "SNR AF IAVB PAC"),
+        ("II III", LEADS, "STD STE"),  # aVF alone is left of the inferior wall
+        ("V1 V2 V3 V4 V5 V6", LEADS, "LBBB RBBB STD STE"),
+        (" ".join(LEADS[:11]), LEADS, "SNR AF IAVB LBBB RBBB PAC STD STE"),
+        # a model of one lead answers for all classes, as long as it sees something
+        ("V1 V2 II", ["I"], ""),
+        ("I", ["I"], "SNR AF IAVB LBBB RBBB PAC PVC STD STE"),
+        ("V1", ["I", "V1"], "SNR AF IAVB LBBB RBBB PAC STD STE"),
+    ],
+)
+def test_findings_that_rest_on_lost_leads_are_left_open(flat, leads, blocked):
+    found = quality.not_assessable(flat.split(), leads)
+    assert set(found) == set(blocked.split())
+    for why in found.values():
+        assert why.startswith("flat or missing: ")
+        assert set(why.removeprefix("flat or missing: ").split()) <= set(flat.split())
+
+
+def test_every_class_says_what_it_is_seen_in():
+    assert tuple(quality.SEEN_IN) == CLASSES
+    assert {lead for g in quality.SEEN_IN.values() for _, leads in g for lead in leads} <= {*LEADS}

@@ -1,0 +1,71 @@
+"""DICOM waveforms: the 12-lead and general ECG of a hospital archive (DICOM PS3.3, C.10.9).
+
+Needs pydicom, which nothing else does: requirements-dicom.txt.
+"""
+
+import math
+import re
+
+import numpy as np
+
+from dataset import LEADS
+from ecg.io.physionet import MV_PER_UNIT
+from ecg.io.record import Record, check_rate, parse_age, parse_sex
+
+# The last number of a lead's code, in both schemes of DICOM PS3.16, CID 3001: MDC 2:61 and
+# SCPECG 5.6.3-9-61 are III.
+LEAD_NUMBERS = dict(
+    zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS, strict=True)
+)  # I II III aVR aVL aVF V1-V6
+
+
+def channel_lead(channel):
+    """Return the lead of a channel definition, from its code or its words; None if it is none."""
+    source = channel.ChannelSourceSequence[0]
+    number = re.search(r"[:-](\d+)$", str(source.get("CodeValue", "")))
+    if number and int(number[1]) in LEAD_NUMBERS:
+        return LEAD_NUMBERS[int(number[1])]
+    words = re.findall(r"\w+", f"{source.get('CodeMeaning', '')} {channel.get('ChannelLabel', '')}")
+    return next((lead for word in words for lead in LEADS if word.upper() == lead.upper()), None)
+
+
+def channel_factor(channel, lead):
+    """Return what a channel's values, scaled by its sensitivity, are times to be mV."""
+    units = channel.get("ChannelSensitivityUnitsSequence")
+    unit = str(units[0].CodeValue).strip().lower() if units else ""
+    if unit not in MV_PER_UNIT:
+        raise ValueError(f"lead {lead}: its unit {unit!r} cannot become mV")
+    return MV_PER_UNIT[unit]
+
+
+def parse_dicom_age(text):
+    """Return the years of an age such as 061Y; NaN for one in months, weeks, days, or none."""
+    return parse_age(text[:-1]) if str(text).endswith("Y") else math.nan
+
+
+def read_dicom(path):
+    """Read the twelve leads of a DICOM waveform object, from the first group that has them all."""
+    try:
+        import pydicom
+    except ImportError:
+        raise ValueError(
+            "reading DICOM takes pydicom: python -m pip install -r requirements-dicom.txt"
+        ) from None
+    try:
+        data = pydicom.dcmread(path)
+    except pydicom.errors.InvalidDicomError:
+        raise ValueError("it is not a DICOM file") from None
+    record = Record(None, parse_dicom_age(data.get("PatientAge", "")),
+                    parse_sex(data.get("PatientSex", "")), dx=(),
+                    patient=str(data.get("PatientID", "")))  # fmt: skip
+    for i, group in enumerate(data.get("WaveformSequence", ())):
+        channels = group.ChannelDefinitionSequence
+        found = {channel_lead(channel): n for n, channel in reversed(list(enumerate(channels)))}
+        if not set(LEADS) <= set(found):
+            continue
+        rate = float(group.SamplingFrequency)
+        check_rate(rate)
+        factors = [channel_factor(channels[found[lead]], lead) for lead in LEADS]
+        values = data.waveform_array(i)[:, [found[lead] for lead in LEADS]].T
+        return record._replace(sample_rate=rate), values * np.array(factors)[:, None], []
+    raise ValueError("it is a DICOM object without a waveform of the twelve leads")

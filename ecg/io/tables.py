@@ -1,0 +1,221 @@
+"""Samples in a table: text of one column per lead (.csv, .tsv, .txt), and .npy of one row per lead.
+
+No table says its sampling rate. Text is read as spreadsheets, MATLAB, R and PhysioNet's `rdsamp -c`
+write it in any locale: separated by commas, semicolons, tabs or blanks; with a decimal point or
+comma; in UTF-8, UTF-16 or a Windows code page; lead names such as `II`, `Lead II`, `II (mV)`,
+`II [uV]` and `II..mV.`, or a second row of units. Numbers without a unit are mV.
+"""
+
+import argparse
+import codecs
+import csv
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dataset import LEADS
+from ecg.io.physionet import MV_PER_UNIT
+from ecg.io.record import HIGH_MV, Record, check_matrix
+from utils import positive_number
+
+UNNAMED = "-"  # a column that is no lead, in --leads-order
+UNITS = "[nuµμm]?V"
+LEAD_CELL = re.compile(
+    rf"(?:(?:lead|ecg|ekg)[ ._]*)?({'|'.join(sorted(LEADS, key=len, reverse=True))})"
+    rf"(?:[ ._/(\[]+({UNITS})[ ._)\]]*)?",
+    re.IGNORECASE,
+)
+
+
+def add_table_args(parser):
+    """Add the flags that say what a table does not."""
+    parser.add_argument("--sample-rate", type=float, help="of tables (.csv, .txt, .npy), in Hz")
+    parser.add_argument("--units-per-mv", type=positive_number, help="of tables without a unit: "
+                        "1000 for microvolts; not given: 1")  # fmt: skip
+    parser.add_argument("--leads-order", type=parse_leads_order, metavar="I,II,...", help="leads "
+                        "of a table's columns without names, - for one that is none")  # fmt: skip
+
+
+def parse_leads_order(text):
+    """Turn 'I,II,...,V6' into the leads of a table's columns, for argparse; '-' is no lead."""
+    names = [{lead.upper(): lead for lead in LEADS}.get(n.strip().upper(), n.strip())
+             for n in text.split(",")]  # fmt: skip
+    if sorted(name for name in names if name != UNNAMED) != sorted(LEADS):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} does not name each of {','.join(LEADS)} once, with - for other columns"
+        )
+    return tuple(names)
+
+
+def read_text(path):
+    """Return a text file's content with LF line ends, less a first line `sep=;` for Excel."""
+    data = Path(path).read_bytes()
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        text = data.decode("utf-16", "replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("cp1252", "replace")
+    return re.sub(r"\A\s*sep=.*\n", "", text.replace("\r\n", "\n").replace("\r", "\n")).lstrip("\n")
+
+
+def find_separator(line):
+    """Return what separates the cells of a line: a tab, semicolon, comma or blanks.
+
+    Where both stand in it often enough, commas are those of decimals.
+    """
+    often = [mark for mark in "\t;," if line.count(mark) >= len(LEADS) - 1]
+    return [*often, max("\t;, ", key=line.count)][0]
+
+
+def split_line(line, separator):
+    """Return the cells of a line without blanks and quotes around them."""
+    row = next(csv.reader([line.strip(" ")], delimiter=separator, skipinitialspace=True), [])
+    return [cell.strip(" '\"") for cell in row]
+
+
+def is_number(cell):
+    """Tell whether a cell holds a number, with a point or a comma, or the mark of a missing one."""
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return cell in ("", "NA")
+    return True
+
+
+def find_columns(names):
+    """Return the (column, unit or None) of each lead; raises ValueError if one is not there once.
+
+    `names` are the cells of a header.
+    """
+    found = {}
+    for i, match in enumerate(map(LEAD_CELL.fullmatch, names)):
+        if match:
+            unit = match[2] and re.sub("[µμ]", "u", match[2].lower())
+            found.setdefault(match[1].upper(), []).append((i, unit))
+    missing = [lead for lead in LEADS if lead.upper() not in found]
+    twice = [lead for lead in LEADS if len(found.get(lead.upper(), [])) > 1]
+    if len(missing) == len(LEADS):
+        raise ValueError(
+            "its first row does not name the leads; write one above the samples, or give the "
+            f"order of the columns: --leads-order {','.join(LEADS)}"
+        )
+    if missing:
+        raise ValueError(
+            f"lead {', '.join(missing)} is missing; if it was not recorded, leave its column empty"
+        )
+    if twice:
+        raise ValueError(f"lead {', '.join(twice)} is there twice")
+    return [found[lead.upper()][0] for lead in LEADS]
+
+
+def read_header(text, leads_order):
+    """Split a table into names, the (column, unit) of each lead, its rows, their separator; notes.
+
+    A first row of numbers is a sample: `leads_order` then names the columns, of which there may be
+    one more in front, of sample numbers.
+    """
+    head, _, body = text.partition("\n")
+    separator = find_separator(head)
+    names = split_line(head, separator)
+    if not any(names):
+        raise ValueError("it is empty")
+    if leads_order and all(map(is_number, names)):
+        columns = [(leads_order.index(lead), None) for lead in LEADS]
+        return list(leads_order), columns, text, separator, []
+    columns = find_columns(names)
+    units = split_line(body.partition("\n")[0], separator)
+    if len(units) == len(names) and all(re.fullmatch(UNITS, units[i], re.I) for i, _ in columns):
+        columns = [(i, re.sub("[µμ]", "u", units[i].lower())) for i, _ in columns]
+        body = body.partition("\n")[2]
+    others = [name or "without a name" for i, name in enumerate(names) if i not in dict(columns)]
+    notes = [f"column left out: {', '.join(others)}"] if others else []
+    if leads_order:
+        notes.append("--leads-order does not apply: the first row names the leads")
+    return names, columns, body, separator, notes
+
+
+def read_rows(body, separator, columns, n_names):
+    """Return a table's samples (12, n) from its rows; an empty cell is NaN.
+
+    `columns` are those of the leads, `n_names` how many the header names. Rows may have one cell
+    more in front, if it counts the samples: R's row names, or a sample number without a header.
+    """
+    first = body.lstrip("\n").partition("\n")[0]
+    n = len(split_line(first, separator)) if first.strip() else 0
+    shift = int(n == n_names + 1)
+    columns = [column + shift for column in columns]
+    comma = "," in body if separator != "," else re.search(r'"-?\d+,\d+"', body)
+    try:
+        # no index column: pandas would take the first one for it if the rows are longer
+        table = pd.read_csv(
+            io.StringIO(body),
+            sep=r"\s+" if separator == " " else separator,
+            decimal="," if comma else ".",
+            header=None,
+            index_col=False,
+            dtype={i: np.float64 if i in columns or i < shift else str for i in range(n)},
+            skipinitialspace=True,
+        )
+    except pd.errors.EmptyDataError:
+        raise ValueError("it holds no samples") from None
+    except ValueError as error:
+        raise ValueError(
+            f"its samples are not all numbers ({error}); write mV, one decimal mark in all of "
+            "the file, and nothing where a sample is missing"
+        ) from None
+    counts = not shift or (np.diff(table[0]) > 0).all()
+    if table.shape[1] != n_names + shift or not counts:
+        raise ValueError(f"its rows have {table.shape[1]} cells, its first row {n_names}")
+    return table[columns].to_numpy().T.copy()
+
+
+def read_table(path, leads_order=None, units_per_mv=None):
+    """Read a text of one column per lead, named in the first row in any order and case.
+
+    `leads_order` names the columns of a file that does not, `units_per_mv` is how many of the
+    file's units are 1 mV, where it does not say. Other columns are left out, with a note.
+    """
+    names, columns, body, separator, notes = read_header(read_text(path), leads_order)
+    signal = read_rows(body, separator, [i for i, _ in columns], len(names))
+    factors = [MV_PER_UNIT[unit] if unit else 1 / (units_per_mv or 1) for _, unit in columns]
+    if units_per_mv and all(unit for _, unit in columns):
+        notes.append("--units-per-mv does not apply: the table says its units")
+    empty = np.isnan(signal).all(0)
+    end = len(empty) - int(np.argmin(empty[::-1])) if not empty.all() else len(empty)
+    if end < len(empty):
+        notes.append(f"{len(empty) - end} empty rows at the end are left out")
+    return Record(None), signal[:, :end] * np.array(factors)[:, None], notes
+
+
+def read_npy(path, leads_order=None, units_per_mv=None):
+    """Read a .npy of one row per lead, never a pickle; arguments as of `read_table`."""
+    order = list(leads_order or LEADS)
+    try:
+        # mapped: a header that claims more than the file holds is refused before memory is taken
+        signal = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(
+            f"it is not a whole .npy file of numbers ({error}); write it again with numpy.save"
+        ) from None
+    signal = np.array(check_matrix(signal, len(order)), np.float64)
+    return Record(None), signal[[order.index(lead) for lead in LEADS]] / (units_per_mv or 1), []
+
+
+def check_unit(signal):
+    """Raise ValueError if a table's numbers cannot be mV: the typical lead spans more than 20."""
+    if np.isinf(signal).any():
+        raise ValueError("it holds infinite values")
+    if signal.size:
+        # percentiles, so that a few spikes do not count
+        ends = np.percentile(np.nan_to_num(signal), (1, 99), axis=1)
+        span = np.median(ends[1] - ends[0])
+        if span > HIGH_MV:
+            raise ValueError(
+                f"its typical lead spans {span:.0f} mV, which no heart gives; if the "
+                "numbers are microvolts, divide them by 1000 or give --units-per-mv 1000"
+            )

@@ -1,0 +1,183 @@
+"""Tables as spreadsheets, MATLAB, R and PhysioNet write them in three locales: the same samples."""
+
+import argparse
+import re
+
+import numpy as np
+import pytest
+from conftest import NEEDS_SHARED, SHARED, noise, write_table
+
+from dataset import LEADS
+from ecg.io import formats, tables
+
+MV = noise(8, 600) / 1000  # (12, 600), three decimals
+ORDER = ",".join(LEADS)
+UNQUOTED = [f"{lead} (mV)" for lead in LEADS]
+
+
+def table(rows, separator, names=None, decimal=".", end="\n", front=None, quote=""):
+    """Write (12, n) as text; `front` gives a first cell for each row, by its number."""
+    lines = [] if names is None else [separator.join(f"{quote}{name}{quote}" for name in names)]
+    for number, row in enumerate(rows.T):
+        cells = [f"{value:.10g}".replace(".", decimal) for value in row]
+        lines.append(separator.join([front(number), *cells] if front else cells))
+    return end.join(lines) + end
+
+
+def rounded(separator):
+    """Write the lines of MATLAB's `save -ascii`: aligned, with exponents, without a header."""
+    return "".join(separator.join(f"  {value:14.7e}" for value in row) + "\n" for row in MV.T)
+
+
+def row_name(number):
+    return f'"{number + 1}"'
+
+
+UV = np.rint(MV * 1000)
+REVERSED = list(LEADS[::-1])
+# name -> (text, encoding, flags)
+VARIANTS = {
+    # Excel: CSV, CSV UTF-8, Unicode text, tab-delimited text, Macintosh; by the list separator
+    "excel en-US csv": (table(MV, ",", LEADS, end="\r\n"), "cp1252", {}),
+    "excel en-US csv utf-8": (table(MV, ",", UNQUOTED, end="\r\n"), "utf-8-sig", {}),
+    "excel en-US text": (table(MV, "\t", LEADS, end="\r\n"), "cp1252", {}),
+    "excel de-DE csv": (table(MV, ";", UNQUOTED, ",", "\r\n"), "cp1252", {}),
+    "excel de-DE csv µV": (table(UV, ";", [f"{n} [µV]" for n in LEADS], ",", "\r\n"), "cp1252", {}),
+    "excel de-DE csv utf-8 µV": (
+        table(UV + 0.5, ";", [f"{n} [µV]" for n in LEADS], ",", "\r\n"), "utf-8-sig", {}),
+    "excel de-DE unicode text": (table(MV, "\t", LEADS, ",", "\r\n"), "utf-16", {}),
+    "excel fr-FR csv, empty rows": (
+        table(MV, ";", LEADS, ",", "\r\n") + (";" * 11 + "\r\n") * 3, "cp1252", {}),
+    "excel fr-FR macintosh": (table(MV, ";", LEADS, ",", "\r"), "mac-roman", {}),
+    "excel fr-FR sep=": ("sep=;\r\n" + table(MV, ";", LEADS, ",", "\r\n"), "cp1252", {}),
+    "excel de-CH csv": (table(MV, ";", LEADS, end="\r\n"), "cp1252", {}),
+    "sheets de-DE csv": (
+        f"{ORDER}\n" + re.sub("[^;\n]+", r'"\g<0>"', table(MV, ";", None, ",")).replace(";", ","),
+        "utf-8", {}),
+    # MATLAB writes points in every locale
+    "matlab writetable": (table(MV[::-1], ",", REVERSED), "utf-8", {}),
+    "matlab writetable ; volts": (
+        table(MV / 1000, ";", [f"{n}_V_" for n in LEADS]), "utf-8", {}),
+    "matlab writetable time": (
+        table(MV, ",", ["Time", *LEADS], front=lambda i: f"00:00:{i / 500:06.3f}"), "utf-8", {}),
+    "matlab writematrix": (table(MV, ","), "utf-8", {"leads_order": ORDER}),
+    "matlab writematrix de-DE": (table(MV, ";", decimal=","), "utf-8", {"leads_order": ORDER}),
+    "matlab save -ascii": (rounded(""), "ascii", {"leads_order": ORDER}),
+    # R: row names in a column of their own, or in front of a header that is one cell short
+    "r write.csv": (table(MV, ",", ["", *LEADS], front=row_name, quote='"'), "utf-8", {}),
+    "r write.csv2": (table(MV, ";", ["", *LEADS], ",", front=row_name, quote='"'), "utf-8", {}),
+    "r write.table": (table(MV, " ", LEADS, front=row_name, quote='"'), "utf-8", {}),
+    "r write.table dec=,": (table(MV, "\t", LEADS, ",", front=row_name, quote='"'), "utf-8", {}),
+    "r data.frame names": (
+        table(UV, ",", [f"{n}..uV." for n in LEADS], quote='"'), "utf-8", {}),
+    "r fwrite": (table(MV, ",", LEADS), "utf-8", {}),
+    # PhysioNet: rdsamp -c -v, and the Challenge of 2011
+    "rdsamp -c -v": (
+        table(MV, ",", ["Elapsed time", *(n.lower() for n in LEADS)], quote="'",
+              front=lambda i: f"'0:{i / 500:06.3f}'").replace(
+                  "\n", "\n" + ",".join(["'mm:ss.mmm'"] + ["'mV'"] * 12) + "\n", 1), "ascii", {}),
+    "challenge 2011": (
+        table(MV * 200, ",", front=str), "ascii", {"leads_order": ORDER, "units_per_mv": 200}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_what_programs_write_gives_the_same_samples(name, suffix, tmp_path):
+    text, encoding, flags = VARIANTS[name]
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(text.encode(encoding))
+    if "leads_order" in flags:
+        flags = flags | {"leads_order": tables.parse_leads_order(flags["leads_order"])}
+    record, signal, notes = formats.read_record(path, sample_rate=500, **flags)
+    expected = MV + 0.0005 if "utf-8 µV" in name else MV
+    np.testing.assert_allclose(signal, expected, atol=1e-9)
+    told = {"time": "column left out: Time", "rows": "3 empty rows at the end are left out",
+            "rdsamp": "column left out: Elapsed time"}  # fmt: skip
+    told["r write.csv"] = "column left out: without a name"
+    assert notes == [text for word, text in told.items() if word in name]
+    assert record.sample_rate == 500
+
+
+@pytest.mark.parametrize("mark", ["", "NA", "NaN"])
+def test_a_missing_sample_is_not_a_number(mark, tmp_path):
+    for separator, decimal in ((",", "."), (";", ",")):
+        text = table(MV, separator, LEADS, decimal).split("\n")
+        cells = text[9].split(separator)
+        text[9] = separator.join([*cells[:4], mark, *cells[5:]])
+        (tmp_path / "a.csv").write_text("\n".join(text))
+        _, signal, _ = formats.read_record(tmp_path / "a.csv", sample_rate=500)
+        assert np.argwhere(np.isnan(signal)).tolist() == [[4, 8]]
+
+
+def test_columns_without_a_unit_take_the_flag_and_those_with_one_do_not(tmp_path):
+    names = [*LEADS[:6], *(f"{lead} (mV)" for lead in LEADS[6:])]
+    path = write_table(tmp_path / "a.csv", names, np.vstack([UV[:6], MV[6:]]))
+    _, signal, notes = formats.read_record(path, sample_rate=500, units_per_mv=1000)
+    np.testing.assert_allclose(signal, MV, atol=1e-9)
+    assert not notes
+    write_table(path, UNQUOTED, MV)
+    _, signal, notes = formats.read_record(path, sample_rate=500, units_per_mv=1000)
+    np.testing.assert_allclose(signal, MV, atol=1e-9)
+    assert notes == ["--units-per-mv does not apply: the table says its units"]
+
+
+def test_the_order_of_columns_goes_by_the_flag_unless_they_are_named(tmp_path):
+    order = tables.parse_leads_order("-," + ",".join(lead.lower() for lead in REVERSED))
+    (tmp_path / "a.csv").write_text(table(np.vstack([MV[:1], MV[::-1]]), ","))
+    flags = {"sample_rate": 500, "leads_order": order}
+    _, signal, notes = formats.read_record(tmp_path / "a.csv", **flags)
+    np.testing.assert_allclose(signal, MV, atol=1e-9)
+    assert not notes
+    write_table(tmp_path / "a.csv", LEADS, MV)
+    _, signal, notes = formats.read_record(tmp_path / "a.csv", **flags)
+    np.testing.assert_allclose(signal, MV, atol=1e-9)
+    assert notes == ["--leads-order does not apply: the first row names the leads"]
+    np.save(tmp_path / "a.npy", UV[::-1])
+    flags = {"sample_rate": 500, "leads_order": order[1:], "units_per_mv": 1000}
+    np.testing.assert_allclose(formats.read_record(tmp_path / "a.npy", **flags)[1], MV)
+
+
+@pytest.mark.parametrize("text", ["I,II", ORDER + ",I", "I," + ORDER, ORDER.replace("V6", "V7")])
+def test_an_order_names_each_lead_once(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="each of I,II,III"):
+        tables.parse_leads_order(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "message"),
+    [
+        (table(MV, ","), {}, "does not name the leads.*--leads-order I,II"),
+        (table(MV[:11], ","), {"leads_order": ORDER}, "rows have 11 cells"),
+        # a first cell that does not count is no sample number
+        (table(MV, ",", front=lambda i: "7"), {"leads_order": ORDER}, "rows have 13 cells"),
+        (table(MV, ";", LEADS, ",").replace(",5", ".5", 1), {}, "one decimal mark"),
+        (table(UV * 1.0, ";", LEADS, ","), {}, "--units-per-mv 1000"),
+        (table(MV, ",", LEADS[:11]), {}, "V6 is missing; .*leave its column empty"),
+        ("", {}, "empty"),
+        ("\ufeff\n\n", {}, "empty"),
+    ],
+)
+def test_what_stays_unclear_is_refused(text, flags, message, tmp_path):
+    (tmp_path / "a.csv").write_text(text)
+    if flags:
+        flags = {"leads_order": tables.parse_leads_order(ORDER)}
+    with pytest.raises(ValueError, match=message):
+        formats.read_record(tmp_path / "a.csv", sample_rate=500, **flags)
+
+
+@NEEDS_SHARED
+def test_files_of_the_challenge_of_2011_equal_numpy():
+    order = tables.parse_leads_order(ORDER)
+    paths = sorted((SHARED / "cinc2011_quality").glob("*.txt"))
+    assert len(paths) == 40
+    for path in paths[::4]:
+        flags = {"sample_rate": 500, "leads_order": order, "units_per_mv": 200}
+        try:
+            _, signal, notes = formats.read_record(path, **flags)
+        except ValueError as error:
+            assert "no heart gives" in str(error)  # leads off: at the ends of the converter
+            continue
+        expected = np.loadtxt(path, delimiter=",")[:, 1:].T / 200
+        np.testing.assert_allclose(signal, expected, atol=1e-12)
+        assert not notes
