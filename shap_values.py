@@ -32,6 +32,7 @@ from tqdm import tqdm
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import maps, values
 from ecg.explanation.attributions import Options, agreement
+from ecg.io.tables import add_table_args
 from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
 from ecg.plot.scores import plot_heat_map
@@ -64,7 +65,7 @@ def parse_args(argv=None):
     group = parser.add_argument_group("one's own records")
     text = "explain these files instead, each from a flat line; needs --model-path"
     group.add_argument("--record", nargs="+", metavar="PATH", help=text)
-    group.add_argument("--sample-rate", type=float, help="of .csv and .npy records, in Hz")
+    add_table_args(group)
     text = "explain the logit of the predicted class, or those of all classes"
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     args = parser.parse_args(argv)
@@ -241,7 +242,9 @@ def main(args):
     if args.record:
         path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
         model, checkpoint = load_model(path, distributed.start(args.use_gpu), args.leads)
-        return plot_records(path, model, checkpoint, args.record, args.sample_rate)
+        names = ("sample_rate", "leads_order", "units_per_mv")
+        table = {name: getattr(args, name) for name in names}
+        return plot_records(path, model, checkpoint, args.record, table)
     leads = leads_text(args.leads)
     network = network_name(args.arch, args.width, args.init)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
