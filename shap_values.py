@@ -4,6 +4,7 @@ Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of th
 Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, values.csv,
         patient/<patient_id>.png and .pdf, population.csv and .png (mean shares of |phi| per lead),
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
+        population_both.png (these beside each other),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
         beat) and index.html to browse all of it.
 
@@ -35,7 +36,7 @@ from ecg.explanation.attributions import Options, agreement
 from ecg.io.tables import add_table_args
 from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
-from ecg.plot.scores import plot_heat_map
+from ecg.plot.scores import plot_heat_maps
 from ecg.processing.beats import BeatAverages, find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
@@ -195,14 +196,22 @@ def write_heat_maps(folder, run, leads, count, shares, sums):
     notes = np.where(count, "", "no record predicted as this").astype(object)
     notes[(count > 0) & (count < FEW)] = f"fewer than {FEW} records"
     label = "mean share of |SHAP value|"
-    write_population(folder / "population", run, leads, count, shares, notes, label)
+    _, first = write_population(
+        folder / "population", run, leads, count, shares, notes.copy(), label
+    )
     notes[cancelled & (count > 0)] = "signed sums cancel: not divided by a sum near zero"
     label = "sum of SHAP values, of the row's sum"
-    write_population(folder / "population_signed", run, leads, count, signed, notes, label)
+    path = folder / "population_signed"
+    rows, second = write_population(path, run, leads, count, signed, notes, label)
+    title = f"{run}: the paper's signed sums, and shares that cannot cancel, by predicted class"
+    plot_heat_maps([second, first], rows, leads, folder / "population_both.png", title)
 
 
 def write_population(path, run, leads, count, cells, notes, label):
-    """Write class x lead cells (K, L), with an AVG row over the classes, as csv and heat map."""
+    """Write class x lead cells (K, L), with an AVG row over the classes, as csv and heat map.
+
+    Returns the labels of the rows, and the arguments that `draw_heat_map` draws it with.
+    """
     filled = cells[np.isfinite(cells).all(1)]
     average = filled.mean(0) if len(filled) else np.full(len(leads), np.nan)
     cells = np.vstack([cells, average])
@@ -215,7 +224,9 @@ def write_population(path, run, leads, count, cells, notes, label):
         for name, n in zip(frame["class"], frame["n"], strict=True)
     ]
     title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
-    plot_heat_map(cells, rows, leads, figure, title, label, frame["note"])
+    parts = cells, label, frame["note"]
+    plot_heat_maps([parts], rows, leads, figure, title)
+    return rows, parts
 
 
 def reliable_text(table, options):

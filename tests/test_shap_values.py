@@ -72,7 +72,8 @@ def test_files_of_a_run(work, run):
     filled = population[population["n"] > 0]
     assert filled[list(LEADS)].sum(axis=1).to_numpy() == pytest.approx(1)
     assert population.loc[population["n"] == 0, list(LEADS)].isna().all(axis=None)
-    assert (folder / "population.png").exists() and (folder / "population_signed.png").exists()
+    for name in ("population", "population_signed", "population_both"):
+        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
 
 
 def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):

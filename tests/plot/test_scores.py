@@ -148,6 +148,16 @@ def test_heat_map_with_negative_values_is_centred_on_zero(tmp_path, drawn):
         assert image.to_rgba(value) == pytest.approx(to_rgba(colour), abs=0.01)
 
 
+def test_heat_maps_beside_each_other_have_the_same_rows_and_a_scale_each(tmp_path, drawn):
+    maps = [([[-0.5, 1.5]], "signed", [""]), ([[0.25, 0.75]], "absolute", [""])]
+    scores.plot_heat_maps(maps, ["AF"], ["I", "II"], tmp_path / "both.png", "t")
+    first, second = (ax for ax in drawn[0].axes if ax.images)
+    assert texts(first) == ["-0.50", "1.50"] and texts(second) == ["0.250", "0.750"]
+    assert first.images[0].get_clim() == (-1.5, 1.5) and second.images[0].get_clim() == (0, 0.75)
+    labels = [ax.get_ylabel() for ax in drawn[0].axes if not ax.images]
+    assert labels == ["signed", "absolute"]
+
+
 def test_heat_map_without_any_value(tmp_path):
     scores.plot_heat_map(
         np.full((2, 2), np.nan), ["a", "b"], ["I", "II"], tmp_path / "m.png", "", ""
