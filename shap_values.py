@@ -116,8 +116,8 @@ def amp_error(run, options, background):
 def draw_patient(path, name, packed, stored, leads, true):
     """Draw the values of a record's predicted class on the whole of it (12, n): .png and .pdf."""
     i = values.predicted_place(stored)
-    faded = agreement(stored["halves"][:, i])
-    plot_patient(path, name, packed, *values.explained_class(stored, i), leads, true, faded)
+    parts, faded = values.explained_class(stored, i), agreement(stored["halves"][:, i])
+    plot_patient(path, name, packed, *parts, leads, true, faded, stored["reliability"][i, 0])
 
 
 def value_rows(name, stored, true):

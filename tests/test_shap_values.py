@@ -301,15 +301,18 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
     logits, base = np.linspace(-1, 1, 9)[::-1], np.full(9, -9.0)
     stored = {"phi": phi, "classes": np.array([4, 0]), "logits": logits, "base": base}
     stored |= {"n": np.array(12 * 500), "starts": np.array([0, 0])}
-    stored["halves"] = np.ones((2, 2, 3, 300))
+    stored |= {"halves": np.ones((2, 2, 3, 300)), "reliability": np.array([[0.1, 0.2], [0.7, 0.8]])}
     stored["halves"][:, 1, 2, 7] = 1, -1
     path = tmp_path / "a.png"
     shap_values.draw_patient(path, "a", packed, stored, ["I", "II", "V1"], ["AF", "PVC"])
-    ((_, name, whole, k, values, at, logit, change, residual, leads, true, faded),) = calls
+    ((_, name, whole, k, values, at, logit, change, residual, leads, true, faded, reliable),) = (
+        calls
+    )
     assert (name, whole.shape, k, logit, true) == ("a", packed.shape, 0, 1, ["AF", "PVC"])
     assert values.shape == (3, 6000) and values.sum() == 10 and leads == ["I", "II", "V1"]
     assert (at, change, residual) == (0, 10, pytest.approx(3))  # 13 with the padding
-    assert faded.shape == (3, 300) and faded[2, 7] == 0 and np.delete(faded[2], 7).min() == 1
+    assert reliable == 0.7 and faded.shape == (3, 300)
+    assert faded[2, 7] == 0 and np.delete(faded[2], 7).min() == 1
 
 
 def test_a_file_is_explained_on_a_page_without_any_data_folder(work, tmp_path, monkeypatch, capsys):

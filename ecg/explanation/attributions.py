@@ -22,6 +22,8 @@ from dataset import SAMPLE_RATE
 
 VALUE_BIN = 0.04  # s: values are summed over a millimetre of paper, within which they are noise
 WINDOWS = f"{1000 * VALUE_BIN:g} ms"  # the same in words
+RELIABLE = 0.9  # from here on a map's single windows can be read
+UNKNOWN = {"reliability": [""], "reliability_leads": [""]}  # cells of values.csv that are NaN
 DRAW = 20  # samples between two looks at the reliability
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
 

@@ -17,14 +17,13 @@ from torch.nn import functional
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.evaluation.metrics import resample_weights
-from ecg.explanation.attributions import VALUE_BIN, Options, binned, correlation, score
+from ecg.explanation.attributions import RELIABLE, VALUE_BIN, Options, binned, correlation, score
 from ecg.explanation.maps import Background, Run
 from ecg.explanation.values import each_class, make_values, seen_part
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
 SAMPLES_STEPS = (50, 100, 200, 400, 600)  # of which residual and reliability are compared
-RELIABLE = 0.9  # how many records have windows that reach this
 RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of ecg/faithfulness.py
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 REPLACEMENTS = 4  # background records whose samples take the place of those removed

@@ -8,6 +8,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.collections import LineCollection
 
 from dataset import LEADS
+from ecg.explanation.attributions import WINDOWS
 from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
 from ecg.plot.values import draw_value_bar, draw_windows
 from ecg.processing.quality import standard_deviation
@@ -172,7 +173,7 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
     draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS, sd)
     if explained is not None:
         place = np.array([222, 202.5, 66, 2.5]) / np.tile(PAGE, 2)
-        label = f"change of the logit in 40 ms: {COLOUR_NAMES}"
+        label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
         draw_value_bar(figure, place, explained.norm, label, 7, "horizontal")
     return figure
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dataset import CLASSES, SAMPLE_RATE, to_mv
 from ecg.evaluation import findings
+from ecg.explanation.attributions import WINDOWS
 from ecg.explanation.own import STEPS, class_to_explain, explain_own, own_scores
 from ecg.explanation.values import explained_class
 from ecg.plot.ecg_paper import PAGE_SECONDS, draw_ecg_page, page_notes
@@ -51,12 +52,13 @@ def plot_explained(path, packed, values, leads, at, begin, title, notes, below="
 
 
 def plot_patient(
-    path, name, packed, k, phi, at, logit, change, residual, leads, true, agreement=None
+    path, name, packed, k, phi, at, logit, change, residual, leads, true, agreement, reliability
 ):
     """Write the page of a record of a data set: the last 10 s of what has values.
 
     `phi` (L, t) are the values of class number k from sample `at` of the record (12, n) on; they
-    miss `residual` of the `change` of the `logit`. `true` are the labels.
+    miss `residual` of the `change` of the `logit`. `true` are the labels, `agreement` is that of
+    `plot_explained`, `reliability` that of the windows of the map.
     """
     title = (
         f"{name}: predicted {CLASSES[k]} (probability {1 / (1 + np.exp(-logit)):.2f}), "
@@ -65,7 +67,11 @@ def plot_patient(
     end = at + phi.shape[1]
     begin = max(0, end - LENGTH)
     shown = f"{begin / SAMPLE_RATE:g} to {end / SAMPLE_RATE:g} s"
-    notes = [f"{shown} of {packed.shape[1] / SAMPLE_RATE:g} s; {READING}"]
+    notes = [
+        f"{shown} of {packed.shape[1] / SAMPLE_RATE:g} s; {READING}",
+        f"reliability of the {WINDOWS} windows: {reliability:.2f} of 1; faded where two halves of "
+        "the samples do not agree",
+    ]
     plot_explained(path, packed, phi, leads, at, begin, title, notes, agreement=agreement)
 
 

@@ -34,11 +34,15 @@ def packed_noise(n, seed=0):
 def test_a_residual_over_a_quarter_of_the_change_stands_in_the_title(drawn_pages, residual, said):
     phi = np.zeros((12, 4000))
     numbers = 6, phi, 2000, 0.0, -10.0, residual
-    explained.plot_patient("a.png", "a", packed_noise(6000), *numbers, LEADS, ["AF", "PVC"])
+    explained.plot_patient(
+        "a.png", "a", packed_noise(6000), *numbers, LEADS, ["AF", "PVC"], None, 0.61
+    )
     ((_, _, values, _, at, begin, title, notes), more) = drawn_pages[0]
     assert values is phi and (at, begin) == (2000, 1000) and more == {"agreement": None}
     assert all(text in title for text in ("a: ", "PVC", "0.50", "AF + PVC", said))
-    assert ("miss" in title) == bool(said) and "2 to 12 s of 12 s" in notes[0]
+    assert (
+        ("miss" in title) == bool(said) and "2 to 12 s of 12 s" in notes[0] and "0.61" in notes[1]
+    )
 
 
 def test_a_page_is_a_pdf_of_a4_and_a_png_the_same_each_time_and_marked(tmp_path, drawn):
