@@ -51,6 +51,7 @@ from utils import (
     positive,
     replacing,
     results_dir,
+    run_main,
     run_name,
     software_versions,
     write_csv,
@@ -214,4 +215,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -24,6 +24,7 @@ import resource
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -68,6 +69,7 @@ from utils import (
     predict_scores,
     replacing,
     results_dir,
+    run_main,
     run_name,
     set_seed,
     software_versions,
@@ -76,7 +78,8 @@ from utils import (
 
 THRESHOLD_RULE = "best F1 on the validation fold, the middle of the best"
 # what suits 50 to 1,000 records and weights that have learnt already (benchmarks/transfer.py)
-INIT_DEFAULTS = {"epochs": 30, "lr": 1e-3, "batch_size": 16, "schedule": "cosine"}
+INIT_DEFAULTS = {"epochs": None, "lr": 1e-3, "batch_size": 16, "schedule": "cosine"}
+INIT_RECORDS, INIT_EPOCHS = 3000, (6, 30)  # in all epochs, and how many these are at least, at most
 
 
 def parse_args(argv=None):
@@ -87,7 +90,8 @@ def parse_args(argv=None):
     add_model_args(parser)
     group = parser.add_argument_group("training")
     group.add_argument("--seconds", type=positive, default=SECONDS, help="length of the input, s")
-    group.add_argument("--epochs", type=positive, default=40, help="passes over the records")
+    text = "passes over the records; with --init, if not given: 6 to 30, more for fewer records"
+    group.add_argument("--epochs", type=positive, default=40, help=text)
     group.add_argument(
         "--lr",
         "--learning-rate",
@@ -156,6 +160,8 @@ def set_up(args):
     else:
         train_set = ECGDataset(signals, train, leads, args.seconds, args.seed, **shape)
         shortest = min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE
+    if args.epochs is None:
+        args.epochs = int(np.clip(round(INIT_RECORDS / len(train_set)), *INIT_EPOCHS))
     set_seed(args.seed)
     window = args.seconds * SAMPLE_RATE if args.windows else None
     model = ResNet1d(args.arch, len(leads), len(CLASSES), args.width, window)
@@ -241,6 +247,7 @@ def publish(run, args, device, train_set, validation_set, model, settings, histo
     packed, used = validation_set.signals, list(validation_set.patient_ids)
     used += [] if args.fresh else train_set.patient_ids
     epoch = checkpoints.best_epoch(history, args.schedule)
+    learnt = trained_on(args, len(train_set), epoch, settings["origin"])
     save_checkpoint(
         checkpoint_path(run),
         **settings,
@@ -250,11 +257,11 @@ def publish(run, args, device, train_set, validation_set, model, settings, histo
         history=history,
         thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
         threshold_rule=THRESHOLD_RULE,
-        trained_on=trained_on(args, len(train_set), epoch, settings["origin"]),
+        trained_on=learnt,
         training_records={name: signal_digest(packed[name]) for name in used},
     )
     write_history(run, history, args.schedule)
-    write_run(run, args, device, settings, history, best)
+    write_run(run, args, device, settings | {"trained_on": learnt}, history, best)
 
 
 def write_history(run, history, schedule):
@@ -327,4 +334,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

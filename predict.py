@@ -31,12 +31,10 @@ comes with it, which has learnt from synthetic records alone (docs/model.md):
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from dataset import (
     CLASSES,
@@ -70,7 +68,15 @@ from resnet import (
     scored_run,
     weights_digest,
 )
-from utils import RESEARCH_USE, fail, get_device, make_parser, predict_scores
+from utils import (
+    RESEARCH_USE,
+    Progress,
+    fail,
+    get_device,
+    make_parser,
+    predict_scores,
+    run_main,
+)
 
 FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
 GENERAL = Path(__file__).parent / "models" / "general.pth"  # trained on no patient
@@ -177,8 +183,7 @@ def own_answers(model, checkpoint, sources, bad, args, device):
     shortest, told = checkpoint.get("shortest", SHORTEST), len(bad)
     n = len(sources) + told
     table = {name: getattr(args, name) for name in ("sample_rate", "leads_order", "units_per_mv")}
-    # None: shown in a terminal alone
-    progress = tqdm(total=n, initial=told, unit="record", disable=None if n > 1 else True)
+    progress = Progress(desc="answering", total=n, initial=told, unit="record", disable=n == 1)
     for rows, signals in findings.read_batches(
         sources, args.batch_size, table, window, shortest, bad
     ):
@@ -223,9 +228,7 @@ def answer_records(args):
     with answers.open_answers(args.json, args.csv, head, bad) as write:
         for row, packed in own_answers(model, checkpoint, sources, bad, args, device):
             if not quiet:
-                text = findings.answer_text(row, checkpoint) if few else findings.line(row)
-                tqdm.write(text)
-                sys.stdout.flush()  # the answer first, the page takes longer
+                findings.show(findings.answer_text(row, checkpoint) if few else findings.line(row))
             row["page"] = draw_answer(row, packed, folder, model_text) if drawn else None
             if args.explain:
                 from ecg.plot.explained import plot_own
@@ -294,4 +297,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -27,7 +27,7 @@ from dataset import CLASSES, N_FOLDS, add_data_args
 from ecg.io.folds import assign_folds, find_groups, read_groups
 from ecg.io.packing import pack, read_index, remove_unused, sources_digest
 from ecg.io.records import classes_of, find_sources, read_reference
-from utils import fail, make_parser, positive, write_csv
+from utils import fail, make_parser, positive, run_main, write_csv
 
 
 def parse_args(argv=None):
@@ -195,4 +195,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import maps, values
@@ -40,14 +39,8 @@ from ecg.plot.scores import plot_heat_maps
 from ecg.processing.beats import BeatAverages, find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
-from resnet import (
-    add_model_args,
-    add_model_path_arg,
-    find_model,
-    load_model,
-    network_name,
-)
-from utils import RESEARCH_USE, make_parser, write_csv
+from resnet import add_model_args, add_model_path_arg, find_model, load_model, network_name
+from utils import RESEARCH_USE, Progress, make_parser, run_main, write_csv
 
 LISTED = 10  # maps that are named where too many are not reliable
 DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")
@@ -87,7 +80,7 @@ def explain_records(folder, names, run, options, every_class):
         error = amp_error(run, options, background)
         print(f"bfloat16 changes the values of {background.names[0]} by {error:.1%} (relative L2)")
     classes = range(len(CLASSES)) if every_class else None
-    for name in tqdm(names, desc="explaining", unit="record"):
+    for name in Progress(names, "explaining", unit="record"):
         path, figure = folder / "values" / f"{name}.npz", folder / "patient" / f"{name}.png"
         x, y = maps.load_record(run, name)
         stored = values.read_values(path)
@@ -289,4 +282,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

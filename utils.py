@@ -9,8 +9,12 @@ import os
 import platform
 import random
 import re
+import shlex
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +30,74 @@ def fail(message):
     """Print one line on stderr and leave with exit status 2, the status of every bad input."""
     tqdm.write(f"error: {' '.join(str(message).split())}", file=sys.stderr)  # clears a bar first
     raise SystemExit(2)
+
+
+class Progress(tqdm):
+    """A bar in a terminal; elsewhere a line a tenth or 30 s, with the time left."""
+
+    latest = None  # the one that was shown last
+    told, at = 0, None  # of the last line: how much was done, and when
+
+    def display(self, msg=None, pos=None):
+        """Draw the bar, or print a line where one is due; what is soon over prints none."""
+        Progress.latest, now = self, time.monotonic()
+        if self.fp.isatty():
+            return super().display(msg, pos)
+        self.at = self.at or now
+        tenth = self.total and self.n - self.told >= self.total / 10
+        if msg is None and now - self.at > (2 if tenth else 30):
+            text = {"bar_format": "{desc}: {n_fmt} of {total_fmt}, {remaining} left", "ncols": None}
+            print(self.format_meter(**self.format_dict | text), file=self.fp, flush=True)
+            self.told, self.at = self.n, now
+
+    def clear(self, nolock=False):
+        """Make room for another line, in a terminal."""
+        if self.fp.isatty():
+            super().clear(nolock)
+
+    def close(self):
+        """End the bar; lines need no end."""
+        if not getattr(self, "disable", True) and not self.fp.isatty():
+            self._decr_instances(self)
+            self.disable = True
+        super().close()
+
+
+def run_main(main, parse_args):
+    """Run a step or a command; after Ctrl-C say in one line where it stopped and how to go on.
+
+    The exit status is then 130; files are whole, as `replacing` writes them.
+    """
+    stopped, args = [], None
+
+    def stop(*_):
+        stopped.append(True)  # what follows from it, such as an error of a library, is not told
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    # a process of ours ends when this one has told it to, with nothing left half done
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    try:
+        args = parse_args()
+        main(args)
+    except BaseException:
+        if not stopped:
+            raise
+        bar, more = Progress.latest, ["--resume", "auto"] * (getattr(args, "resume", 0) is None)
+        where = f" at {bar.desc}, {bar.n} of {bar.total or '?'}" if bar else ""
+        command = shlex.join([*sys.orig_argv, *more])
+        tqdm.write(f"stopped{where}; files are whole; go on with: {command}", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@contextlib.contextmanager
+def workers(jobs, *initializer):
+    """Yield a pool of processes; what stops the block cancels the work that has not begun."""
+    pool = ProcessPoolExecutor(jobs, None, *initializer)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -243,7 +315,7 @@ def predict_scores(model, loader, device, amp=False, disable=None):
     model.eval()
     y_true, y_score = [], []
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
-        for x, y in tqdm(loader, desc="scoring", unit="batch", leave=False, disable=disable):
+        for x, y in Progress(loader, "scoring", unit="batch", leave=False, disable=disable):
             logits = getattr(model, "score", model)(x.to(device))  # (N, K)
             scores = torch.sigmoid(logits.float())
             scores[~torch.isfinite(logits)] = np.nan  # an infinite logit is no certainty

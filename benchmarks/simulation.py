@@ -57,14 +57,14 @@ def main(args):
     sets = {"real": read_folder(args.real), "synthetic": [s / UNITS_PER_MV for s in made]}
     found = {name: np.stack([describe(s) for s in signals]) for name, signals in sets.items()}
     heads = ["99th percentile, mV", *(f"power {low}-{high} Hz" for low, high in BANDS)]
-    print("lead  " + "".join(f"{head:>44}" for head in heads))
-    print("      " + "".join(f"{name:>22}" for _ in heads for name in sets))
+    print("lead  " + "".join(f"{head:>52}" for head in heads))
+    print("      " + "".join(f"{name:>26}" for _ in heads for name in sets))
     for i, lead in enumerate(LEADS):
         cells = []
         for column in range(len(heads)):
             for values in found.values():
                 low, middle, high = np.quantile(values[:, i, column], [0.1, 0.5, 0.9])
-                cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})".rjust(22))
+                cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})".rjust(26))
         print(f"{lead:<6}" + "".join(cells))
     print(f"{len(sets['real'])} real records; {speed:.0f} synthetic records a second on one core")
 

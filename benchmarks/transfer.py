@@ -68,11 +68,29 @@ def pack(args, names):
             preprocess.main(preprocess.parse_args(["--data-dir", str(args.data / name)]))
 
 
+def number(value):
+    """Write a score as .931."""
+    return f"{value:.3f}".lstrip("0") if np.isfinite(value) else ""
+
+
 def mean_interval(values):
-    """Return the mean and its 95 % interval over seeds, as text."""
+    """Write the mean of a score over seeds or rounds, with its 95 % interval (t distribution)."""
     values = np.asarray(values, float)
+    if len(values) < 2:
+        return number(values.mean())
     half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{values.mean():.3f} +- {half:.3f}" if len(values) > 1 else f"{values.mean():.3f}"
+    return f"{number(values.mean())} +- {number(half)}"
+
+
+def table_line(*cells):
+    """Print a row of a Markdown table."""
+    print("| " + " | ".join(map(str, cells)) + " |")
+
+
+def table_head(*cells):
+    """Print the head of a Markdown table."""
+    table_line(*cells)
+    print("|" + "---|" * len(cells))
 
 
 def score_set(path, folders):
@@ -130,10 +148,12 @@ def zero(args):
                 )
     table = pd.DataFrame(rows)
     write_csv(table, OUT / "zero.csv")
+    table_head("records", f"mean of {len(args.models)}", "macro", *CLASSES)
     for (records, score), group in table.groupby(["records", "score"], sort=False):
-        cells = [f"{name} {mean_interval(group[name])} (n {group[f'n {name}'].iloc[0]})"
-                 for name in CLASSES if group[name].notna().all()]  # fmt: skip
-        print(f"{records}, {score}: macro {mean_interval(group['macro'])}; " + ", ".join(cells))
+        cells = [number(group[name].mean()) for name in CLASSES]
+        table_line(records, score, mean_interval(group["macro"]), *cells)
+        if score == "AUC":
+            table_line(records, "positives", "", *(group[f"n {name}"].iloc[0] for name in CLASSES))
 
 
 def train_and_score(job):
@@ -182,11 +202,11 @@ def few(args):
             row |= {f"AUC {c}": table.loc[c, "auc"] for c in (*CLASSES, "AVG")}
             rows.append(row | {"F1": table.loc["AVG", "f1"]})
             write_csv(pd.DataFrame(rows), OUT / f"few{args.epochs or ''}.csv")
-    table = pd.DataFrame(rows)
-    for arm, group in table.groupby("arm"):
-        took = f"{group['seconds'].mean():.0f} s a training (one core)"
-        print(f"{arm}: macro AUC {mean_interval(group['AUC AVG'])}, "
-              f"F1 {mean_interval(group['F1'])}, {took}")  # fmt: skip
+    table_head("start", "macro AUC", "macro F1", *CLASSES, "s a training, one core")
+    for arm, group in pd.DataFrame(rows).groupby("arm"):
+        cells = [mean_interval(group[name]) for name in ("AUC AVG", "F1")]
+        cells += [number(group[f"AUC {name}"].mean()) for name in CLASSES]
+        table_line(arm, *cells, f"{group['seconds'].mean():.0f}")
 
 
 def ptbxl(args):
@@ -198,7 +218,7 @@ def ptbxl(args):
             SMALL.split()[:4],
             [*SMALL.split()[4:], *"--lr 2e-3 --epochs 24".split()],
         ),
-        "small, init": (["--init", args.models[0]], ["--epochs", "6"]),
+        "small, init": (["--init", args.models[0]], []),
     }
     if args.paper:
         arms = {"paper, random": (PAPER.split()[:2], [*PAPER.split()[2:], "--epochs", "20"])}
@@ -222,13 +242,12 @@ def ptbxl(args):
                                  "seconds": epoch["seconds"], "test_auc": scores.loc["AVG", "auc"],
                                  "whole": took})  # fmt: skip
             write_csv(pd.DataFrame(rows), OUT / ("paper.csv" if args.paper else "ptbxl.csv"))
-    table = pd.DataFrame(rows)
-    for (leads, arm), group in table.groupby(["leads", "arm"]):
+    table_head("leads", "start", "test AUC", "epochs", "s an epoch, one core", "validation AUC")
+    for (leads, arm), group in pd.DataFrame(rows).groupby(["leads", "arm"], sort=False):
         curve = group.groupby("epoch")[["val_auc", "seconds"]].mean()
-        last = group.groupby("round")["test_auc"].first()
-        print(f"{leads}, {arm}: test AUC {mean_interval(last)}; validation "
-              + " ".join(f"{value:.3f}" for value in curve["val_auc"])
-              + f"; {curve['seconds'].mean():.1f} s an epoch (one core)")  # fmt: skip
+        test = mean_interval(group.groupby("round")["test_auc"].first())
+        scores = " ".join(number(value) for value in curve["val_auc"])
+        table_line(leads, arm, test, len(curve), f"{curve['seconds'].mean():.1f}", scores)
 
 
 def main(args):

@@ -27,7 +27,7 @@ from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.plot.scores import plot_ranking
 from ecg.reporting.tables import number
 from resnet import add_network_args, network_name
-from utils import RESEARCH_USE, fail, make_parser, results_dir, write_csv
+from utils import RESEARCH_USE, fail, make_parser, results_dir, run_main, write_csv
 
 EACH_LEAD = ()  # --leads without a value
 ENDS = ("", "_low", "_high")  # the columns of a score
@@ -273,4 +273,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

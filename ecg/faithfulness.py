@@ -32,7 +32,6 @@ from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset import (
     CLASSES,
@@ -56,6 +55,7 @@ from resnet import (
 )
 from utils import (
     RESEARCH_USE,
+    Progress,
     fail,
     file_digest,
     get_device,
@@ -64,6 +64,7 @@ from utils import (
     positive_number,
     read_json,
     replacing,
+    run_main,
     write_csv,
 )
 
@@ -175,7 +176,7 @@ def check_records(args, folder, given, names):
         for name, check in checks.CHECKS.items()
         if name in args.checks and (name in others or not check.needs)
     }
-    for place, name in enumerate(tqdm(names, desc="checking", unit="record")):
+    for place, name in enumerate(Progress(names, "checking", unit="record")):
         due = [check for check in asked if place < args.few or asked[check].every]
         if not due:
             continue
@@ -215,7 +216,7 @@ def check_ludb(args, folder, given):
     if not paths:
         fail(f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir")
     scaled = f"-sd{args.ludb_sd:g}" if args.ludb_sd else ""  # kept apart from unscaled ones
-    for place, path in enumerate(tqdm(paths, desc="LUDB", unit="record")):
+    for place, path in enumerate(Progress(paths, "LUDB", unit="record")):
         name, packed = f"ludb{scaled}-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
         marks = ludb.read_marks(path.with_suffix(""))
         if "beats" in args.checks:
@@ -259,4 +260,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

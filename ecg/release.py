@@ -17,7 +17,7 @@ import torch
 from dataset import CLASSES, ECGDataset, PackedSignals, load_labels
 from ecg.evaluation import metrics
 from resnet import MODEL, NO_PATIENT, add_model_path_arg, load_model, save_checkpoint
-from utils import RESEARCH_USE, fail, make_parser, predict_scores
+from utils import RESEARCH_USE, fail, make_parser, predict_scores, run_main
 
 KEPT = {*MODEL, "window", "origin", "trained_on"}
 
@@ -68,4 +68,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -5,21 +5,26 @@ Reads   files under results/ and explanations/ (of the steps); the digests of da
         paper's values with their evidence grade
 Writes  results/report.html (one file, no network needed), with links to the csv files beside it
 
+        results/latex/*.tex  with --latex: each table as a tabular
+
     python -m ecg.report --data-dir data/CPSC
+    python -m ecg.report --data-dir data/synthetic --arch resnet18 --width 24 --latex
 
 The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own counts; a run on
 other data is labelled so. What has not been run says so, and how it is run.
 """
 
+import shlex
 from pathlib import Path
 
 from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.evaluation.metrics import few_positives
 from ecg.plot.scores import captions
-from ecg.reporting import explained, pages, tables, times
-from resnet import add_network_args, network_name
-from utils import RESEARCH_USE, make_parser, natural
+from ecg.reporting import explained, latex, pages, tables, times
+from resnet import BLOCKS, WIDTH, network_name
+from utils import RESEARCH_USE, make_parser, natural, positive, run_main
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
@@ -31,10 +36,24 @@ MAPS = {
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
-    parser.add_argument("--seed", type=natural, default=42, help="seed of the runs")
-    add_network_args(parser)
-    parser.add_argument("--leads", type=parse_leads, help="leads of the main table (without: all)")
+    parser.add_argument("--latex", action="store_true", help="write the tables as LaTeX too")
+    group = parser.add_argument_group("which runs to show, named as they were trained")
+    group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="network of the runs")
+    group.add_argument("--width", type=positive, default=WIDTH, help="its width")
+    group.add_argument("--init", metavar="MODEL.pth", help="model that the runs started from")
+    group.add_argument("--leads", type=parse_leads, help="leads of the main table (without: all)")
+    group.add_argument("--seed", type=natural, default=42, help="seed of the runs")
     return parser.parse_args(argv)
+
+
+def run_flags(args):
+    """Return the flags of a step that name the data, and those that name the runs too, as text."""
+    given = {"--arch": args.arch, "--width": args.width} if not args.init else {"--init": args.init}
+    usual = {"--arch": "resnet34", "--width": WIDTH, "--seed": 42}
+    given = {flag: v for flag, v in (given | {"--seed": args.seed}).items() if v != usual.get(flag)}
+    data = ["--data-dir", args.data_dir]
+    more = [str(word) for pair in given.items() for word in pair]
+    return {"flags": shlex.join(data), "net_flags": shlex.join([*data, *more])}
 
 
 def data_context(name):
@@ -56,6 +75,9 @@ def score_context(found, run, paper):
         return {"glance": None, "scores": None}
     marks = tables.doubtful_over(found)
     scores = {"count": len(found), "which": ", ".join(map(str, found)), "marks": marks}
+    scores["few"] = "; ".join(
+        dict.fromkeys(filter(None, (few_positives(t.reset_index()) for t in found.values())))
+    )
     scores["tables"] = tables.score_tables(found, paper, marks)
     return {"glance": tables.glance_table(found, run, paper), "scores": scores}
 
@@ -168,7 +190,7 @@ def main(args):
     context |= score_context(found, run, paper)
     context |= baseline_context(network, run, found, named, today)
     context |= explanation_context(folder, results)
-    context |= {
+    context |= run_flags(args) | {
         "data_dir": args.data_dir,
         "run": run,
         "leads": leads_text(leads),
@@ -189,8 +211,10 @@ def main(args):
         "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in CLASSIFIERS]),
     }
     pages.write(Path("results", "report.html"), "report", **context)
-    print(f"{RESEARCH_USE} Wrote results/report.html")
+    print(f"{RESEARCH_USE} Wrote {Path('results', 'report.html').resolve()}")
+    if args.latex:
+        print(f"{latex.write(Path('results', 'latex'), context)} tables in results/latex")
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -10,18 +10,27 @@ The signals and the criteria, with their sources, are those of ecg/simulation/he
 
 import os
 import struct
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
 from ecg.simulation.heart import make_record
-from utils import fail, make_parser, natural, positive, replacing, write_csv
+from utils import (
+    Progress,
+    fail,
+    make_parser,
+    natural,
+    positive,
+    remove_leftovers,
+    replacing,
+    run_main,
+    workers,
+    write_csv,
+)
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 MIN_SECONDS = 5  # shorter records have no room for an early beat and its pause
@@ -59,6 +68,7 @@ def write_record(folder, patient_id, signal, patient, classes):
 
 def clear_folder(folder):
     """Remove the records of an earlier run; stop, having removed nothing, if any is not ours."""
+    remove_leftovers(folder)
     headers = sorted(folder.rglob("*.hea"))
     ours = [path for path in headers if SOURCE_LINE in path.read_text(errors="replace")]
     stems = {path.with_suffix("") for path in ours}
@@ -92,9 +102,9 @@ def write_dataset(data_dir, n_records, seed, seconds=10, jobs=1):
     clear_folder(folder)
     make = partial(make_one, folder, max(4, len(str(n_records))), seed, seconds)
     numbers, counts, rows = range(1, n_records + 1), dict.fromkeys(CLASSES, 0), []
-    with ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext() as pool:
+    with workers(jobs) if jobs > 1 else nullcontext() as pool:
         made = pool.map(make, numbers, chunksize=20) if pool else map(make, numbers)
-        for classes, evidence in tqdm(made, "making records", n_records, unit="record"):
+        for classes, evidence in Progress(made, "making records", n_records, unit="record"):
             rows += evidence
             for name in classes:
                 counts[name] += 1
@@ -115,4 +125,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -2,8 +2,8 @@
 
 Every operation that changes the disk (open to write, rename, replace, unlink, mkdir) is counted.
 A plan (kind, number) says what happens at which of them: 'kill' ends the process there, as a power
-cut would; 'full' lets the operation fail as on a full disk, on which removing still works.
-Processes are forked, so that nothing has to be imported again.
+cut would; 'interrupt' is Ctrl-C; 'full' lets the operation fail as on a full disk, on which
+removing still works. Processes are forked, so that nothing has to be imported again.
 """
 
 import builtins
@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import shutil
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -39,6 +40,9 @@ def arm(plan, root):
             return
         if kind == "kill":
             os._exit(KILLED)
+        if kind == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            return
         raise OSError(errno.ENOSPC, "No space left on device", text)
 
     def guard(call, name="open", writes=lambda *args, **kwargs: True):

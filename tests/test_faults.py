@@ -1,8 +1,9 @@
 """Each step of a tiny pipeline, broken at its file operations, and steps in any order.
 
-Killed, on a full disk, or run twice at once: afterwards the same command gives the same files as an
-unbroken run. In any order, a step either gives what a fresh run of all it needs would give, or
-refuses in one line and changes nothing. A sample runs by default; `--long` runs everything.
+Killed, interrupted, on a full disk, or run twice at once: afterwards the same command gives the
+same files as an unbroken run. In any order, a step either gives what a fresh run of all it needs
+would give, or refuses in one line and changes nothing. A sample runs by default; `--long` runs
+everything.
 """
 
 import hashlib
@@ -106,9 +107,11 @@ def leftovers(folder):
 
 def step(name, folder, plan=("count", 0), extra=()):
     module, flags = STEPS[name]
-    return faults.run(
-        lambda argv: module.main(module.parse_args(argv)), [*flags, *extra], folder, plan
-    )
+
+    def main(argv):
+        utils.run_main(module.main, lambda: module.parse_args(argv))
+
+    return faults.run(main, [*flags, *extra], folder, plan)
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +159,24 @@ def test_a_killed_step_is_finished_by_the_same_command(name, stages, tmp_path, l
         assert status == 0, (number, err)
         assert state(folder) == after, number
         assert not leftovers(folder), number
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_ctrl_c_is_one_line_and_the_same_command_finishes(name, stages, tmp_path, long):
+    before, after, operations = stages[name]
+    old = state(before)
+    for number in points(operations, long, name + "interrupt"):
+        folder = faults.copy(before, tmp_path / "work")
+        status, err, _ = step(name, folder, ("interrupt", number))
+        assert status == 130 and "Traceback" not in err, (number, err)
+        (line,) = [line for line in err.splitlines() if line.startswith("stopped")]
+        assert "go on with: " in line and "error: " not in err, (number, err)
+        for path, digest in state(folder).items():  # each is whole: the old one or the new one
+            assert digest in (old.get(path), after.get(path)) or path in EVERY_EPOCH, path
+        assert not [path for path in Path(folder).rglob(".*") if is_left(path)], number
+        status, err, _ = step(name, folder)
+        assert status == 0, (number, err)
+        assert state(folder) == after, number
 
 
 @pytest.mark.parametrize("name", STEPS)

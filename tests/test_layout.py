@@ -42,7 +42,8 @@ def test_eight_files_on_top_and_every_room_on_a_floor():
 def test_only_steps_and_commands_have_arguments_and_nothing_imports_them(name):
     command = name in STEPS or (name.startswith("ecg.") and name.count(".") == 1)
     text = FILES[name].read_text()
-    for part in ("def parse_args(argv=None):", "def main(args):", 'if __name__ == "__main__":'):
+    guard = 'if __name__ == "__main__":\n    run_main(main, parse_args)\n'  # which knows Ctrl-C
+    for part in ("def parse_args(argv=None):", "def main(args):", guard):
         assert (part in text) == command, part
     assert not {other for other in FILES if command and name in imports(other)}
     functions = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)]

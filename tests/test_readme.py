@@ -38,6 +38,15 @@ def test_readme_names_every_file_of_the_house():
         assert path.name == "__init__.py" or f"{path.name} " in text, path.name
 
 
+def test_the_citation_is_of_this_version_and_of_the_paper_that_the_readme_names():
+    text = (ROOT / "CITATION.cff").read_text()
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
+    assert f"\nversion: {version}\n" in text and text.startswith("cff-version: 1.2.0\nmessage: ")
+    doi = re.search(r"doi.org/(10\.1016/\S+?)[),]", (ROOT / "README.md").read_text())[1]
+    assert "\npreferred-citation:\n  type: article\n" in text and f"\n  doi: {doi}\n" in text
+    assert "license: MIT" in text and (ROOT / "LICENSE").read_text().startswith("MIT")
+
+
 @pytest.mark.parametrize("path", [*ROOT.glob("*.py"), *ROOT.glob("ecg/*.py")], ids=lambda p: p.name)
 def test_help_explains_every_flag_without_empty_defaults(path, capsys):
     if "def parse_args(" not in path.read_text():

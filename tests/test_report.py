@@ -2,7 +2,9 @@
 
 import json
 import re
+from base64 import b64decode
 from html import unescape
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -10,12 +12,15 @@ import pytest
 from browser import NEEDS_CHROMIUM, look_at, run_nothing
 from conftest import NEEDS_SHARED, SHARED
 from matplotlib.image import imsave
+from PIL import Image
 
 from dataset import CLASSES, LEADS, labels_digest
 from ecg import report
 from ecg.evaluation import classifiers
 from ecg.plot.scores import captions
-from ecg.reporting.tables import is_cpsc2018, over_rounds, read_paper
+from ecg.reporting.latex import tabular
+from ecg.reporting.pages import data_uri
+from ecg.reporting.tables import Table, is_cpsc2018, over_rounds, read_paper, without_empty
 
 SCORES = ("precision", "recall", "f1", "auc", "accuracy")
 COLUMNS = ["class", "records", "percent", "male_percent", "age_mean", "age_sd", "seconds_mean",
@@ -140,7 +145,7 @@ def test_a_class_that_is_never_tested_has_empty_cells(workdir):
     write_run("resnet34_CPSC_all_42", scores([0.8] * 8 + [np.nan], auc=0.9))
     html = write("--data-dir", "data/CPSC")
     row = table_rows(html, "F1, test folds")["STE"]
-    assert row == ["STE", "10", "0.535", "B", "", "", "", "", ""]
+    assert row == ["STE", "10", "0.535", "B", "", ""]  # class, n, paper, evidence, ours, difference
     assert not re.search(r"\bnan\b", words(html).lower())
 
 
@@ -156,6 +161,80 @@ def test_cpsc2018_is_recognised_by_its_own_counts():
         other = table.copy()
         other.loc[i, "records"] -= 1
         assert not is_cpsc2018(other, read_paper())
+
+
+def test_rounds_that_are_all_perfect_have_no_interval_without_a_width():
+    """Five rounds of F1 1 whose own intervals begin at .8: sqrt(5 x .2^2) / 5 = .089 below 1."""
+    table = scores([1.0] * 9).set_index("class").assign(f1_low=0.8, f1_high=1.0)
+    result = over_rounds(dict.fromkeys(range(5), table), "f1").loc["AF"]
+    assert result["low"] == pytest.approx(1 - np.sqrt(5 * 0.04) / 5) and result["high"] == 1
+
+
+def test_columns_without_anything_are_left_out():
+    table = Table("t", ["class", "a", "b"], [["", "", "1"], ["AF", "", ""]])
+    assert without_empty(table) == Table("t", ["class", "b"], [["", "1"], ["AF", ""]])
+
+
+def test_what_was_not_run_names_the_command_of_these_runs(workdir):
+    argv = ["--data-dir", "data/my set", "--arch", "resnet18", "--width", "24", "--seed", "7"]
+    text = words(write(*argv))
+    flags = "--data-dir 'data/my set' --arch resnet18 --width 24 --seed 7"
+    for step in ("main.py", "shap_values.py", "-m ecg.faithfulness", "-m ecg.compare --leads"):
+        assert f"python {step} {flags}" in text
+    assert "python baselines.py --data-dir 'data/my set'" in text
+
+
+def test_every_section_says_what_of_the_paper_it_answers(workdir):
+    html = write("--data-dir", "data/CPSC")
+    sections = re.findall(r'<section>\s*<h2 id="\w+">.*?</h2>\s*<p class="note">(.*?)</p>', html)
+    assert len(sections) == html.count("<section>") == 10
+    assert all(re.match("(In|Not in|Beside) the paper: ", text) for text in sections)
+
+
+def read_tabular(text):
+    """Return the cells of a tabular, by a few lines of our own."""
+    plain = text.replace("\\%", "%").replace("$-$", "−").replace("\\_", "_").replace("\\#", "#")
+    rows = [line.removesuffix(r" \\") for line in plain.splitlines() if line.endswith(r"\\")]
+    return [row.split(" & ") for row in rows]
+
+
+def test_latex_holds_every_table_with_its_intervals(workdir, capsys):
+    write_dataset("CPSC", paper_dataset())
+    table = scores([0.79] * 9)
+    write_run("resnet34_CPSC_all_42", table.assign(f1_low=table["f1"] - 0.05, f1_high=0.83))
+    html = write("--data-dir", "data/CPSC", "--latex")
+    written = {path.stem: path.read_text() for path in workdir.glob("results/latex/*.tex")}
+    assert len(written) == html.count("<caption>") and "tables in results/latex" in (
+        capsys.readouterr().out
+    )
+    text = written["f1-test-folds"]
+    rows = {row[0]: row for row in read_tabular(text)}
+    assert rows["SNR"] == table_rows(html, "F1, test folds")["SNR"]
+    assert "0.740 to 0.830" in rows["SNR"] and "95 % interval" in rows["class"]
+    columns = re.search(r"begin{tabular}{([lr]+)}", text)[1]
+    assert all(len(row) == len(columns) for row in rows.values()) and "esearch use only" in text
+
+
+def test_no_text_of_a_table_is_a_command_of_latex():
+    hostile = r"\input{x} 5 % of $a_b^2$ & #1 {~} \\"
+    text = tabular(Table(hostile, ["class", hostile], [["[2]", hostile], ["*", "1"]]))
+    body = text.replace(r"\textbackslash{}", "").replace(r"\textasciicircum{}", "")
+    body = re.sub(r" \\\\$", "", body.replace(r"\textasciitilde{}", ""), flags=re.M)
+    assert re.sub(r"\\[&%$#_{}]", "", body).count("&") == 3  # one in each row
+    assert not re.search(r"\\(?!begin|end|hline|[&%$#_{}])", body)
+    assert "\n{}[2] & " in text  # which would else be an argument of the line break before
+
+
+def test_large_figures_are_made_small_and_small_ones_kept(tmp_path):
+    noise = np.random.default_rng(0).random((700, 2400, 3))
+    imsave(tmp_path / "large.png", noise)
+    imsave(tmp_path / "small.png", noise[:20, :20])
+    kind, content = data_uri(tmp_path / "large.png").split(",")
+    image = Image.open(BytesIO(b64decode(content)))
+    assert "image/webp" in kind and image.size == (1600, 467)
+    assert len(content) < (tmp_path / "large.png").stat().st_size / 3
+    kind, content = data_uri(tmp_path / "small.png").split(",")
+    assert b64decode(content) == (tmp_path / "small.png").read_bytes() and "image/png" in kind
 
 
 def test_one_round_has_the_bootstraps_interval():

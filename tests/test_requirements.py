@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 OWN = {"ecg", *(file.stem for file in ROOT.glob("*.py"))}
-PROJECT_NAMES = {"sklearn": "scikit-learn", "pywt": "PyWavelets"}
+PROJECT_NAMES = {"sklearn": "scikit-learn", "pywt": "PyWavelets", "PIL": "pillow"}
 
 
 def test_requirements_are_the_imports_pinned():

@@ -2,15 +2,18 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from conftest import noise, write_record
+from conftest import NEEDS_SHARED, SHARED, noise, write_record
 
 import main
 import predict
+import preprocess
 import resnet
 from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
 from ecg import release
@@ -101,10 +104,14 @@ def test_init_starts_from_the_weights_and_names_the_run_after_them(workdir, caps
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(warm["state_dict"][name], weights, atol=1e-8, rtol=0)
     assert warm["origin"]["model"] == "base.pth" and "base.pth" in warm["trained_on"]
+    described = json.loads(Path("results/from-base_tiny_all_42/run.json").read_text())
+    assert described["trained_on"] == warm["trained_on"]
     kept = {name: warm["args"][name] for name in ("arch", "width", "seconds", "windows")}
     assert kept == {"arch": "resnet18", "width": 4, "seconds": 2, "windows": True}
     assert warm["args"]["schedule"] == "cosine" and warm["window"] == 1000
     flags = ["--data-dir", "data/tiny", "--init", "models/base.pth"]
+    args = main.parse_args(flags)
+    assert args.epochs is None and main.set_up(args) and args.epochs == 30  # of 32 records
     predict.main(predict.parse_args(flags))
     assert Path("results/from-base_tiny_all_42/scores.csv").is_file()
     err = refused(capsys, main.parse_args, [*flags, "--width", "8"])
@@ -228,3 +235,39 @@ def test_weights_that_have_seen_patients_are_not_released(workdir, capsys):
     flags = release.parse_args(["--model-path", f"models/{RUN}.pth", "--to", "g.pth"])
     assert "has learnt from patients" in refused(capsys, release.main, flags)
     assert not Path("g.pth").exists()
+
+
+GENERAL = Path(__file__).parents[1] / "models" / "general.pth"
+
+
+def test_the_model_in_the_box_is_small_whole_and_has_seen_no_patient():
+    assert GENERAL.stat().st_size < 3_000_000
+    _, checkpoint = resnet.load_model(GENERAL, "cpu")
+    assert checkpoint["trained_on"] == "24,000 synthetic records, no patient"
+    assert checkpoint["origin"] is None and checkpoint["window"] == 5000
+    assert all(name.startswith("S") for name in checkpoint["training_records"])  # validation
+
+
+@NEEDS_SHARED
+def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(SHARED / "cpsc2018_feb2020", "data/real")
+    preprocess.main(preprocess.parse_args(["--data-dir", "data/real", "--jobs", "1"]))
+    flags = ["--data-dir", "data/real", "--model-path", str(GENERAL)]
+    predict.main(predict.parse_args(flags))
+    average = pd.read_csv("results/general_on_real/scores.csv").set_index("class").loc["AVG"]
+    assert average["auc"] == pytest.approx(0.940, abs=0.005)
+    assert average["f1"] == pytest.approx(0.633, abs=0.02)
+    card = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
+    assert f"macro AUC of {average['auc']:.2f}".replace("0.", ".") in card
+
+
+@NEEDS_SHARED
+def test_an_answer_without_a_model_comes_from_the_one_in_the_box(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    record = str(SHARED / "cpsc2018_feb2020" / "A0003")
+    predict.main(predict.parse_args(["--no-pages", "--record", record]))
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("model general.pth: resnet18w24") and "no patient" in first
+    args = predict.parse_args(["--record", record, "--data-dir", "data/mine"])
+    assert "models/resnet34_mine_all_42.pth" in refused(capsys, predict.find, args)

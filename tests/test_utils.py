@@ -1,8 +1,12 @@
 import argparse
+import io
 import os
 import random
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -249,3 +253,71 @@ def test_software_versions_name_python_and_torch():
     versions = utils.software_versions()
     assert versions["torch"] == torch.__version__
     assert versions["python"] == sys.version.split()[0]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.01, []), (1, range(10, 101, 10)),
+                                                (20, range(2, 101, 2))])  # fmt: skip
+def test_progress_is_a_line_a_tenth_or_thirty_seconds_without_a_terminal(
+    seconds, shown, monkeypatch
+):
+    """A hundred steps of so many seconds, by a clock of our own."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    out = io.StringIO()
+    for _ in utils.Progress(range(100), "explaining", unit="record", file=out, mininterval=0):
+        clock[0] += seconds
+    written = out.getvalue().splitlines()
+    assert [int(line.split()[1]) for line in written] == list(shown)
+    assert all(line.startswith("explaining: ") and line.endswith(" left") for line in written)
+    assert "\r" not in out.getvalue()
+
+
+def test_progress_is_a_bar_in_a_terminal_and_an_error_clears_it(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(SystemExit):
+        for i in utils.Progress(range(10), "reading", mininterval=0):
+            if i == 4:
+                utils.fail("no such thing")
+    assert "reading:  40%" in terminal.getvalue() and "\rerror: no such thing\n" in (
+        terminal.getvalue()
+    )
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_ctrl_c_stops_workers_too_and_leaves_no_half_file(whole_group, tmp_path):
+    folder, root = tmp_path / "made", Path(__file__).parents[1]
+    command = [sys.executable, "-m", "ecg.synthetic", "--data-dir", folder, "--records", "99999"]
+    process = subprocess.Popen(
+        [*command, "--jobs", "2"],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and len(list(folder.glob("*.hea"))) < 5:
+        time.sleep(0.05)
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
+    err = process.communicate()[1].splitlines()
+    assert process.returncode == 130 and err[-1].startswith("stopped")
+    assert err[-1].endswith(f"-m ecg.synthetic --data-dir {folder} --records 99999 --jobs 2")
+    assert all(line.startswith("making records: ") for line in err[:-1])
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    made = [path for path in folder.iterdir() if path.suffix == ".hea"]
+    assert all(path.with_suffix(".mat").is_file() for path in made)
+
+
+def test_the_line_after_ctrl_c_adds_resume_where_there_is_one(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "orig_argv", ["python", "main.py", "--data-dir", "my data"])
+    args = argparse.Namespace(resume=None)
+    with pytest.raises(SystemExit) as stop:
+        utils.run_main(lambda args: os.kill(os.getpid(), signal.SIGINT), lambda: args)
+    assert stop.value.code == 130
+    err = capsys.readouterr().err
+    assert err.endswith("go on with: python main.py --data-dir 'my data' --resume auto\n")
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -217,7 +217,8 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
     assert config["lead_sets"] == ["all", *dataset.LEADS]
     assert config["classifiers"] == list(CLASSIFIERS) and config["rounds"] == dataset.N_FOLDS
     args = vars(main.parse_args([]))
-    for name in ("epochs", "batch_size", "lr", "seconds", "pad", "patience", "amp", "arch", "seed"):
+    names = "epochs batch_size lr schedule seconds windows pad patience amp arch width init seed"
+    for name in names.split():
         assert config[name] == args[name], name
     assert set(yaml.safe_load((ROOT / "config/demo.yaml").read_text())) <= set(config)
     text = (ROOT / "Snakefile").read_text()
@@ -230,6 +231,11 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
             method, "data/CPSC", 42, number, leads and leads.replace(",", "-")
         )
         assert scope["run_name"](*given) == expected
+    scope["Path"] = Path
+    exec(re.search(r"^def network_name.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
+    for arch, width, init in (("resnet34", 64, None), ("resnet18", 24, None), ("x", 1, "m/g.pth")):
+        scope["config"] = {"arch": arch, "width": width, "init": init}
+        assert scope["network_name"]() == resnet.network_name(arch, width, init)
 
 
 def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):

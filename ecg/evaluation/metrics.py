@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ecg.evaluation.intervals import FEW, sound_intervals
 from ecg.evaluation.marks import doubtful_classes
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
@@ -205,17 +206,27 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     `n` counts a class's positives, in the AVG row the records. A class without positives has NaN
     in every other cell and stays out of the average; AUC is NaN too without a negative. With
     `n_resamples`, columns such as f1_low and f1_high hold 95 % bootstrap intervals over resamples
-    of records; a class that a resample lacks stays out of that resample's average.
+    of records, or by formula where these say little (`sound_intervals`); a class that a resample
+    lacks stays out of that resample's average.
     """
     y_true = np.asarray(y_true)
     columns = {"class": [*classes, "AVG"], "n": [*y_true.astype(int).sum(0), len(y_true)]}
     values = weighted_scores(y_true, y_score, thresholds, np.ones((1, len(y_true))))
     columns |= {name: with_average(value)[0] for name, value in values.items()}
     if n_resamples:
+        counts = Counts(y_true, y_score, thresholds, np.ones((1, len(y_true))))
         weights = resample_weights(len(y_true), n_resamples, seed)
         for name, value in weighted_scores(y_true, y_score, thresholds, weights).items():
-            columns[f"{name}_low"], columns[f"{name}_high"] = intervals(with_average(value))
+            ends = sound_intervals(name, counts, columns[name], *intervals(with_average(value)))
+            columns[f"{name}_low"], columns[f"{name}_high"] = ends
     return pd.DataFrame(columns)
+
+
+def few_positives(table):
+    """Say of which classes of a score table the intervals are by formula; '' of none."""
+    rows = table[:-1] if "f1_low" in table else table[:0]
+    few = ", ".join(rows.loc[rows["n"].between(1, FEW - 1), "class"])
+    return f"fewer than {FEW} positives, so the intervals are by formula: {few}" if few else ""
 
 
 def format_table(table):
@@ -242,4 +253,6 @@ def format_table(table):
     text = shown.to_string(index=False, formatters=numbers, na_rep="")
     absent = list(table.loc[table["n"] == 0, "class"]) if {"class", "n"} <= set(table) else []
     note = f"\nno positives, so left out of the average: {', '.join(absent)}" if absent else ""
+    few = few_positives(table)
+    note += f"\n{few}" if few else ""
     return text + "".join(f"\n* {name}: {why}" for name, why in marks.items()) + note

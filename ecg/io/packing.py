@@ -5,17 +5,15 @@ import fcntl
 import hashlib
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset import LEADS, SAMPLE_RATE
 from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
 from ecg.io.records import pack_signal, reason
 from ecg.processing.quality import DISAGREE, limb_leads_agree
-from utils import is_plain, read_json, remove, replacing
+from utils import Progress, is_plain, read_json, remove, replacing, workers
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
@@ -74,7 +72,7 @@ def read_all(sources, labels, jobs):
         return
     import wfdb  # noqa: F401  (half a second, here once for all processes)
 
-    with ProcessPoolExecutor(jobs) as pool:
+    with workers(jobs) as pool:
         for start in range(0, len(sources), CHUNK):
             part = slice(start, start + CHUNK)
             yield from pool.map(read_source, sources[part], listed[part], chunksize=8)
@@ -92,8 +90,8 @@ def pack(data_dir, sources, labels, key, jobs, check):
     digest, written = hashlib.sha256(), data_dir / f"signals-{key}.i16"
     with replacing(written) as temporary, open(temporary, "wb") as file:
         results = read_all(sources, labels, jobs)
-        progress = tqdm(zip(sources, results, strict=True), "reading", len(sources), unit="record")
-        for path, (row, packed) in progress:
+        read = zip(sources, results, strict=True)
+        for path, (row, packed) in Progress(read, "reading", len(sources), unit="record"):
             name = row["patient_id"]
             if packed is not None and name in seen:
                 row, packed = {"patient_id": name}, None

@@ -19,18 +19,16 @@ import contextlib
 import fcntl
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pywt
-from tqdm import tqdm
 from wfdb.processing import XQRS
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, PackedSignals
-from utils import fail, file_digest, replacing, write_csv
+from utils import Progress, fail, file_digest, replacing, workers, write_csv
 
 WAVELET, LEVEL = "db10", 4
 PARTS = ("signal", "a4", "d4", "d3", "d2", "d1")
@@ -270,11 +268,11 @@ def compute_all(signals, patient_ids, function, jobs):
     bar = {"total": len(patient_ids), "desc": "features", "unit": "record", "leave": False}
     if jobs == 1:
         rows = (function(signals[name]) for name in patient_ids)
-        return np.array(list(tqdm(rows, **bar)))
+        return np.array(list(Progress(rows, **bar)))
     try:
         # only names and rows of features travel between the processes; each maps the signals
-        with ProcessPoolExecutor(jobs, None, use_signals, (signals, function)) as pool:
-            return np.array(list(tqdm(pool.map(compute_one, patient_ids, chunksize=8), **bar)))
+        with workers(jobs, use_signals, (signals, function)) as pool:
+            return np.array(list(Progress(pool.map(compute_one, patient_ids, chunksize=8), **bar)))
     except BrokenProcessPool:
         fail("a process computing features died (out of memory?); run the same command with "
              "--jobs 1")  # fmt: skip

@@ -7,10 +7,12 @@ no script but the one of templates/, by its digest.
 
 import base64
 import hashlib
+import io
 from pathlib import Path
 
 import jinja2
 import pandas as pd
+from PIL import Image
 
 from dataset import CLASSES
 from ecg.evaluation.marks import doubtful_classes
@@ -25,10 +27,13 @@ from ecg.reporting.tables import (
     one_run_table,
     percent,
     read_table,
+    without_empty,
 )
 from utils import RESEARCH_USE, read_json, replacing
 
 TEMPLATES = Path(__file__).parent / "templates"
+LARGE = 150_000  # bytes of a figure that is not embedded as it is
+WIDE, QUALITY = 1600, 80  # pixels, and the quality of WebP: one can still read the smallest type
 REGION_NAMES = dict(zip(REGIONS, ("before QRS", "QRS", "ST-T", "elsewhere"), strict=True))
 
 
@@ -44,8 +49,16 @@ def policy(script=None):
 
 
 def data_uri(path):
-    """Return a PNG file as text, to be part of the page."""
-    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode()
+    """Return a PNG file as text, to be part of the page; a large one with fewer pixels, as WebP."""
+    content, kind = Path(path).read_bytes(), "png"
+    if len(content) > LARGE:
+        with Image.open(io.BytesIO(content)) as image:
+            image = image.convert("RGB")
+        image.thumbnail((WIDE, 2 * WIDE))
+        smaller, kind = io.BytesIO(), "webp"
+        image.save(smaller, kind, quality=QUALITY)
+        content = smaller.getvalue()
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
 
 
 def text_columns(table):
@@ -63,7 +76,7 @@ def write(path, template, **values):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, percent, data_uri, text_columns)
+    filters = (number, percent, data_uri, text_columns, without_empty)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {"policy": policy, "research_use": RESEARCH_USE}
     text = environment.get_template(f"{template}.html").render(values)

@@ -66,9 +66,16 @@ def is_number(cell):
     return not cell or bool(re.match(r"[-+−]?\.?\d", cell))
 
 
+def without_empty(table):
+    """Return a table without the columns in which no row has anything; the first stays."""
+    kept = [i for i, cells in enumerate(zip(*table.rows, strict=True)) if not i or any(cells)]
+    rows = [[row[i] for i in kept] for row in table.rows]
+    return Table(table.caption, [table.head[i] for i in kept], rows)
+
+
 def span(low, high, sign=False):
-    """Write an interval; nothing where it is not known."""
-    return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if np.isfinite(low) else ""
+    """Write an interval; nothing where it is not known, or has no width."""
+    return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if low < high else ""
 
 
 def read_table(path, column="class", **options):
@@ -140,24 +147,22 @@ def read_rounds(runs):
 def over_rounds(tables, score):
     """Return class, n, mean, sd, low and high of a score over {round: table}.
 
-    The interval is the 95 % one of the mean, from `corrected_error`. Fewer than MIN_ROUNDS rounds
-    tell next to nothing of the sd: their interval is made from the bootstrap's of each scores.csv,
-    whose test records are not shared, by adding the squares of the distances to either end (of one
-    round: the bootstrap's itself).
+    The interval is the 95 % one of the mean, from `corrected_error`. Fewer than MIN_ROUNDS rounds,
+    or rounds that are all equal, tell next to nothing of the sd: their interval is made from those
+    of each scores.csv, whose test records are not shared, by adding the squares of the distances to
+    either end (of one round: that of its scores.csv).
     """
     values = pd.concat([table[score] for table in tables.values()], axis=1)
     result = pd.DataFrame({"n": sum(table["n"] for table in tables.values())})
     count = values.notna().sum(axis=1)
     result["mean"], result["sd"] = values.mean(axis=1), values.std(axis=1)
-    if len(tables) < MIN_ROUNDS:
-        for end, sign in (("low", -1), ("high", 1)):
-            ends = [table.get(f"{score}_{end}", table[score] * np.nan) for table in tables.values()]
-            squares = (pd.concat(ends, axis=1).to_numpy() - values) ** 2
-            result[end] = result["mean"] + sign * np.sqrt(squares.sum(axis=1, min_count=1)) / count
-        return result
     width = student.ppf(0.975, (count - 1).clip(lower=1)) * corrected_error(result["sd"], count)
-    result["low"] = (result["mean"] - width).clip(0, 1)
-    result["high"] = (result["mean"] + width).clip(0, 1)
+    spread = (result["sd"] > 0) & (len(tables) >= MIN_ROUNDS)
+    for end, sign in (("low", -1), ("high", 1)):
+        ends = [table.get(f"{score}_{end}", table[score] * np.nan) for table in tables.values()]
+        squares = (pd.concat(ends, axis=1).to_numpy() - values) ** 2
+        other = np.sqrt(squares.sum(axis=1, min_count=1)) / count
+        result[end] = (result["mean"] + sign * width.where(spread, other)).clip(0, 1)
     return result
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 from ecg.reporting.tables import Table, number, read_table
 from utils import read_json
 
-OPTIONS = ["seed", "round", "limit", "seconds", "epochs", "batch_size", "lr", "patience", "pad"]
+OPTIONS = ["seed", "round", "limit", "seconds", "windows", "epochs", "batch_size", "lr"]
+OPTIONS += ["schedule", "patience", "pad"]
 
 
 def read_runs(names):
@@ -59,9 +60,13 @@ def run_tables(runs):
     options = []
     for run, content in runs.items():
         values = [content["args"].get(name) for name in OPTIONS]
+        values.append(content.get("trained_on"))
         options.append([run, *("" if value is None else str(value) for value in values)])
     title = "Versions (git: revision of the code, + with changes) and hardware"
-    return [Table(title, ["what", "version"], rows), Table("Options", ["run", *OPTIONS], options)]
+    return [
+        Table(title, ["what", "version"], rows),
+        Table("Options", ["run", *OPTIONS, "trained on"], options),
+    ]
 
 
 def run_notes(runs):

@@ -5,12 +5,11 @@ import math
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from dataset import CLASSES, make_batches, pad_batch
 from ecg.evaluation import metrics
 from ecg.training import distributed
-from utils import fail, predict_scores, set_seed
+from utils import Progress, fail, predict_scores, set_seed
 
 SCHEDULES = ("constant", "cosine")
 WARM_UP = 50  # steps, or a tenth of them, in which the cosine schedule reaches its top
@@ -59,7 +58,7 @@ def train_epoch(
     )
     network.train()
     losses = []
-    progress = tqdm(
+    progress = Progress(
         loader, f"epoch {epoch}", unit="batch", leave=False, disable=distributed.rank() > 0
     )
     for i, (batch, rows, (x, y)) in enumerate(zip(batches, shares, progress, strict=True)):
