@@ -105,6 +105,8 @@ def parse_args(argv=None):
     group.add_argument("--csv", metavar="FILE", type=stdout_or_file, help="the same, a row each")
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper; not given: for up to {FEW} records")  # fmt: skip
+    group.add_argument("--explain", action="store_true", help="draw what raises and lowers the "
+                       "leading finding, on a page of its own")  # fmt: skip
     args = parser.parse_args(argv)
     naming = ("data_dir", "arch", "width", "init", "leads", "seed", "round", "model_path")
     unnamed = all(getattr(args, name) == parser.get_default(name) for name in naming)
@@ -228,6 +230,10 @@ def answer_records(args):
             if not quiet:
                 findings.show(findings.answer_text(row, checkpoint) if few else findings.line(row))
             row["page"] = draw_answer(row, packed, folder, model_text) if drawn else None
+            if args.explain:
+                from ecg.plot.explained import plot_own
+
+                plot_own(folder / "explained", row, packed, model, checkpoint, model_text)
             write(row)
             answered += 1
     if not answered:
@@ -235,6 +241,8 @@ def answer_records(args):
     if not quiet:
         print(f"\nwrote the ECG pages (pdf, png) to {folder}" if drawn else
               "\nno ECG pages drawn; add --pages")  # fmt: skip
+        if args.explain:
+            print(f"wrote what explains the leading findings (pdf, png) to {folder / 'explained'}")
 
 
 def choose(checkpoint, labels, signals, args):
@@ -259,9 +267,9 @@ def main(args):
             fail("--record takes the thresholds inside the model; leave --thresholds out")
         return answer_records(args)
     own = args.json, args.csv, args.sample_rate, args.units_per_mv, args.leads_order, args.pages
-    if any(value is not None for value in own):
-        fail("--json, --csv, --pages and the flags of tables are for one's own records; add "
-             "--record PATH")  # fmt: skip
+    if any(value is not None for value in own) or args.explain:
+        fail("--json, --csv, --pages, --explain and the flags of tables are for one's own "
+             "records; add --record PATH")  # fmt: skip
     # not needed for --record, whose answer then comes sooner
     from ecg.plot.scores import plot_scores
     from ecg.reporting import pages

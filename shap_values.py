@@ -2,20 +2,24 @@
 
 Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of the data folder.
 Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, values.csv,
-        patient/<patient_id>.png, population.csv and .png (mean shares of |phi| per lead),
+        patient/<patient_id>.png and .pdf, population.csv and .png (mean shares of |phi| per lead),
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
+        population_both.png (these beside each other),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
         beat) and index.html to browse all of it.
 
     python shap_values.py --data-dir data/CPSC --use-gpu
     python shap_values.py --data-dir data/CPSC --patients A0001 A0013 --classes all
+    python shap_values.py --model-path models/general.pth --record ward/A0001.hea
     torchrun --nproc-per-node 2 shap_values.py --data-dir data/CPSC
 
 A record's values depend on its name, the seed and the other options in run.json alone (to the last
 bit on one machine with one --batch-size), so a killed run goes on where it was. The tables and the
 figures cover every finished record of the folder. The background comes from the training folds,
 the explained records from the test fold; of a data set that the model was not trained on, every
-record may be explained, against a background that leaves that record out.
+record may be explained, against a background that leaves that record out. With --record, files as
+for predict.py are explained from a flat line, as there is no training set to compare them with: a
+page of each goes to results/<model>_records/explained.
 """
 
 from operator import attrgetter
@@ -27,19 +31,19 @@ import torch
 
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import maps, values
-from ecg.explanation.attributions import Options
-from ecg.plot.ecg_paper import plot_ecg
+from ecg.explanation.attributions import Options, agreement
+from ecg.io.tables import add_table_args
+from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
-from ecg.plot.scores import plot_heat_map
+from ecg.plot.scores import plot_heat_maps
 from ecg.processing.beats import BeatAverages, find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
-from resnet import add_model_args, add_model_path_arg, find_model, network_name
+from resnet import add_model_args, add_model_path_arg, find_model, load_model, network_name
 from utils import RESEARCH_USE, Progress, make_parser, run_main, write_csv
 
 LISTED = 10  # maps that are named where too many are not reliable
-FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
-DERIVED = ("patient/*.png", "values.csv", "population*", "beats.csv", "beats/*.png", "index.html")
+DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")
 FEW = 5  # records, below which a row of the heat maps says so
 CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute sum is not divided
 
@@ -52,6 +56,10 @@ def parse_args(argv=None):
     add_model_args(parser)
     add_model_path_arg(parser)
     maps.add_explain_args(parser, records=200, samples=200)
+    group = parser.add_argument_group("one's own records")
+    text = "explain these files instead, each from a flat line; needs --model-path"
+    group.add_argument("--record", nargs="+", metavar="PATH", help=text)
+    add_table_args(group)
     text = "explain the logit of the predicted class, or those of all classes"
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     args = parser.parse_args(argv)
@@ -84,8 +92,8 @@ def explain_records(folder, names, run, options, every_class):
             figure.unlink(missing_ok=True)
         if not figure.exists():
             true = [CLASSES[k] for k in np.flatnonzero(y)]
-            x = values.seen_part(x, stored, values.predicted_place(stored))
-            draw_patient(figure, name, x, stored, run.checkpoint["leads"], true)
+            packed, leads = run.data.signals[name], run.checkpoint["leads"]
+            draw_patient(figure, name, packed, stored, leads, true)
 
 
 def amp_error(run, options, background):
@@ -98,30 +106,11 @@ def amp_error(run, options, background):
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
 
 
-def draw_patient(path, name, x, stored, leads, true):
-    """Draw the end of what the network saw, x (L, t), the leads in the order of their |phi|."""
-    k, phi = values.predicted_values(stored)
-    shares = np.abs(phi).sum(1) / max(np.abs(phi).sum(), 1e-30)  # (L,) of the whole record
-    order = np.argsort(-shares, kind="stable")
-    shown = min(FIGURE_SECONDS * SAMPLE_RATE, phi.shape[1])
-    labels = [f"{leads[i]}\n{shares[i]:.1%}" for i in order]
-    probability = 1 / (1 + np.exp(-stored["logits"][k]))
-    title = (
-        f"{name}: predicted {CLASSES[k]} (probability {probability:.2f}), "
-        f"labelled {' + '.join(true) or 'none of the nine'}\n"
-        f"last {shown / SAMPLE_RATE:g} s of {int(stored['n']) / SAMPLE_RATE:g} s; leads in the "
-        "order of their share of |SHAP value| in all that the network saw"
-    )
-    start = int(stored["starts"][values.predicted_place(stored)]) + phi.shape[1] - shown
-    plot_ecg(
-        x[order, -shown:],
-        labels,
-        SAMPLE_RATE,
-        path,
-        title,
-        start / SAMPLE_RATE,
-        phi[order, -shown:],
-    )
+def draw_patient(path, name, packed, stored, leads, true):
+    """Draw the values of a record's predicted class on the whole of it (12, n): .png and .pdf."""
+    i = values.predicted_place(stored)
+    parts, faded = values.explained_class(stored, i), agreement(stored["halves"][:, i])
+    plot_patient(path, name, packed, *parts, leads, true, faded, stored["reliability"][i, 0])
 
 
 def value_rows(name, stored, true):
@@ -185,7 +174,8 @@ def write_tables(folder, run):
         if averages.beat_records[k]:
             plot_average_beats(*averages.beat(k), leads, path, averages.title(k))
         else:
-            path.unlink(missing_ok=True)
+            for suffix in (".png", ".svg"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
     return table
 
 
@@ -199,14 +189,22 @@ def write_heat_maps(folder, run, leads, count, shares, sums):
     notes = np.where(count, "", "no record predicted as this").astype(object)
     notes[(count > 0) & (count < FEW)] = f"fewer than {FEW} records"
     label = "mean share of |SHAP value|"
-    write_population(folder / "population", run, leads, count, shares, notes, label)
+    _, first = write_population(
+        folder / "population", run, leads, count, shares, notes.copy(), label
+    )
     notes[cancelled & (count > 0)] = "signed sums cancel: not divided by a sum near zero"
     label = "sum of SHAP values, of the row's sum"
-    write_population(folder / "population_signed", run, leads, count, signed, notes, label)
+    path = folder / "population_signed"
+    rows, second = write_population(path, run, leads, count, signed, notes, label)
+    title = f"{run}: the paper's signed sums, and shares that cannot cancel, by predicted class"
+    plot_heat_maps([second, first], rows, leads, folder / "population_both.png", title)
 
 
 def write_population(path, run, leads, count, cells, notes, label):
-    """Write class x lead cells (K, L), with an AVG row over the classes, as csv and heat map."""
+    """Write class x lead cells (K, L), with an AVG row over the classes, as csv and heat map.
+
+    Returns the labels of the rows, and the arguments that `draw_heat_map` draws it with.
+    """
     filled = cells[np.isfinite(cells).all(1)]
     average = filled.mean(0) if len(filled) else np.full(len(leads), np.nan)
     cells = np.vstack([cells, average])
@@ -219,7 +217,9 @@ def write_population(path, run, leads, count, cells, notes, label):
         for name, n in zip(frame["class"], frame["n"], strict=True)
     ]
     title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
-    plot_heat_map(cells, rows, leads, figure, title, label, frame["note"])
+    parts = cells, label, frame["note"]
+    plot_heat_maps([parts], rows, leads, figure, title)
+    return rows, parts
 
 
 def reliable_text(table, options):
@@ -243,6 +243,12 @@ def wait():
 
 
 def main(args):
+    if args.record:
+        path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
+        model, checkpoint = load_model(path, distributed.start(args.use_gpu), args.leads)
+        names = ("sample_rate", "leads_order", "units_per_mv")
+        table = {name: getattr(args, name) for name in names}
+        return plot_records(path, model, checkpoint, args.record, table)
     leads = leads_text(args.leads)
     network = network_name(args.arch, args.width, args.init)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import write_record
 from small_run import N_SAMPLES, QUICK, padded, write_data, write_model
 
 import shap_values
@@ -50,7 +51,8 @@ def test_files_of_a_run(work, run):
     folder = run(figures=True)
     test = set(labels.loc[labels["fold"] == 10, "patient_id"])
     assert {path.stem for path in folder.glob("values/*.npz")} == test
-    assert {path.stem for path in folder.glob("patient/*.png")} == test
+    for suffix in ("png", "pdf"):
+        assert {path.stem for path in folder.glob(f"patient/*.{suffix}")} == test
     table = pd.read_csv(folder / "values.csv")
     assert set(table["patient_id"]) == test and (table["predicted"] == 1).all()
     for row in table.itertuples():
@@ -70,7 +72,8 @@ def test_files_of_a_run(work, run):
     filled = population[population["n"] > 0]
     assert filled[list(LEADS)].sum(axis=1).to_numpy() == pytest.approx(1)
     assert population.loc[population["n"] == 0, list(LEADS)].isna().all(axis=None)
-    assert (folder / "population.png").exists() and (folder / "population_signed.png").exists()
+    for name in ("population", "population_signed", "population_both"):
+        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
 
 
 def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):
@@ -286,23 +289,52 @@ def test_population_by_hand(tmp_path):
     assert signed.loc["AVG", ["I", "II"]].tolist() == pytest.approx([5 / 6, 1 / 6])
 
 
-def test_patient_figure_orders_leads_by_share_and_leaves_the_padding_out(tmp_path, monkeypatch):
+def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding(
+    tmp_path, monkeypatch
+):
     calls = []
-    monkeypatch.setattr(shap_values, "plot_ecg", lambda *args: calls.append(args))
-    x = np.zeros((3, 15 * 500), np.float32)
-    x[:, -12 * 500 :] = np.array([[1], [2], [3]])
-    phi = np.zeros((1, 3, 15 * 500))
-    phi[0, 0, :1000] = 100  # padding
-    phi[0, :, -11 * 500] = 1, 6, 3  # before the last 10 s, yet part of the record
-    logits = np.linspace(-1, 1, 9)[::-1]
-    stored = {"phi": phi, "classes": np.array([0]), "logits": logits, "n": np.array(12 * 500)}
-    stored["starts"] = np.array([0])
-    shap_values.draw_patient(tmp_path / "a.png", "a", x, stored, ["I", "II", "V1"], ["AF", "PVC"])
-    signal, labels, rate, _, title, start, values = calls[0]
-    assert labels == ["II\n60.0%", "V1\n30.0%", "I\n10.0%"]
-    assert signal[:, 0].tolist() == [2, 3, 1]
-    assert signal.shape == values.shape == (3, 5000) and (rate, start) == (500, 2)
-    assert all(text in title for text in ("SNR", "0.73", "AF + PVC", "last 10 s of 12 s"))
+    monkeypatch.setattr(shap_values, "plot_patient", lambda *args: calls.append(args))
+    packed = np.zeros((12, 12 * 500), np.int16)
+    phi = np.zeros((2, 3, 15 * 500))
+    phi[1, 0, :1000] = 0.003  # padding
+    phi[1, :, -11 * 500] = 1, 6, 3
+    logits, base = np.linspace(-1, 1, 9)[::-1], np.full(9, -9.0)
+    stored = {"phi": phi, "classes": np.array([4, 0]), "logits": logits, "base": base}
+    stored |= {"n": np.array(12 * 500), "starts": np.array([0, 0])}
+    stored |= {"halves": np.ones((2, 2, 3, 300)), "reliability": np.array([[0.1, 0.2], [0.7, 0.8]])}
+    stored["halves"][:, 1, 2, 7] = 1, -1
+    path = tmp_path / "a.png"
+    shap_values.draw_patient(path, "a", packed, stored, ["I", "II", "V1"], ["AF", "PVC"])
+    ((_, name, whole, k, values, at, logit, change, residual, leads, true, faded, reliable),) = (
+        calls
+    )
+    assert (name, whole.shape, k, logit, true) == ("a", packed.shape, 0, 1, ["AF", "PVC"])
+    assert values.shape == (3, 6000) and values.sum() == 10 and leads == ["I", "II", "V1"]
+    assert (at, change, residual) == (0, 10, pytest.approx(3))  # 13 with the padding
+    assert reliable == 0.7 and faded.shape == (3, 300)
+    assert faded[2, 7] == 0 and np.delete(faded[2], 7).min() == 1
+
+
+def test_a_file_is_explained_on_a_page_without_any_data_folder(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_record(tmp_path / "ward", "A1", work[1]["R002"], "59118001")
+    samples = work[1]["R002"] / 1000
+    np.save(tmp_path / "b.npy", samples)
+    model = str(work[0] / "models/resnet18_own_all_42.pth")
+
+    def explain(*names):
+        flags = ["--model-path", model, "--sample-rate", "500", "--record", *names]
+        shap_values.main(shap_values.parse_args(flags))
+
+    explain("ward/A1.hea", "b.npy")
+    folder = tmp_path / "results/resnet18_own_all_42_records/explained"
+    assert {path.name for path in folder.iterdir()} == {"A1.pdf", "A1.png", "b.pdf", "b.png"}
+    assert "Research use only" in capsys.readouterr().out
+    assert not (tmp_path / "explanations").exists()
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        explain("empty.csv")
+    assert "empty" in capsys.readouterr().err
 
 
 def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):

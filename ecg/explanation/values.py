@@ -116,6 +116,18 @@ def predicted_values(stored):
     return k, dict(each_class(stored))[k]
 
 
+def explained_class(stored, i):
+    """Return what there is to say of the i-th explained class.
+
+    Its number, its values (L, t) without the padding, where in the record they begin, its logit,
+    the change of the logit that they explain, and the residual: their sum less that change.
+    """
+    k, phi = list(each_class(stored))[i]
+    change = stored["logits"][k] - stored["base"][k]
+    residual = stored["phi"][i].sum(dtype=float) - change
+    return k, phi, int(stored["starts"][i]), stored["logits"][k], change, residual
+
+
 def seen_part(x, stored, i=0):
     """Return the part of x (L, t), as `load_record` gives it, that the i-th class's values explain.
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.explanation.attributions import WINDOWS
-from ecg.plot.ecg_paper import draw_value_bar, draw_values, value_norm
-from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_figure
+from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_print
+from ecg.plot.values import draw_value_bar, draw_values, value_norm
 from ecg.processing.beats import REGIONS, WINDOW
 
 GRAY = "0.45"
@@ -60,7 +60,7 @@ def plot_average_beats(signal, values, borders, leads, path, title):
     place = (1 - 1.1 / size[0], 0.25, 0.13 / size[0], 0.5)
     label = "SHAP value (change of the logit)\na beat, summed over " + WINDOWS
     draw_value_bar(figure, place, norm, label)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def plot_samples(table, method, path):
@@ -83,7 +83,7 @@ def plot_samples(table, method, path):
     ax.set_title(f"--method {method}, n = {rows['n'].iloc[0]} records, 95 % intervals", size=9)
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def draw_evidence(ax, table):
@@ -181,4 +181,4 @@ def plot_faithfulness(table, path, title):
         ax.grid(alpha=0.3, axis="y" if draw in (draw_evidence, draw_marks) else "both")
         ax.set_axisbelow(True)
     figure.suptitle(title, size=10)
-    save_figure(figure, path)
+    save_print(figure, path)
