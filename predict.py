@@ -100,9 +100,10 @@ def parse_args(argv=None):
     group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
                        "for, instead of scoring --data-dir")  # fmt: skip
     add_table_args(group)
-    group.add_argument("--json", metavar="FILE", type=stdout_or_file, help="write the answers to "
-                       "this file; - for stdout, without the tables")  # fmt: skip
-    group.add_argument("--csv", metavar="FILE", type=stdout_or_file, help="the same, a row each")
+    target = {"metavar": "FILE", "type": answers.parse_target}
+    text = "write the answers to this file; - for stdout, without the tables"
+    group.add_argument("--json", **target, help=text)
+    group.add_argument("--csv", **target, help="the same, a row each")
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper; not given: for up to {FEW} records")  # fmt: skip
     group.add_argument("--explain", action="store_true", help="draw what raises and lowers the "
@@ -112,10 +113,6 @@ def parse_args(argv=None):
     unnamed = all(getattr(args, name) == parser.get_default(name) for name in naming)
     args.general = bool(args.record) and unnamed
     return args
-
-
-def stdout_or_file(text):
-    return "-" if text == "/dev/stdout" else text
 
 
 def find(args):
