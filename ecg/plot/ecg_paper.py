@@ -34,6 +34,7 @@ PAGE_ROWS = (
 )
 PAGE_LINES = 3  # of notes above the paper
 NOTE_WIDTH = 225  # characters that surely fit
+BELOW_WIDTH = 135  # characters
 MAX_PAGES = 30
 
 
@@ -132,6 +133,7 @@ def page_paper(title, notes, below):
     figure, ax = ecg_paper(width, height)
     figure.set_size_inches(PAGE / INCH)  # ecg_paper made it just as large as the paper needs
     ax.set_position((LEFT / PAGE[0], BOTTOM / PAGE[1], width / PAGE[0], height / PAGE[1]))
+    below = textwrap.fill(below, BELOW_WIDTH, max_lines=2)  # between the scale and the mark
     footnote(figure, LEFT + 62, below, parse_math=False)
     x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
     # a file's name may hold a dollar sign, which is no formula

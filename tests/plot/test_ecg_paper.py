@@ -1,11 +1,14 @@
 """ECG on paper: true to scale, every lead named and in its place, values where they belong."""
 
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from dataset import LEADS
 from ecg.plot import ecg_paper
+from ecg.plot.figures import mark
 from ecg.plot.values import explained_colours
 
 
@@ -106,7 +109,9 @@ def test_values_colour_the_trace_of_their_lead_at_their_time():
 
 
 def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
-    figure, ax = page(np.ones((12, 5000)), notes=ecg_paper.page_notes(["word " * 200], 148))
+    notes = ecg_paper.page_notes(["word " * 200], 148)
+    figure, ax = page(np.ones((12, 5000)), notes=notes, below="words that are long " * 12)
+    mark(figure)
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
     bar = figure.axes[1].get_tightbbox()
@@ -116,4 +121,6 @@ def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
         box = text.get_window_extent()
         assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height
         assert not box.overlaps(bar), text.get_text()
+    boxes = [text.get_window_extent() for text in (*figure.texts, *ax.get_xticklabels())]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     plt.close(figure)
