@@ -95,10 +95,7 @@ class ResNet1d(nn.Module):
         return [*range(0, n - self.window, self.window // 2), n - self.window]
 
     def score(self, x):
-        """Map records in mV (N, L, T) to the logits (N, K) that count as theirs.
-
-        Of a model with a window, the largest ones over windows that overlap by half.
-        """
+        """Map records in mV (N, L, T) to their logits (N, K): the largest over the windows."""
         starts = self.starts(x.shape[-1])
         if len(starts) == 1:
             return self(x)

@@ -23,7 +23,7 @@ LEFT, RIGHT, BOTTOM, TOP = 4, 4, 12, 14  # mm around the paper of a figure
 PAGE = np.array([297, 210])
 PAGE_PAPER = (289, 180)
 PAGE_START = 20  # in front of the traces, on a 5 mm line
-EXPLAINED_ROW = 35  # with a lead more throughout
+EXPLAINED_TOP, EXPLAINED_ROW = 25, 33  # with a lead more throughout
 PAGE_TOP, PAGE_ROW = 28, 44  # from the paper's top to the first baseline, from one to the next
 PAGE_SECONDS = 10
 PAGE_ROWS = (
@@ -34,6 +34,7 @@ PAGE_ROWS = (
 )
 PAGE_LINES = 3  # of notes above the paper
 NOTE_WIDTH = 225  # characters that surely fit
+BELOW_WIDTH = 135  # characters
 MAX_PAGES = 30
 
 
@@ -82,7 +83,9 @@ def draw_scale(figure, ax, sample_rate, x, start, seconds, sd=None):
 def draw_strip(ax, signal, sample_rate, x, y):
     """Draw one trace (T,) in mV at (x, y) mm of an `ecg_paper` axes; return its points (T, 2)."""
     points = strip_points(signal, sample_rate, x, y)
-    ax.plot(*points.T, color="black", lw=0.6, zorder=3, solid_joinstyle="round")
+    # a tall wave in the outer rows runs on over the edge of the paper
+    style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round", "clip_on": False}
+    ax.plot(*points.T, color="black", **style)
     return points
 
 
@@ -94,18 +97,18 @@ def draw_calibration(ax, x, y):
 
 
 def page_rows(explained):
-    """Return the rows of lead names of a page, and the mm from one to the next.
+    """Return a page's rows of lead names, the mm to the first baseline and from one to the next.
 
     The lead with the largest share of an explanation is shown throughout too, instead of II if the
     network does not see that.
     """
     if explained is None:
-        return PAGE_ROWS, PAGE_ROW
+        return PAGE_ROWS, PAGE_TOP, PAGE_ROW
     top = LEADS[np.nanargmax(explained.shares)]
     seen = np.isfinite(explained.shares[LEADS.index("II")])
     if top == "II" or not seen:
-        return (*PAGE_ROWS[:3], (top,)), PAGE_ROW
-    return (*PAGE_ROWS, (top,)), EXPLAINED_ROW
+        return (*PAGE_ROWS[:3], (top,)), PAGE_TOP, PAGE_ROW
+    return (*PAGE_ROWS, (top,)), EXPLAINED_TOP, EXPLAINED_ROW
 
 
 def draw_name(ax, name, x, y, shares):
@@ -132,6 +135,7 @@ def page_paper(title, notes, below):
     figure, ax = ecg_paper(width, height)
     figure.set_size_inches(PAGE / INCH)  # ecg_paper made it just as large as the paper needs
     ax.set_position((LEFT / PAGE[0], BOTTOM / PAGE[1], width / PAGE[0], height / PAGE[1]))
+    below = textwrap.fill(below, BELOW_WIDTH, max_lines=2)  # between the scale and the mark
     footnote(figure, LEFT + 62, below, parse_math=False)
     x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
     # a file's name may hold a dollar sign, which is no formula
@@ -152,10 +156,10 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
     Returns the figure.
     """
     figure, ax = page_paper(title, notes, below)
-    rows, distance = page_rows(explained)
+    rows, first, distance = page_rows(explained)
     shares = None if explained is None else explained.shares
     for row, names in enumerate(rows):
-        y = PAGE_PAPER[1] - PAGE_TOP - row * distance
+        y = PAGE_PAPER[1] - first - row * distance
         if sd is None:
             draw_calibration(ax, 0, y)
         step = -(-signal.shape[1] // len(names))
@@ -165,8 +169,8 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
             if part.size:
                 points = draw_strip(ax, part, sample_rate, x, y)
                 if explained is not None:
-                    first = explained.first + i * step
-                    draw_windows(ax, points, explained.colours[k], first, sample_rate, 4.5)
+                    begin = explained.first + i * step
+                    draw_windows(ax, points, explained.colours[k], begin, sample_rate, 4.5)
             draw_name(ax, name, x, y + 13, shares)
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize, to_rgba
+from matplotlib.ticker import MaxNLocator
 
 from dataset import LEADS
 from ecg.explanation.attributions import VALUE_BIN
@@ -58,8 +59,8 @@ def draw_windows(ax, points, colours, first, sample_rate, width):
     at = (first + edges[:-1]) // step
     inside = (at >= 0) & (at < len(colours))
     shown = np.where(inside[:, None], colours[np.clip(at, 0, len(colours) - 1)], 0)
-    lines = LineCollection(pieces, colors=shown, linewidths=width, capstyle="butt", zorder=2)
-    ax.add_collection(lines)
+    style = {"linewidths": width, "capstyle": "butt", "zorder": 2, "clip_on": False}
+    ax.add_collection(LineCollection(pieces, colors=shown, **style))
 
 
 def draw_values(ax, points, values, sample_rate, norm, width):
@@ -92,6 +93,7 @@ def explained_colours(values, leads, sample_rate, first=0, agreement=None):
 def draw_value_bar(figure, place, norm, label, size=8, orientation="vertical"):
     """Draw the colour bar of the values at a place (left, bottom, width, height)."""
     options = {"cax": figure.add_axes(place), "extend": "both", "orientation": orientation}
+    options["ticks"] = MaxNLocator(4 if orientation == "horizontal" else 8)
     bar = figure.colorbar(ScalarMappable(norm, VALUE_MAP), **options)
     bar.set_label(label, size=size)
     bar.ax.tick_params(labelsize=min(size, 7))

@@ -1,11 +1,14 @@
 """ECG on paper: true to scale, every lead named and in its place, values where they belong."""
 
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from dataset import LEADS
 from ecg.plot import ecg_paper
+from ecg.plot.figures import mark
 from ecg.plot.values import explained_colours
 
 
@@ -105,8 +108,27 @@ def test_values_colour_the_trace_of_their_lead_at_their_time():
     plt.close(figure)
 
 
+def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
+    signal = square_wave()
+    signal[6] *= -3
+    values = np.zeros((12, 5000))
+    values[6] = 1  # V1 is the lead below
+    figure = ecg_paper.draw_ecg_page(
+        signal, 500, "t", explained=explained_colours(values, LEADS, 500)
+    )
+    ax = figure.axes[0]
+    lowest = min(ax.lines, key=lambda line: line.get_ydata().min())
+    strips = [c for c in ax.collections[2:] if len(c.get_segments()) == 250]
+    assert not lowest.get_clip_on() and not any(strip.get_clip_on() for strip in strips)
+    bottom = ax.transData.transform([(0, lowest.get_ydata().min())])[0, 1]
+    assert bottom > 0 and lowest.get_ydata().min() < 0  # below the paper, on the page
+    plt.close(figure)
+
+
 def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
-    figure, ax = page(np.ones((12, 5000)), notes=ecg_paper.page_notes(["word " * 200], 148))
+    notes = ecg_paper.page_notes(["word " * 200], 148)
+    figure, ax = page(np.full((12, 5000), 0.0045), notes=notes, below="words that are long " * 12)
+    mark(figure)
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
     bar = figure.axes[1].get_tightbbox()
@@ -116,4 +138,7 @@ def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
         box = text.get_window_extent()
         assert 0 <= box.x0 and box.x1 <= width and 0 <= box.y0 and box.y1 <= height
         assert not box.overlaps(bar), text.get_text()
+    ticks = (*ax.get_xticklabels(), *figure.axes[1].get_xticklabels())
+    boxes = [text.get_window_extent() for text in (*figure.texts, *ticks)]
+    assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
     plt.close(figure)
