@@ -31,12 +31,10 @@ comes with it, which has learnt from synthetic records alone (docs/model.md):
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from dataset import (
     CLASSES,
@@ -58,7 +56,7 @@ from ecg.evaluation import answers, findings
 from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.metrics import add_threshold_arg, format_table
 from ecg.evaluation.runs import is_training_data
-from ecg.io.tables import parse_leads_order
+from ecg.io.tables import add_table_args
 from ecg.processing.quality import SHORTEST
 from resnet import (
     add_model_args,
@@ -76,7 +74,6 @@ from utils import (
     fail,
     get_device,
     make_parser,
-    positive_number,
     predict_scores,
     run_main,
 )
@@ -91,16 +88,14 @@ def parse_args(argv=None):
     group = parser.add_argument_group("one's own records")
     group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
                        "for, instead of scoring --data-dir")  # fmt: skip
-    group.add_argument("--sample-rate", type=float, help="of tables (.csv, .txt, .npy), in Hz")
-    group.add_argument("--units-per-mv", type=positive_number, help="of tables without a unit: "
-                       "1000 for microvolts; not given: 1")  # fmt: skip
-    group.add_argument("--leads-order", type=parse_leads_order, metavar="I,II,...", help="leads of "
-                       "a table's columns that have no names, - for one that is none")  # fmt: skip
+    add_table_args(group)
     group.add_argument("--json", metavar="FILE", type=stdout_or_file, help="write the answers to "
                        "this file; - for stdout, without the tables")  # fmt: skip
     group.add_argument("--csv", metavar="FILE", type=stdout_or_file, help="the same, a row each")
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper; not given: for up to {FEW} records")  # fmt: skip
+    group.add_argument("--explain", action="store_true", help="draw what raises and lowers the "
+                       "leading finding, on a page of its own")  # fmt: skip
     add_data_args(parser)
     group = parser.add_argument_group("scoring a data set")
     group.add_argument(
@@ -152,11 +147,6 @@ def score(model, checkpoint, signals, labels, args, device):
     return y_score
 
 
-def own_thresholds(checkpoint):
-    """Return the thresholds inside a model, in the order of its classes: (K,)."""
-    return np.array([float(checkpoint["thresholds"][name]) for name in checkpoint["classes"]])
-
-
 def score_folds(model, checkpoint, signals, labels, args, device, folder):
     """Find thresholds on the validation fold, score the test fold; return what `main` shows."""
     _, *parts = split_labels(labels, args.round)
@@ -180,7 +170,7 @@ def score_other_data(model, checkpoint, signals, labels, args, device, folder):
         more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
         print(f"left out: {text}{', '.join(names[:NAMED])}{more}")
         labels = labels[~np.array(known)].reset_index(drop=True)
-    thresholds = own_thresholds(checkpoint)
+    thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
     y_score = score(model, checkpoint, signals, labels, args, device)
     table = write_results(folder, [labels], [y_score], thresholds, classes, args.seed)
     rule = f"those inside the model: {checkpoint['threshold_rule']}"
@@ -188,70 +178,72 @@ def score_other_data(model, checkpoint, signals, labels, args, device, folder):
     return "all records", labels, y_score, table, found
 
 
-def answer_batch(model, checkpoint, batch, args, device):
-    """Score a batch of records; complete its answers but for their pages."""
-    rows, signals = batch
-    # labels that nobody reads: scoring is that of a data set
-    labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
-    y_score = score(model, checkpoint, signals, labels, args, device)
-    for row, scores in zip(rows, y_score, strict=True):
-        findings.add_findings(row, signals[row["record"]], scores, checkpoint)
+def own_answers(model, checkpoint, sources, bad, args, device):
+    """Yield each record's answer, but for its page, and its packed signal; name the bad ones."""
+    window = None if model.window else checkpoint["args"]["seconds"]
+    shortest, told = checkpoint.get("shortest", SHORTEST), len(bad)
+    n = len(sources) + told
+    table = {name: getattr(args, name) for name in ("sample_rate", "leads_order", "units_per_mv")}
+    progress = Progress(desc="answering", total=n, initial=told, unit="record", disable=n == 1)
+    for rows, signals in findings.read_batches(
+        sources, args.batch_size, table, window, shortest, bad
+    ):
+        findings.tell_skipped(bad[told:] if n > 1 else ())
+        progress.update(len(bad) - told)
+        told = len(bad)
+        if rows:
+            # labels that nobody reads: scoring is that of a data set
+            labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
+            y_score = score(model, checkpoint, signals, labels, args, device)
+        for i, row in enumerate(rows):
+            packed = signals[row["record"]]
+            findings.add_findings(row, packed, y_score[i], checkpoint)
+            yield row, packed
+            progress.update()
+    progress.close()
 
 
 def draw_answer(row, packed, folder, model_text):
-    """Write the ECG pages of an answer: finding, model and warnings above; return their path."""
+    """Write the ECG pages of an answer, finding, model and warnings above; return their path."""
     from ecg.plot.ecg_paper import plot_ecg_pages  # matplotlib only where it is drawn with
 
-    path = Path(folder) / f"{row['record']}.pdf"
-    title, notes = findings.page_title(row), [model_text, *findings.page_notes(row)]
-    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, title, notes)
+    path = folder / f"{row['record']}.pdf"
+    notes = [model_text, *findings.warning_notes(row)]
+    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, findings.page_title(row), notes)
     return str(path)
 
 
 def answer_records(args):
-    """Answer for the records that --record names, a batch at a time; the bad ones are named."""
+    """Answer for the records that --record names: on the screen, on paper and in files."""
     device = get_device(args.use_gpu)
     answers.check_targets(args.json, args.csv)
     sources, bad = findings.find_own(args.record)
-    path, told, answered, several = find(args), len(bad), 0, len(sources) + len(bad) > 1
+    path, answered = find(args), 0
     model, checkpoint = load_model(path, device, args.leads)
-    window = None if model.window else checkpoint["args"]["seconds"]
-    shortest, model_text = checkpoint.get("shortest", SHORTEST), describe(path, checkpoint)
-    few = len(sources) <= FEW
+    model_text, few = describe(path, checkpoint), len(sources) <= FEW
     drawn = few if args.pages is None else args.pages
-    folder = Path("results") / f"{path.stem}_records" if drawn else None
-    quiet = "-" in (args.json, args.csv)
+    folder, quiet = Path("results") / f"{path.stem}_records", "-" in (args.json, args.csv)
     if not quiet:
         print(model_text)
-    table = {name: getattr(args, name) for name in ("sample_rate", "leads_order", "units_per_mv")}
     head = answers.answer_head(path.stem, model_text, checkpoint)
-    batches = findings.read_batches(sources, args.batch_size, table, window, shortest, bad)
-    total = len(sources) + told
-    progress = Progress(
-        desc="answering", total=total, initial=told, unit="record", disable=not several
-    )
     with answers.open_answers(args.json, args.csv, head, bad) as write:
-        for batch in batches:
-            findings.tell_skipped(bad[told:] if several else ())
-            told = len(bad)
-            if batch[0]:
-                answer_batch(model, checkpoint, batch, args, device)
-            for row in batch[0]:
-                if not quiet:
-                    text = findings.answer_text(row, checkpoint) if few else findings.line(row)
-                    tqdm.write(text)
-                    sys.stdout.flush()  # the answer first, the page takes longer
-                packed = batch[1][row["record"]]
-                row["page"] = draw_answer(row, packed, folder, model_text) if folder else None
-                write(row)
-            answered += len(batch[0])
-            progress.update(answered + len(bad) - progress.n)
-    progress.close()
+        for row, packed in own_answers(model, checkpoint, sources, bad, args, device):
+            if not quiet:
+                findings.show(findings.answer_text(row, checkpoint) if few else findings.line(row))
+            row["page"] = draw_answer(row, packed, folder, model_text) if drawn else None
+            if args.explain:
+                from ecg.plot.explained import plot_own
+
+                plot_own(folder / "explained", row, packed, model, checkpoint, model_text)
+            write(row)
+            answered += 1
     if not answered:
         findings.fail_unread(bad)
     if not quiet:
-        print(f"\nwrote the ECG pages (pdf, png) to {folder}" if folder else
+        print(f"\nwrote the ECG pages (pdf, png) to {folder}" if drawn else
               "\nno ECG pages drawn; add --pages")  # fmt: skip
+        if args.explain:
+            print(f"wrote what explains the leading findings (pdf, png) to {folder / 'explained'}")
 
 
 def choose(checkpoint, labels, signals, args):
@@ -275,10 +267,10 @@ def main(args):
         if args.thresholds:
             fail("--record takes the thresholds inside the model; leave --thresholds out")
         return answer_records(args)
-    own = ("json", "csv", "sample_rate", "units_per_mv", "leads_order", "pages")
-    given = [f"--{name.replace('_', '-')}" for name in own if getattr(args, name) is not None]
-    if given:
-        fail(f"{', '.join(given)}: for one's own records; add --record PATH")
+    own = args.json, args.csv, args.sample_rate, args.units_per_mv, args.leads_order, args.pages
+    if any(value is not None for value in own) or args.explain:
+        fail("--json, --csv, --pages, --explain and the flags of tables are for one's own "
+             "records; add --record PATH")  # fmt: skip
     # not needed for --record, whose answer then comes sooner
     from ecg.plot.scores import plot_scores
     from ecg.reporting import pages

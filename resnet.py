@@ -88,17 +88,21 @@ class ResNet1d(nn.Module):
         average, peak = x.mean(-1), x.amax(-1)  # (N, 8 widths) each
         return self.fc(torch.cat([average, peak], dim=1))
 
+    def starts(self, n):
+        """Return where the windows of a record of n samples begin; the last ends where it does."""
+        if self.window is None or n <= self.window:
+            return [0]
+        return [*range(0, n - self.window, self.window // 2), n - self.window]
+
     def score(self, x):
         """Map records in mV (N, L, T) to the logits (N, K) that count as theirs.
 
-        Of a model with a window, the largest ones over windows that overlap by half, of which the
-        last ends where the record does.
+        Of a model with a window, the largest ones over windows that overlap by half.
         """
-        if self.window is None or x.shape[-1] <= self.window:
+        starts = self.starts(x.shape[-1])
+        if len(starts) == 1:
             return self(x)
-        starts = range(0, x.shape[-1] - self.window, self.window // 2)
         parts = [x[..., start : start + self.window] for start in starts]
-        parts.append(x[..., -self.window :])
         return self(torch.cat(parts)).reshape(len(parts), len(x), -1).amax(0)
 
 

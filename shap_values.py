@@ -2,20 +2,24 @@
 
 Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of the data folder.
 Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, values.csv,
-        patient/<patient_id>.png, population.csv and .png (mean shares of |phi| per lead),
+        patient/<patient_id>.png and .pdf, population.csv and .png (mean shares of |phi| per lead),
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
+        population_both.png (these beside each other),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
         beat) and index.html to browse all of it.
 
     python shap_values.py --data-dir data/CPSC --use-gpu
-    python shap_values.py --data-dir data/CPSC --record A0001 A0013 --classes all
+    python shap_values.py --data-dir data/CPSC --patients A0001 A0013 --classes all
+    python shap_values.py --model-path models/general.pth --record ward/A0001.hea
     torchrun --nproc-per-node 2 shap_values.py --data-dir data/CPSC
 
 A record's values depend on its name, the seed and the other options in run.json alone (to the last
 bit on one machine with one --batch-size), so a killed run goes on where it was. The tables and the
 figures cover every finished record of the folder. The background comes from the training folds,
 the explained records from the test fold; of a data set that the model was not trained on, every
-record may be explained, against a background that leaves that record out.
+record may be explained, against a background that leaves that record out. With --record, files as
+for predict.py are explained from a flat line, as there is no training set to compare them with: a
+page of each goes to results/<model>_records/explained.
 """
 
 from operator import attrgetter
@@ -26,19 +30,21 @@ import pandas as pd
 import torch
 
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
-from ecg.explanation import maps
-from ecg.explanation.attributions import Options
-from ecg.plot.ecg_paper import plot_ecg
+from ecg.explanation import maps, values
+from ecg.explanation.attributions import Options, agreement
+from ecg.io.tables import add_table_args
+from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
-from ecg.plot.scores import plot_heat_map
+from ecg.plot.scores import plot_heat_maps
 from ecg.processing.beats import BeatAverages, find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
-from resnet import add_model_args, add_model_path_arg, find_model, network_name
+from resnet import add_model_args, add_model_path_arg, find_model, load_model, network_name
 from utils import RESEARCH_USE, Progress, make_parser, run_main, write_csv
 
-FIGURE_SECONDS = 10  # a patient-level figure shows the end of the record, as the paper's do
-DERIVED = ("patient/*.png", "values.csv", "population*", "beats.csv", "beats/*.png", "index.html")
+LISTED = 10  # maps that are named where too many are not reliable
+DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")
+FEW = 5  # records, below which a row of the heat maps says so
 CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute sum is not divided
 
 
@@ -50,15 +56,21 @@ def parse_args(argv=None):
     add_model_args(parser)
     add_model_path_arg(parser)
     maps.add_explain_args(parser, records=200, samples=200)
+    group = parser.add_argument_group("one's own records")
+    text = "explain these files instead, each from a flat line; needs --model-path"
+    group.add_argument("--record", nargs="+", metavar="PATH", help=text)
+    add_table_args(group)
     text = "explain the logit of the predicted class, or those of all classes"
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    maps.refuse_unused(parser, args.method, args.reliability)
+    return args
 
 
 def is_finished(folder, name):
     """Tell whether a record has its values and its figure."""
     figure = folder / "patient" / f"{name}.png"
-    return figure.exists() and maps.read_values(folder / "values" / f"{name}.npz") is not None
+    return figure.exists() and values.read_values(folder / "values" / f"{name}.npz") is not None
 
 
 def explain_records(folder, names, run, options, every_class):
@@ -71,51 +83,41 @@ def explain_records(folder, names, run, options, every_class):
     for name in Progress(names, "explaining", unit="record"):
         path, figure = folder / "values" / f"{name}.npz", folder / "patient" / f"{name}.png"
         x, y = maps.load_record(run, name)
-        stored = maps.read_values(path)
+        stored = values.read_values(path)
         if stored is None:
-            stored = maps.make_values(run.model, options, name, x, background, classes)
             packed = run.data.signals[name]  # the whole record, in all leads
-            stored |= {"n": np.array(packed.shape[1]), "peaks": find_peaks(packed)}
-            maps.write_values(path, stored)
+            n = packed.shape[1]
+            stored = values.make_values(run.model, options, name, x, background, classes, n)
+            values.write_values(path, stored | {"peaks": find_peaks(packed)})
             figure.unlink(missing_ok=True)
         if not figure.exists():
             true = [CLASSES[k] for k in np.flatnonzero(y)]
-            draw_patient(figure, name, x, stored, run.checkpoint["leads"], true)
+            packed, leads = run.data.signals[name], run.checkpoint["leads"]
+            draw_patient(figure, name, packed, stored, leads, true)
 
 
 def amp_error(run, options, background):
     """Return the relative L2 change that bfloat16 makes to the values of the first background."""
     name, x = background.names[0], background.signals[0].cpu().numpy()
     exact, rough = (
-        maps.make_values(run.model, options._replace(amp=amp), name, x, background)["phi"]
+        values.make_values(run.model, options._replace(amp=amp), name, x, background)["phi"]
         for amp in (False, True)
     )
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
 
 
-def draw_patient(path, name, x, stored, leads, true):
-    """Draw the end of one record, the leads in the order of their share of |phi|."""
-    k, phi = maps.predicted_values(stored)
-    shares = np.abs(phi).sum(1) / max(np.abs(phi).sum(), 1e-30)  # (L,) of the whole record
-    order = np.argsort(-shares, kind="stable")
-    shown = min(FIGURE_SECONDS * SAMPLE_RATE, phi.shape[1])
-    labels = [f"{leads[i]}\n{shares[i]:.1%}" for i in order]
-    probability = 1 / (1 + np.exp(-stored["logits"][k]))
-    title = (
-        f"{name}: predicted {CLASSES[k]} (probability {probability:.2f}), "
-        f"labelled {' + '.join(true) or 'none of the nine'}\n"
-        f"last {shown / SAMPLE_RATE:g} s of {int(stored['n']) / SAMPLE_RATE:g} s; leads in the "
-        "order of their share of |SHAP value| in all that the network saw"
-    )
-    start = (int(stored["n"]) - shown) / SAMPLE_RATE
-    plot_ecg(x[order, -shown:], labels, SAMPLE_RATE, path, title, start, phi[order, -shown:])
+def draw_patient(path, name, packed, stored, leads, true):
+    """Draw the values of a record's predicted class on the whole of it (12, n): .png and .pdf."""
+    i = values.predicted_place(stored)
+    parts, faded = values.explained_class(stored, i), agreement(stored["halves"][:, i])
+    plot_patient(path, name, packed, *parts, leads, true, faded, stored["reliability"][i, 0])
 
 
 def value_rows(name, stored, true):
     """Return a stored record's rows of values.csv, one per class."""
     padding = stored["phi"].shape[2] - int(stored["n"])
     rows = []
-    for k, phi in zip(stored["classes"], stored["phi"].astype(float), strict=True):
+    for i, (k, phi) in enumerate(zip(stored["classes"], stored["phi"].astype(float), strict=True)):
         logit, base, size = stored["logits"][k], stored["base"][k], np.abs(phi).sum()
         rows.append(
             {
@@ -128,6 +130,10 @@ def value_rows(name, stored, true):
                 "base_logit": base,
                 "phi_sum": phi.sum(),
                 "residual": phi.sum() - (logit - base),
+                "reliability": stored["reliability"][i, 0],
+                "reliability_leads": stored["reliability"][i, 1],
+                "samples": stored["samples"][i],
+                "start": stored["starts"][i] / SAMPLE_RATE,
                 "padding_share": np.abs(phi[:, : max(0, padding)]).sum() / max(size, 1e-30),
             }
         )
@@ -145,18 +151,20 @@ def write_tables(folder, run):
     shares, sums = np.zeros((2, len(CLASSES), len(leads)))
     averages = BeatAverages(leads)
     for path in sorted(folder.glob("values/*.npz")):
-        stored = maps.read_values(path)
+        stored = values.read_values(path)
         if stored is None:
             print(f"note: {path} is damaged and left out; explain the record again")
             continue
-        k, phi = maps.predicted_values(stored)
+        k, phi = values.predicted_values(stored)
         names = [CLASSES[i] for i in np.flatnonzero(true.loc[path.stem])]
         rows += value_rows(path.stem, stored, ";".join(names))
         size = np.abs(phi).sum(1)
         shares[k] += size / max(size.sum(), 1e-30)
         sums[k] += phi.sum(1)
         count[k] += 1
-        averages.add(k, phi, run.data.signals[path.stem], stored["peaks"])
+        end = int(stored["starts"][values.predicted_place(stored)]) + phi.shape[1]
+        peaks = stored["peaks"][stored["peaks"] < end]
+        averages.add(k, phi, run.data.signals[path.stem][:, :end], peaks)
     table = pd.DataFrame(rows)
     write_csv(table, folder / "values.csv")
     write_heat_maps(folder, run.name, leads, count, shares, sums)
@@ -166,7 +174,8 @@ def write_tables(folder, run):
         if averages.beat_records[k]:
             plot_average_beats(*averages.beat(k), leads, path, averages.title(k))
         else:
-            path.unlink(missing_ok=True)
+            for suffix in (".png", ".svg"):
+                path.with_suffix(suffix).unlink(missing_ok=True)
     return table
 
 
@@ -178,25 +187,53 @@ def write_heat_maps(folder, run, leads, count, shares, sums):
         shares, signed = shares / count[:, None], sums / totals
     signed[cancelled | (totals[:, 0] == 0)] = np.nan
     notes = np.where(count, "", "no record predicted as this").astype(object)
+    notes[(count > 0) & (count < FEW)] = f"fewer than {FEW} records"
     label = "mean share of |SHAP value|"
-    write_population(folder / "population", run, leads, count, shares, notes, label)
+    _, first = write_population(
+        folder / "population", run, leads, count, shares, notes.copy(), label
+    )
     notes[cancelled & (count > 0)] = "signed sums cancel: not divided by a sum near zero"
     label = "sum of SHAP values, of the row's sum"
-    write_population(folder / "population_signed", run, leads, count, signed, notes, label)
+    path = folder / "population_signed"
+    rows, second = write_population(path, run, leads, count, signed, notes, label)
+    title = f"{run}: the paper's signed sums, and shares that cannot cancel, by predicted class"
+    plot_heat_maps([second, first], rows, leads, folder / "population_both.png", title)
 
 
-def write_population(path, run, leads, count, values, notes, label):
-    """Write class x lead values (K, L), with an AVG row over the classes, as csv and heat map."""
-    filled = values[np.isfinite(values).all(1)]
+def write_population(path, run, leads, count, cells, notes, label):
+    """Write class x lead cells (K, L), with an AVG row over the classes, as csv and heat map.
+
+    Returns the labels of the rows, and the arguments that `draw_heat_map` draws it with.
+    """
+    filled = cells[np.isfinite(cells).all(1)]
     average = filled.mean(0) if len(filled) else np.full(len(leads), np.nan)
-    values = np.vstack([values, average])
+    cells = np.vstack([cells, average])
     frame = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*count, count.sum()]})
-    frame[list(leads)] = values
+    frame[list(leads)] = cells
     frame["note"] = [*notes, f"mean of {len(filled)} classes"]
     write_csv(frame, path.with_suffix(".csv"))
-    rows = [f"{name} (n = {n})" for name, n in zip(frame["class"], frame["n"], strict=True)]
+    rows = [
+        f"{name} (n = {n}{', few' if 0 < n < FEW else ''})"
+        for name, n in zip(frame["class"], frame["n"], strict=True)
+    ]
     title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
-    plot_heat_map(values, rows, leads, figure, title, label, frame["note"])
+    parts = cells, label, frame["note"]
+    plot_heat_maps([parts], rows, leads, figure, title)
+    return rows, parts
+
+
+def reliable_text(table, options):
+    """Say how reliable the values of values.csv are, and which do not reach --reliability."""
+    found, samples = table["reliability"], table["samples"].median()
+    text = f"reliability of the windows: median {found.median():.2f} ({found.min():.2f} to "
+    text += f"{found.max():.2f}), with a median of {samples:.0f} samples"
+    if options.reliability:
+        short = table[~(found >= options.reliability)]
+        names = short["patient_id"] + " " + short["class"]
+        listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+        text += f"\n{len(short)} of {len(table)} maps do not reach {options.reliability:g} with "
+        text += f"{options.samples} samples" + (f": {listed} (values.csv)" if len(short) else "")
+    return text
 
 
 def wait():
@@ -206,13 +243,19 @@ def wait():
 
 
 def main(args):
+    if args.record:
+        path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
+        model, checkpoint = load_model(path, distributed.start(args.use_gpu), args.leads)
+        names = ("sample_rate", "leads_order", "units_per_mv")
+        table = {name: getattr(args, name) for name in names}
+        return plot_records(path, model, checkpoint, args.record, table)
     leads = leads_text(args.leads)
     network = network_name(args.arch, args.width, args.init)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = distributed.start(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))
-    names = maps.choose_records(run, options, args.records, args.record)
+    names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name
     if distributed.rank() == 0:
         derived = [path for pattern in DERIVED for path in folder.glob(pattern)]
@@ -233,7 +276,7 @@ def main(args):
             f"{table['patient_id'].nunique()} records in {folder}; to browse: "
             f"{folder / 'index.html'}\nmedian change of the logit from the background "
             f"{change:.3f}, of which the values miss {table['residual'].abs().median():.3f}; "
-            f"more --samples make it less\n{RESEARCH_USE}"
+            f"more --samples make it less\n{reliable_text(table, options)}\n{RESEARCH_USE}"
         )
     distributed.stop()
 

@@ -152,7 +152,7 @@ def set_seed(*seed):
     """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])
     random.seed(state)
-    np.random.seed(state)  # noqa: NPY002  (shap and others draw from it)
+    np.random.seed(state)  # noqa: NPY002  (some libraries draw from it)
     torch.manual_seed(state)  # seeds CUDA too
 
 
@@ -274,7 +274,7 @@ def write_csv(frame, path):
 
 def software_versions():
     """Return the versions and the machine that decide a number, as a flat dictionary of text."""
-    packages = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "shap", "lightgbm")
+    packages = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "lightgbm")
     versions = {name: metadata.version(name) for name in packages}
     versions |= {"git": git_revision(), "hardware": hardware()}
     return {"python": sys.version.split()[0], **versions}

@@ -13,14 +13,17 @@ predicted one). faithfulness.csv has a row per check, class and measure of all i
 n records, the mean, and its 95 % interval over resampled records.
 
 evidence   positive phi inside the criterion in time, in leads and in both, beside the part a
-           uniform map would have there; pointing game: is the highest value (20 ms) inside?
+           uniform map would have there; pointing game: is the highest window inside?
 curves     how far the logit falls as the 1-20 % of samples with the highest, random or lowest
            values become a background record's (deletion), or rises from there (insertion)
-layers     rank correlation with the values of a network re-initialised from the output on
-seeds      rank correlation with the values of another --seed, which draws another background too
-training   rank correlation with the values of another model: --other-model
-samples    what the values miss of the change of the logit, over --samples
+halves     how reliable the values are: the agreement of two halves of their samples
+layers     correlation with the values of a network re-initialised from the output on
+seeds      correlation with the values of another --seed, which draws another background too
+training   correlation with the values of another model: --other-model
+samples    how reliable the values are, and what they miss of the logit's change, over --samples
 beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
+
+Correlations are Pearson's and Spearman's (rank) of values summed over the figures' windows.
 """
 
 import json
@@ -40,7 +43,7 @@ from dataset import (
     pad_signal,
     to_mv,
 )
-from ecg.explanation import checks, ludb, maps
+from ecg.explanation import checks, ludb, maps, values
 from ecg.explanation.attributions import Options
 from ecg.plot.maps import plot_faithfulness, plot_samples
 from resnet import (
@@ -90,6 +93,7 @@ def parse_args(argv=None):
     )
     group.add_argument("--ludb-sd", type=positive_number, help=text)
     args = parser.parse_args(argv)
+    maps.refuse_unused(parser, args.method, args.reliability)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
     if not any(needs.get(check, True) for check in args.checks):
         parser.error("--checks training needs --other-model, beats and marks need --ludb-dir")
@@ -120,11 +124,11 @@ def kept_values(folder, given, name, x, n, classes=None):
     `given` are its Run, Options and Background.
     """
     path = folder / "values" / f"{name}.npz"
-    if maps.read_values(path) is None:
+    if values.read_values(path) is None:
         run, options, background = given
-        stored = maps.make_values(run.model, options, name, x, background, classes)
-        maps.write_values(path, {**stored, "n": np.array(n)})
-    return maps.read_values(path)
+        stored = values.make_values(run.model, options, name, x, background, classes, n)
+        values.write_values(path, stored)
+    return values.read_values(path)
 
 
 def load_other(args, run):
@@ -195,11 +199,12 @@ def mark_rows(folder, given, name, packed, marks):
     """Return the rows of the check 'marks' of a record of LUDB."""
     run = given[0]
     rows = [LEADS.index(lead) for lead in run.checkpoint["leads"]]
-    x = to_mv(packed, rows, run.data.n_samples)
+    x = to_mv(packed, rows, None if run.data.windows else run.data.n_samples)
     if run.data.pad == "window":
-        x = pad_signal(x, run.data.n_samples)
-    k, phi = next(maps.each_class(kept_values(folder, given, name, x, packed.shape[1])))
-    regions = ludb.marked_regions(marks, packed.shape[1])[-phi.shape[1] :]
+        x = pad_signal(x, max(x.shape[1], run.data.n_samples))
+    stored = kept_values(folder, given, name, x, packed.shape[1])
+    (k, phi), start = next(values.each_class(stored)), int(stored["starts"][0])
+    regions = ludb.marked_regions(marks, packed.shape[1])[start : start + phi.shape[1]]
     if (regions < 0).all():  # no wave in what the network saw
         return []
     return [(CLASSES[k], *row) for row in ludb.check_marks(phi, regions)]
@@ -228,7 +233,7 @@ def main(args):
     device = get_device(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
     options = Options(*attrgetter(*Options._fields)(args))
-    names = maps.choose_records(run, options, args.records, args.record)
+    names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name / "faithfulness"
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")
     samples_figure = folder.with_name("samples.png")

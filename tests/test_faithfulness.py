@@ -12,7 +12,7 @@ from small_run import write_data, write_model
 
 from dataset import CLASSES
 from ecg import faithfulness
-from ecg.explanation import checks, maps
+from ecg.explanation import checks, values
 from ecg.processing.beats import REGIONS
 
 RUN = "resnet18_own_all_42"
@@ -46,7 +46,7 @@ def run_script(*flags):
 
 @NEEDS_SHARED
 def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypatch):
-    monkeypatch.setattr(checks, "SAMPLES_STEPS", (2, 3))
+    monkeypatch.setattr(checks, "SAMPLES_STEPS", (4, 64))
     monkeypatch.setattr(checks, "NORM_RECORDS", 4)
     for path in [*SHARED.glob("ludb/1.*"), *SHARED.glob("ludb/31.*")]:
         (work / "ludb").mkdir(exist_ok=True)
@@ -57,8 +57,12 @@ def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypa
     assert set(table["check"]) == set(faithfulness.CHECKS)
     whole = table[table["class"] == "all"].set_index("measure")
     # another training that is the same one gives the same values
-    assert whole.loc["rank correlation, another training", "mean"] == pytest.approx(1)
-    assert whole.loc["rank correlation, another seed", "mean"] < 0.99
+    for kind in ("correlation", "rank correlation"):
+        assert whole.loc[f"{kind}, another training", "mean"] == pytest.approx(1)
+        assert whole.loc[f"{kind}, another seed", "mean"] < 0.99
+    assert whole.loc["reliability of windows", "n"] == 3 and whole.loc["samples", "mean"] == 4
+    more, few = (whole.loc[f"reliability of windows of {n} samples", "mean"] for n in (64, 4))
+    assert few < more
     assert whole.loc["pointing game", "n"] == 3  # the test fold
     assert whole.loc["R peak sensitivity", "n"] == 2
     shares = whole.loc[[f"share {region}" for region in REGIONS], "mean"]
@@ -120,13 +124,13 @@ def test_a_damaged_table_of_evidence_is_one_line(work, capsys, row):
 
 
 def test_another_seed_draws_another_background(work, monkeypatch):
-    pools, original = [], maps.make_values
+    pools, original = [], values.make_values
 
     def spy(model, options, name, x, background, *rest):
         pools.append((options.seed, background.names))
         return original(model, options, name, x, background, *rest)
 
-    monkeypatch.setattr(maps, "make_values", spy)
+    monkeypatch.setattr(values, "make_values", spy)
     monkeypatch.setattr(checks, "make_values", spy)
     run_script("--checks", "seeds")
     (first, names), (second, others) = pools

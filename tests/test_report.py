@@ -284,6 +284,7 @@ def test_examples_are_the_first_right_ones_by_name(workdir):
     (folder / "patient").mkdir(parents=True)
     rows = [("B", "AF", "AF"), ("A", "SNR", "AF"), ("C", "AF;PVC", "AF"), ("D", "PVC", "STD")]
     table = pd.DataFrame(rows, columns=["patient_id", "labels", "class"]).assign(predicted=1)
+    table["reliability"] = [0.8, 0.95, np.nan, 0.7]
     table.to_csv(folder / "values.csv", index=False)
     for name, _, _ in rows:
         imsave(folder / "patient" / f"{name}.png", np.zeros((4, 4, 3)))
@@ -292,6 +293,10 @@ def test_examples_are_the_first_right_ones_by_name(workdir):
     assert "data:image/png;base64,iVBOR" in html and str(workdir) not in html
     assert "http" not in html.replace("http-equiv", "")
     assert "No such record: SNR, IAVB" in words(html)
+    text = (
+        "windows of 40 ms: median 0.80 (range 0.70 to 0.95) over 3 records, 1 of them at least 0.9"
+    )
+    assert text in words(html)
 
 
 @pytest.mark.parametrize("content", ["", "class,n\n", "{", "class;rank\n1;2"])

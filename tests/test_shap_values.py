@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import write_record
 from small_run import N_SAMPLES, QUICK, padded, write_data, write_model
 
 import shap_values
@@ -50,7 +51,8 @@ def test_files_of_a_run(work, run):
     folder = run(figures=True)
     test = set(labels.loc[labels["fold"] == 10, "patient_id"])
     assert {path.stem for path in folder.glob("values/*.npz")} == test
-    assert {path.stem for path in folder.glob("patient/*.png")} == test
+    for suffix in ("png", "pdf"):
+        assert {path.stem for path in folder.glob(f"patient/*.{suffix}")} == test
     table = pd.read_csv(folder / "values.csv")
     assert set(table["patient_id"]) == test and (table["predicted"] == 1).all()
     for row in table.itertuples():
@@ -70,17 +72,18 @@ def test_files_of_a_run(work, run):
     filled = population[population["n"] > 0]
     assert filled[list(LEADS)].sum(axis=1).to_numpy() == pytest.approx(1)
     assert population.loc[population["n"] == 0, list(LEADS)].isna().all(axis=None)
-    assert (folder / "population.png").exists() and (folder / "population_signed.png").exists()
+    for name in ("population", "population_signed", "population_both"):
+        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
 
 
 def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):
-    folder = run("--record", "R010", "R030")
+    folder = run("--patients", "R010", "R030")
     both = (folder / "values/R030.npz").read_bytes()
     np.random.seed(5)  # noqa: NPY002  (the state that shap draws from)
     (tmp_path / "explanations").rename(tmp_path / "first")
-    assert (run("--record", "R030") / "values/R030.npz").read_bytes() == both
+    assert (run("--patients", "R030") / "values/R030.npz").read_bytes() == both
     (tmp_path / "explanations").rename(tmp_path / "second")
-    all_classes = np.load(run("--record", "R030", "--classes", "all") / "values/R030.npz")
+    all_classes = np.load(run("--patients", "R030", "--classes", "all") / "values/R030.npz")
     predicted = np.load(tmp_path / "second/resnet18_own_all_42/values/R030.npz")
     k = predicted["classes"].item()
     assert all_classes["classes"].tolist() == list(range(9))
@@ -102,11 +105,11 @@ def test_a_rerun_makes_what_is_missing_and_touches_nothing_else(run):
 
 
 def test_a_file_left_half_written_by_a_kill_is_no_record(run):
-    folder = run("--record", "R010")
+    folder = run("--patients", "R010")
     before = (folder / "values.csv").read_bytes()
     for name in ("values/.R010.99.tmp.npz", "patient/.R010.99.tmp.png"):
         (folder / name).write_bytes((folder / "values/R010.npz").read_bytes())
-    run("--record", "R010")
+    run("--patients", "R010")
     assert (folder / "values.csv").read_bytes() == before
     assert not list(folder.rglob(".*.tmp*"))
 
@@ -116,16 +119,16 @@ def interrupt(*args):
 
 
 def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
-    folder = run("--record", "R010")
+    folder = run("--patients", "R010")
     before = (folder / "values/R010.npz").read_bytes()
     capsys.readouterr()
     with pytest.raises(SystemExit, match="2"):
-        run("--record", "R010", "--samples", "5")
+        run("--patients", "R010", "--samples", "5")
     error = capsys.readouterr().err
     assert error.startswith("error: ") and "another samples" in error and "--force" in error
     (folder / "run.json").unlink()
     with pytest.raises(SystemExit, match="2"):
-        run("--record", "R010")
+        run("--patients", "R010")
     assert (folder / "values/R010.npz").read_bytes() == before
     (folder / "beats").mkdir(exist_ok=True)
     old = ["population.png", "population_signed.csv", "beats/AF.png", "index.html", "values.csv"]
@@ -133,27 +136,27 @@ def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
         (folder / name).write_text("old")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shap_values, "explain_records", interrupt)
-        run("--record", "R020", "--samples", "5", "--force")
+        run("--patients", "R020", "--samples", "5", "--force")
     assert not any((folder / name).exists() for name in old)
-    run("--record", "R020", "--samples", "5", "--force")
+    run("--patients", "R020", "--samples", "5", "--force")
     assert [path.stem for path in folder.glob("values/*.npz")] == ["R020"]
     assert [path.stem for path in folder.glob("patient/*.png")] == ["R020"]
 
 
 def test_resume_auto_goes_on_or_starts_anew(run, capsys):
-    folder = run("--record", "R010", figures=True)
+    folder = run("--patients", "R010", figures=True)
     kept = folder / "values/R010.npz"
     before, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    run("--record", "R020", "--resume", "auto", figures=True)
+    run("--patients", "R020", "--resume", "auto", figures=True)
     assert kept.stat().st_mtime_ns == made
     assert len(pd.read_csv(folder / "values.csv")) == 2
     capsys.readouterr()
-    run("--record", "R020", "--samples", "5", "--resume", "auto", figures=True)
+    run("--patients", "R020", "--samples", "5", "--resume", "auto", figures=True)
     assert "another samples; starting anew" in capsys.readouterr().out
     for pattern in ("values/*.npz", "patient/*.png"):
         assert [path.stem for path in folder.glob(pattern)] == ["R020"]
     assert pd.read_csv(folder / "values.csv")["patient_id"].tolist() == ["R020"]
-    run("--record", "R010", "--resume", "auto")  # the first options again: the first values
+    run("--patients", "R010", "--resume", "auto")  # the first options again: the first values
     assert kept.read_bytes() == before
 
 
@@ -163,7 +166,7 @@ def test_resume_auto_goes_on_or_starts_anew(run, capsys):
 )
 def test_only_test_records_are_explained(run, capsys, name, message):
     with pytest.raises(SystemExit, match="2"):
-        run("--record", "R010", name)
+        run("--patients", "R010", name)
     assert message in capsys.readouterr().err
     assert not Path("explanations").exists()
 
@@ -191,7 +194,7 @@ def test_a_model_that_was_trained_without_padding_is_explained_without(work, run
     (folder / "data/own").symlink_to(work[0] / "data/own")
     model = write_model(folder, pad="batch")
     path = str(next(folder.glob("models/*.pth")))
-    run("--model-path", path, "--record", "R010", "R030", "--background", "100")
+    run("--model-path", path, "--patients", "R010", "R030", "--background", "100")
     row = (
         pd.read_csv("explanations/resnet18_own_all_42/values.csv")
         .set_index("patient_id")
@@ -215,13 +218,13 @@ def test_a_model_that_was_trained_without_padding_is_explained_without(work, run
 
 def test_a_single_lead_model(work, run, tmp_path):
     write_model(work[0], leads=("II",))
-    run("--leads", "II", "--record", "R010", "--method", "ig")
+    run("--leads", "II", "--patients", "R010", "--method", "ig")
     with np.load(tmp_path / "explanations/resnet18_own_II_42/values/R010.npz") as stored:
         assert stored["phi"].shape == (1, 1, N_SAMPLES)
 
 
 def test_bfloat16_changes_the_values_by_what_is_printed(run, capsys, tmp_path):
-    flags = ["--record", "R010", "--method", "ig"]
+    flags = ["--patients", "R010", "--method", "ig"]
     exact = np.load(run(*flags) / "values/R010.npz")["phi"]
     capsys.readouterr()
     rough = np.load(run(*flags, "--amp", "--force") / "values/R010.npz")["phi"]
@@ -238,6 +241,8 @@ def store(folder, name, k, phi, n):
     (folder / "values").mkdir(exist_ok=True)
     arrays = {"phi": phi[None].astype(np.float32), "classes": np.array([k]), "logits": logits}
     arrays |= {"base": logits * 0 - 2, "n": np.array(n), "peaks": np.array([], int)}
+    arrays |= {"halves": np.zeros((2, 1, 2, -(-n // 20)), np.float32), "samples": np.array([200])}
+    arrays |= {"reliability": np.array([[0.75, 0.5]]), "starts": np.array([max(0, n - 100)])}
     np.savez(folder / "values" / f"{name}.npz", **arrays)
 
 
@@ -265,10 +270,16 @@ def test_population_by_hand(tmp_path):
     assert table["padding_share"].tolist() == pytest.approx([0.96, 0, 0])
     assert table["residual"].tolist() == pytest.approx([98 - 2, 4 - 2, -0.1 - 2])
     assert table["probability"].tolist() == [0.5] * 3
+    assert table["start"].tolist() == [0, 0, 0.4]  # 300 samples, of which the last 100 are seen
+    assert (
+        table[["reliability", "reliability_leads", "samples"]].to_numpy().tolist()
+        == [[0.75, 0.5, 200]] * 3
+    )
     shares = pd.read_csv(tmp_path / "population.csv").set_index("class")
     assert shares.loc["AF", ["n", "I", "II"]].tolist() == pytest.approx([2, 0.625, 0.375])
     right = 5.1 / 10.1
     assert shares.loc["RBBB", ["n", "I", "II"]].tolist() == pytest.approx([1, 1 - right, right])
+    assert shares.loc["AF", "note"] == "fewer than 5 records"
     assert shares.loc["AVG", "II"] == pytest.approx((0.375 + right) / 2)
     assert shares.loc["STE", ["I", "II"]].isna().all() and "no record" in shares.loc["STE", "note"]
     signed = pd.read_csv(tmp_path / "population_signed.csv").set_index("class")
@@ -278,22 +289,52 @@ def test_population_by_hand(tmp_path):
     assert signed.loc["AVG", ["I", "II"]].tolist() == pytest.approx([5 / 6, 1 / 6])
 
 
-def test_patient_figure_orders_leads_by_share_and_leaves_the_padding_out(tmp_path, monkeypatch):
+def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding(
+    tmp_path, monkeypatch
+):
     calls = []
-    monkeypatch.setattr(shap_values, "plot_ecg", lambda *args: calls.append(args))
-    x = np.zeros((3, 15 * 500), np.float32)
-    x[:, -12 * 500 :] = np.array([[1], [2], [3]])
-    phi = np.zeros((1, 3, 15 * 500))
-    phi[0, 0, :1000] = 100  # padding
-    phi[0, :, -11 * 500] = 1, 6, 3  # before the last 10 s, yet part of the record
-    logits = np.linspace(-1, 1, 9)[::-1]
-    stored = {"phi": phi, "classes": np.array([0]), "logits": logits, "n": np.array(12 * 500)}
-    shap_values.draw_patient(tmp_path / "a.png", "a", x, stored, ["I", "II", "V1"], ["AF", "PVC"])
-    signal, labels, rate, _, title, start, values = calls[0]
-    assert labels == ["II\n60.0%", "V1\n30.0%", "I\n10.0%"]
-    assert signal[:, 0].tolist() == [2, 3, 1]
-    assert signal.shape == values.shape == (3, 5000) and (rate, start) == (500, 2)
-    assert all(text in title for text in ("SNR", "0.73", "AF + PVC", "last 10 s of 12 s"))
+    monkeypatch.setattr(shap_values, "plot_patient", lambda *args: calls.append(args))
+    packed = np.zeros((12, 12 * 500), np.int16)
+    phi = np.zeros((2, 3, 15 * 500))
+    phi[1, 0, :1000] = 0.003  # padding
+    phi[1, :, -11 * 500] = 1, 6, 3
+    logits, base = np.linspace(-1, 1, 9)[::-1], np.full(9, -9.0)
+    stored = {"phi": phi, "classes": np.array([4, 0]), "logits": logits, "base": base}
+    stored |= {"n": np.array(12 * 500), "starts": np.array([0, 0])}
+    stored |= {"halves": np.ones((2, 2, 3, 300)), "reliability": np.array([[0.1, 0.2], [0.7, 0.8]])}
+    stored["halves"][:, 1, 2, 7] = 1, -1
+    path = tmp_path / "a.png"
+    shap_values.draw_patient(path, "a", packed, stored, ["I", "II", "V1"], ["AF", "PVC"])
+    ((_, name, whole, k, values, at, logit, change, residual, leads, true, faded, reliable),) = (
+        calls
+    )
+    assert (name, whole.shape, k, logit, true) == ("a", packed.shape, 0, 1, ["AF", "PVC"])
+    assert values.shape == (3, 6000) and values.sum() == 10 and leads == ["I", "II", "V1"]
+    assert (at, change, residual) == (0, 10, pytest.approx(3))  # 13 with the padding
+    assert reliable == 0.7 and faded.shape == (3, 300)
+    assert faded[2, 7] == 0 and np.delete(faded[2], 7).min() == 1
+
+
+def test_a_file_is_explained_on_a_page_without_any_data_folder(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_record(tmp_path / "ward", "A1", work[1]["R002"], "59118001")
+    samples = work[1]["R002"] / 1000
+    np.save(tmp_path / "b.npy", samples)
+    model = str(work[0] / "models/resnet18_own_all_42.pth")
+
+    def explain(*names):
+        flags = ["--model-path", model, "--sample-rate", "500", "--record", *names]
+        shap_values.main(shap_values.parse_args(flags))
+
+    explain("ward/A1.hea", "b.npy")
+    folder = tmp_path / "results/resnet18_own_all_42_records/explained"
+    assert {path.name for path in folder.iterdir()} == {"A1.pdf", "A1.png", "b.pdf", "b.png"}
+    assert "Research use only" in capsys.readouterr().out
+    assert not (tmp_path / "explanations").exists()
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(SystemExit, match="2"):
+        explain("empty.csv")
+    assert "empty" in capsys.readouterr().err
 
 
 def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):

@@ -8,6 +8,7 @@ PDF, or null).
 """
 
 import itertools
+import os
 import sys
 
 import numpy as np
@@ -207,7 +208,7 @@ def warning_lines(row):
     return [f"{mark(text)}: {text}" for text in row["warnings"]]
 
 
-def page_notes(row):
+def warning_notes(row):
     """Return an answer's warnings in at most two notes, of which the first has the large ones."""
     groups = itertools.groupby(row["warnings"], mark)
     return [f"{word}: {' | '.join(texts)}" for word, texts in groups]
@@ -246,6 +247,16 @@ def answer_text(row, checkpoint):
     table += threshold_lines(row, checkpoint["threshold_rule"])
     return "\n".join([head, *warning_lines(row), row["answer"], rate_text(row), *table,
                       RESEARCH_USE])  # fmt: skip
+
+
+def show(text):
+    """Print an answer at once, before its page, which takes longer; stop if nobody reads on."""
+    try:
+        tqdm.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+        fail("stdout was closed before the last answer; for all of them give --csv or --json FILE")
 
 
 def line(row):

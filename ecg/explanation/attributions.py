@@ -4,6 +4,9 @@ The values phi (L, T) say how much each sample moved the logit away from its mea
 Expected gradients (Erion et al., Nature Machine Intelligence 2021; what shap.GradientExplainer
 computes): the mean over background records b and alpha uniform in [0, 1] of
 (x - b) * gradient at b + alpha (x - b).
+
+The gradients are summed in two independent halves, every other one in each. How far the halves
+agree says how far the values can be trusted: `reliability`.
 """
 
 import copy
@@ -15,7 +18,13 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-VALUE_BIN = 0.02  # s: values are summed over half a millimetre of paper to be visible
+from dataset import SAMPLE_RATE
+
+VALUE_BIN = 0.04  # s: values are summed over a millimetre of paper, within which they are noise
+WINDOWS = f"{1000 * VALUE_BIN:g} ms"  # the same in words
+RELIABLE = 0.9  # from here on a map's single windows can be read
+UNKNOWN = {"reliability": [""], "reliability_leads": [""]}  # cells of values.csv that are NaN
+DRAW = 20  # samples between two looks at the reliability
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
 
 
@@ -23,27 +32,13 @@ class Options(NamedTuple):
     """What decides the values of a record, beside its name, the data and the model."""
 
     method: str = "shap"  # a name in METHODS
-    samples: int = 200  # gradients, or steps of an integral, for each class
+    samples: int = 200  # gradients, or steps of an integral, for each class: at most
     background: int = 100  # records
     seed: int = 42
     round: int = 0  # which rotation of the folds
     batch_size: int = 32  # signals in a prediction; changes values by rounding only
     amp: bool = False  # compute in bfloat16
-
-
-class OneLogit(nn.Module):
-    """The network seen through the logit of class `k`: (N, L, T) to (N, 1)."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-        self.k = None
-
-    def forward(self, x):
-        """Return the logits of class k (N, 1), or zeros while no class is chosen."""
-        if self.k is None:  # shap's constructor runs the whole background to count the outputs
-            return x.new_zeros(len(x), 1)
-        return self.model(x)[:, self.k : self.k + 1].float()
+    reliability: float | None = None  # of the windows, at which to stop drawing
 
 
 def fold_norms(model):
@@ -62,53 +57,131 @@ def fold_norms(model):
     return folded.requires_grad_(False)
 
 
-def sampled_gradients(model, x, background, samples, seed, batch_size):
-    """Return shap.GradientExplainer's values (L, T) of x for the chosen logit."""
-    import shap  # takes seconds to import
+def random_path(samples, n, seed):
+    """Draw background records (S,) of n and alphas (S,) as shap.GradientExplainer does.
 
-    k, model.k = model.k, None
-    explainer = shap.GradientExplainer(model, background, batch_size=batch_size)
-    model.k = k
-    values = explainer.shap_values(x[None], nsamples=samples, rseed=seed)  # (1, L, T, 1)
-    return values[0, ..., 0]
-
-
-def integrated_gradients(model, x, background, samples, seed, batch_size):
-    """Return integrated gradients (L, T) of x from a background of one signal (1, L, T).
-
-    Sundararajan et al. (2017), equation 3, by the midpoint rule in `samples` steps; they sum to
-    f(x) - f(background) as the steps grow. `seed` is not used, as nothing is drawn.
+    More samples go on from where fewer end.
     """
-    total, way = torch.zeros_like(x), x - background[0]
-    for part in ((torch.arange(samples, device=x.device) + 0.5) / samples).split(batch_size):
-        points = (background + part[:, None, None] * way).requires_grad_()  # (steps, L, T)
-        total += torch.autograd.grad(model(points).sum(), points)[0].sum(0)
-    return (way * total / samples).cpu().numpy()
+    rng = np.random.RandomState(seed)  # noqa: NPY002  (the generator that shap draws from)
+    rows, alphas = zip(*[(rng.choice(n), rng.uniform()) for _ in range(samples)], strict=True)
+    return np.array(rows), np.array(alphas)
+
+
+def straight_path(samples, n, seed):
+    """Return the steps of integrated gradients from a background of one signal.
+
+    Sundararajan et al. (2017), equation 3, by the midpoint rule; the values sum to
+    f(x) - f(background) as the steps grow. Nothing is drawn.
+    """
+    return np.zeros(samples, int), (np.arange(samples) + 0.5) / samples
 
 
 class Method(NamedTuple):
-    """A way to compute values; adding one to METHODS is all that a new one needs."""
+    """Where gradients are taken on the ways from a background to x.
+
+    Adding one to METHODS is all that a new one needs.
+    """
 
     text: str  # for --help
-    values: Callable  # (one-logit model, x, background, samples, seed, batch_size) -> (L, T)
+    path: Callable  # (samples, background records, seed) -> rows of these (S,), alphas (S,)
     from_zero: bool = False  # the background is a flat line, not records of the training folds
+    drawn: bool = True  # at random, so that one may draw on until the reliability is enough
 
 
 METHODS = {
-    "shap": Method("shap.GradientExplainer (expected gradients)", sampled_gradients),
-    "ig": Method("integrated gradients from a signal of zeros", integrated_gradients, True),
+    "shap": Method("expected gradients, those of shap.GradientExplainer", random_path),
+    "ig": Method("integrated gradients from a signal of zeros", straight_path, True, False),
 }
 
 
-def explain(model, x, classes, background, options, seed):
-    """Return the values (k, L, T) of one record x (L, T) for the logits of some classes."""
-    network, phi = OneLogit(fold_norms(model)), []
-    n = max(1, options.batch_size // GRADIENT_MEMORY)
-    method = METHODS[options.method].values
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
-        for network.k in classes:
-            phi.append(method(network, x, background, options.samples, seed, n))
-    return np.stack(phi).astype(np.float32)
+class Values(NamedTuple):
+    """The values of one logit, on the model's device."""
+
+    phi: torch.Tensor  # (L, T)
+    halves: torch.Tensor  # (2, L, T), whose mean phi is
+    samples: int
+
+
+def mean_gradients(model, k, x, background, path, batch_size, enough=None):
+    """Return the Values of x (L, T) for logit k against background records (B, L, T).
+
+    The first half is of the even places of the path, the second of the odd ones. With `enough`, a
+    function of the halves, it is asked after every DRAW samples whether they will do.
+    """
+    rows, alphas = torch.from_numpy(path[0]), torch.from_numpy(path[1])
+    totals = x.new_zeros(2, *x.shape)
+    for draw in torch.arange(len(rows)).split(DRAW if enough else len(rows)):
+        for part in draw.split(batch_size):
+            starts = background[rows[part].to(x.device)]
+            alpha = alphas[part].to(x.device, x.dtype)[:, None, None]
+            points = (starts + alpha * (x - starts)).requires_grad_()  # (batch, L, T)
+            gradients = torch.autograd.grad(model(points)[:, k].float().sum(), points)[0]
+            values = (x - starts) * gradients
+            for half in range(2):
+                totals[half] += values[(part % 2 == half).to(x.device)].sum(0)
+        samples = int(draw[-1]) + 1
+        counts = torch.tensor([(samples + 1) // 2, max(1, samples // 2)], device=x.device)
+        halves = totals / counts[:, None, None]
+        if enough and enough(halves):
+            break
+    return Values(totals.sum(0) / samples, halves, samples)
+
+
+def explain(model, parts, classes, background, options, seed, cut):
+    """Return for each of some classes the Values of its part (L, T) of a record.
+
+    `cut` turns halves (2, L, T) into those that count for the reliability, in windows.
+    """
+    network, path = fold_norms(model), METHODS[options.method].path
+    path = path(options.samples, len(background), seed)
+    batch, found = max(1, options.batch_size // GRADIENT_MEMORY), []
+
+    def enough(halves):
+        return reliability(cut(halves))[0] >= options.reliability
+
+    until = enough if options.reliability else None
+    for k, x in zip(classes, parts, strict=True):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
+            found.append(mean_gradients(network, k, x, background, path, batch, until))
+    return found
+
+
+def binned(phi):
+    """Return values (..., t) summed over windows of VALUE_BIN, of which the last may be shorter."""
+    edges = np.arange(0, phi.shape[-1], round(VALUE_BIN * SAMPLE_RATE))
+    return np.add.reduceat(phi, edges, axis=-1)
+
+
+def correlation(a, b):
+    """Return Pearson's correlation of two arrays, NaN where one of them does not vary."""
+    a, b = (np.ravel(part).astype(float) - np.mean(part, dtype=float) for part in (a, b))
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 0 else np.nan
+
+
+def reliability(halves):
+    """Return how far values that are the mean of two halves (2, L, windows) can be trusted.
+
+    The split-half reliability: Pearson's correlation r of the halves, stepped up to their mean,
+    which is twice as long: 2 r / (1 + r), and 2 r / (1 - r) where r is negative. It estimates the
+    correlation with a second map made alike; its square root, that with the map of endless
+    samples. Spearman, British Journal of Psychology 3:271 (1910), and Brown, 3:296 (1910).
+
+    Two numbers: of the windows in all leads, and of the leads' shares of the sums of |values|
+    (NaN of less than three leads).
+    """
+    shares = np.abs(halves).sum(-1)  # (2, L)
+    pairs = [correlation(*halves), correlation(*shares) if len(shares[0]) > 2 else np.nan]
+    return np.array([2 * r / (1 + abs(r)) for r in pairs])
+
+
+def agreement(halves):
+    """Return how far two halves (2, ...) of values agree, each by itself: 1 where they are equal.
+
+    0 where their signs differ: there the mean of the halves is noise.
+    """
+    size = np.abs(halves).sum(0)
+    return 1 - np.abs(halves[0] - halves[1]) / np.maximum(size, 1e-30)
 
 
 def score(model, x, batch_size):

@@ -17,25 +17,20 @@ from torch.nn import functional
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.evaluation.metrics import resample_weights
-from ecg.explanation.attributions import VALUE_BIN, Options, score
-from ecg.explanation.maps import Background, Run, each_class, make_values
+from ecg.explanation.attributions import RELIABLE, VALUE_BIN, Options, binned, correlation, score
+from ecg.explanation.maps import Background, Run
+from ecg.explanation.values import each_class, make_values, seen_part
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
-SAMPLES_STEPS = (25, 50, 100, 200)  # of which the residual is compared
+SAMPLES_STEPS = (50, 100, 200, 400, 600)  # of which residual and reliability are compared
 RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of ecg/faithfulness.py
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 REPLACEMENTS = 4  # background records whose samples take the place of those removed
 
 
-def binned(phi):
-    """Return the values (L, t) summed over 20 ms, as the figures show them: (L, bins)."""
-    step = round(VALUE_BIN * SAMPLE_RATE)
-    return np.add.reduceat(phi, np.arange(0, phi.shape[1], step), axis=1)
-
-
 def rank_correlation(a, b):
-    """Return Spearman's correlation of two maps, each summed over 20 ms."""
+    """Return Spearman's correlation of two maps (L, t), each summed over windows of VALUE_BIN."""
     return float(spearmanr(binned(a).ravel(), binned(b).ravel()).statistic)
 
 
@@ -171,17 +166,19 @@ class Subject(NamedTuple):
         """Return the arrays of its first class, made again with something changed."""
         model, background = model or self.run.model, background or self.background
         options, classes = self.options._replace(**changed), self.stored["classes"][:1]
-        again = make_values(model, options, self.name, self.x, background, classes)
-        return {**again, "n": self.stored["n"]}
+        x, n = self.x, int(self.stored["n"])
+        if len(model.starts(x.shape[1])) > 1:  # in the same window, wherever this model looks
+            x = np.ascontiguousarray(seen_part(x, self.stored))
+            n = x.shape[1]
+        return make_values(model, options, self.name, x, background, classes, n)
 
 
 def evidence_rows(subject, table):
     """Compare with the place of the criterion in the `table` of `read_evidence`."""
     table = table[table["patient_id"] == subject.name]
-    for k, phi in each_class(subject.stored):
-        n, own = phi.shape[1], table[table["class"] == CLASSES[k]]
-        leads = subject.run.checkpoint["leads"]
-        mask = evidence_mask(own, leads, n, int(subject.stored["n"]) - n)
+    for (k, phi), start in zip(each_class(subject.stored), subject.stored["starts"], strict=True):
+        own, leads = table[table["class"] == CLASSES[k]], subject.run.checkpoint["leads"]
+        mask = evidence_mask(own, leads, phi.shape[1], int(start))
         if mask.any():
             yield from ((CLASSES[k], *row) for row in check_evidence(phi, mask))
 
@@ -191,23 +188,24 @@ def curve_rows(subject, _):
     run, background = subject.run, subject.background
     others = [i for i, other in enumerate(background.names) if other != subject.name]
     others = background.signals[others[:REPLACEMENTS]]
-    x = torch.from_numpy(subject.x).to(others.device)
-    for k, phi in each_class(subject.stored):
-        padding = x.shape[1] - phi.shape[1]
+    for i, (k, phi) in enumerate(each_class(subject.stored)):
+        x = torch.from_numpy(seen_part(subject.x, subject.stored, i)).to(others.device)
+        padding = subject.stored["phi"].shape[2] - phi.shape[1]
 
         def logit_of(part, k=k, padding=padding):
             return score(run.model, functional.pad(part, (padding, 0)), len(part))[:, k]
 
         rng = np.random.default_rng([subject.options.seed, 2])
         ends = others[..., -phi.shape[1] :]
-        rows = check_curves(logit_of, x[:, padding:], ends, phi, rng)
+        rows = check_curves(logit_of, x, ends, phi, rng)
         yield from ((CLASSES[k], *row) for row in rows)
 
 
-def correlation_row(what, subject, again):
+def correlation_rows(what, subject, again):
     """Compare the values of the record's first class with those made again."""
     (k, a), (_, b) = next(each_class(subject.stored)), next(each_class(again))
-    return CLASSES[k], f"rank correlation, {what}", rank_correlation(a, b), 1
+    yield CLASSES[k], f"correlation, {what}", correlation(binned(a), binned(b)), 1
+    yield CLASSES[k], f"rank correlation, {what}", rank_correlation(a, b), 1
 
 
 def layer_rows(subject, _):
@@ -216,29 +214,47 @@ def layer_rows(subject, _):
     networks = random_layers(subject.run.model, signals, options.batch_size, options.seed)
     for layer, network in networks:
         again = subject.again(network)
-        yield correlation_row(f"random from output to {layer}", subject, again)
+        yield from correlation_rows(f"random from output to {layer}", subject, again)
 
 
 def seed_rows(subject, background):
     """Compare with the values of the next seed, against the `background` that it draws."""
     again = subject.again(background=background, seed=subject.options.seed + 1)
-    yield correlation_row("another seed", subject, again)
+    yield from correlation_rows("another seed", subject, again)
 
 
 def training_rows(subject, run):
     """Compare with the values of another training's `run`."""
-    yield correlation_row("another training", subject, subject.again(run.model))
+    yield from correlation_rows("another training", subject, subject.again(run.model))
+
+
+def reliability_rows(stored, end=""):
+    """Yield how reliable the windows and the leads' shares of each class of a record are."""
+    for k, (windows, leads) in zip(stored["classes"], stored["reliability"], strict=True):
+        if np.isfinite(windows):
+            yield CLASSES[k], f"reliability of windows{end}", windows, 1
+            yield CLASSES[k], f"windows reach {RELIABLE}{end}", windows >= RELIABLE, 1
+        if np.isfinite(leads):
+            yield CLASSES[k], f"reliability of leads{end}", leads, 1
+
+
+def half_rows(subject, _):
+    """Say how reliable the values are, and how many samples they took."""
+    yield from reliability_rows(subject.stored)
+    for k, samples in zip(subject.stored["classes"], subject.stored["samples"], strict=True):
+        yield CLASSES[k], "samples", samples, 1
 
 
 def sample_rows(subject, _):
-    """Say what fewer and more samples miss of the change of the logit."""
+    """Say how reliable fewer and more samples are, and what they miss of the logit's change."""
     for samples in SAMPLES_STEPS:
-        again = subject.again(samples=samples)
-        k = again["classes"][0]
+        again = subject.again(samples=samples, reliability=None)
+        k, end = again["classes"][0], f" of {samples} samples"
         change = again["logits"][k] - again["base"][k]
         miss = abs(again["phi"].sum(dtype=float) - change)
-        yield CLASSES[k], f"|residual| of {samples} samples", miss, 1
-        yield CLASSES[k], f"|residual| / |change| of {samples} samples", miss / abs(change), 1
+        yield CLASSES[k], f"|residual|{end}", miss, 1
+        yield CLASSES[k], f"|residual| / |change|{end}", miss / abs(change), 1
+        yield from reliability_rows(again, end)
 
 
 class Check(NamedTuple):
@@ -252,6 +268,7 @@ class Check(NamedTuple):
 CHECKS = {
     "evidence": Check(evidence_rows, needs=True, every=True),
     "curves": Check(curve_rows, every=True),
+    "halves": Check(half_rows, every=True),
     "layers": Check(layer_rows),
     "seeds": Check(seed_rows, needs=True),
     "training": Check(training_rows, needs=True),

@@ -1,12 +1,10 @@
 """What the commands that explain share: their flags, what they explain, the folder of values.
 
-A record's values depend on its name, the seed and the other options in the folder's run.json alone
-(to the last bit on one machine with one --batch-size).
+The values of a folder are made with the options in its run.json.
 """
 
+import argparse
 import json
-import zipfile
-import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +20,19 @@ from dataset import (
     round_folds,
 )
 from ecg.evaluation.runs import is_training_data
-from ecg.explanation.attributions import METHODS, explain, score
+from ecg.explanation.attributions import METHODS, score
 from resnet import ResNet1d, load_model, scored_run, weights_digest
-from utils import RESEARCH_USE, fail, positive, read_json, replacing
+from utils import (
+    RESEARCH_USE,
+    fail,
+    positive,
+    positive_number,
+    predict_scores,
+    read_json,
+    replacing,
+)
 
-STORED = {"phi", "classes", "logits", "base", "n"}  # arrays of values/<patient_id>.npz
+POOL = 10  # times as many records are scored as are drawn from them, at most
 
 
 def add_explain_args(parser, records, samples):
@@ -37,10 +43,12 @@ def add_explain_args(parser, records, samples):
         "--background", default=100, help="training records to compare with", **number
     )
     group.add_argument("--records", default=records, help="explain N records at most", **number)
-    group.add_argument("--record", nargs="+", metavar="ID", help="explain these records instead")
+    group.add_argument("--patients", nargs="+", metavar="ID", help="explain these records instead")
     group.add_argument(
         "--samples", default=samples, help="gradients, or steps, for each class", **number
     )
+    text = "stop drawing samples of a record where its windows reach this reliability, such as 0.9"
+    group.add_argument("--reliability", type=fraction, help=text)
     text = "; ".join(f"{name}: {method.text}" for name, method in METHODS.items())
     group.add_argument("--method", choices=METHODS, default="shap", help=text)
     text = "go on if the folder's values were made with the same options, else start anew"
@@ -48,9 +56,18 @@ def add_explain_args(parser, records, samples):
     group.add_argument("--force", action="store_true", help="delete the folder's values first")
 
 
-def record_seed(patient_id, seed):
-    """Return the record's own seed, from its name and --seed."""
-    return zlib.crc32(f"{seed} {patient_id}".encode())
+def fraction(text):
+    """Parse a number above 0 and below 1, for argparse."""
+    number = positive_number(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
+def refuse_unused(parser, method, reliability):
+    """Stop if --reliability is asked of a method that draws nothing."""
+    if reliability and not METHODS[method].drawn:
+        parser.error(f"--reliability needs samples that are drawn, not --method {method}")
 
 
 class Run(NamedTuple):
@@ -77,14 +94,16 @@ def load_run(data_dir, limit, path, leads, round_number, device):
     name = scored_run(path, checkpoint, data_dir)
     trained_here = is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
     trained = checkpoint["args"]
-    data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], pad=trained["pad"])
+    shape = {"pad": trained["pad"], "windows": model.window is not None}
+    data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], **shape)
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
 
 
 def load_record(run, name):
     """Return a record as the network sees it: x (L, T) float32 mV and y (K,).
 
-    T is the window, or the record's own length for a network trained with --pad batch.
+    T is the window, or the record's own length for a network trained with --pad batch, and where a
+    record is longer than the window of a network that scores windows.
     """
     return run.data[run.data.patient_ids.index(name)]
 
@@ -92,7 +111,8 @@ def load_record(run, name):
 def choose_records(run, options, at_most, wanted=None):
     """Return the patient_ids to explain: those `wanted`, or a seeded draw, sorted by name.
 
-    Of the data that the model was trained on, only records of the test fold may be explained.
+    The draw is balanced over the classes that the model predicts. Of the data that the model was
+    trained on, only records of the test fold may be explained.
     """
     _, _, test_fold = round_folds(options.round)
     folds = run.labels.set_index("patient_id")["fold"]
@@ -110,8 +130,19 @@ def choose_records(run, options, at_most, wanted=None):
         return sorted(set(wanted))
     if not allowed:
         fail(f"the test fold {test_fold} holds no record; use more records (a larger --limit)")
-    drawn = np.random.default_rng([options.seed, 0]).permutation(allowed)[:at_most]
-    return sorted(drawn.tolist())
+    drawn = np.random.default_rng([options.seed, 0]).permutation(allowed)[: POOL * at_most]
+    return sorted(
+        balanced(run, options, drawn.tolist())[:at_most] if len(drawn) > at_most else drawn
+    )
+
+
+def balanced(run, options, names):
+    """Return names in an order that takes one of each predicted class in turn, as they come."""
+    rows = [run.data.patient_ids.index(name) for name in names]
+    loader = run.data.loader(options.batch_size, rows=rows)
+    _, scores = predict_scores(run.model, loader, next(run.model.parameters()).device)
+    turn = pd.Series(scores.argmax(1)).groupby(scores.argmax(1)).cumcount()
+    return [names[i] for i in turn.sort_values(kind="stable").index]
 
 
 class Background(NamedTuple):
@@ -184,56 +215,3 @@ def open_folder(folder, options, force=False, auto=False, derived=()):
             old.unlink(missing_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps({**options, "use": RESEARCH_USE}, indent=2) + "\n")
-
-
-def read_values(path):
-    """Return a stored record's arrays as a dictionary, or None if it has to be made (again)."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile):
-        return None
-    return arrays if set(arrays) >= STORED else None
-
-
-def write_values(path, stored):
-    """Keep a record's arrays in values/<patient_id>.npz."""
-    with replacing(path) as temporary:
-        np.savez(temporary, **stored)
-
-
-def make_values(model, options, name, x, background, classes=None):
-    """Return arrays of one record x (L, t): phi (k, L, t), classes (k,), logits (K,), base (K,).
-
-    x is in mV, as `load_record` gives it; `classes` are the class numbers to explain, the
-    highest logit's if None. `base` are the logits that phi starts from: the mean over the
-    background, or those of a signal of zeros. A record that is not padded is compared with as long
-    an end of the background's records.
-    """
-    x = torch.from_numpy(x).to(background.signals.device)
-    logits = score(model, x[None], 1)[0]
-    classes = [int(logits.argmax())] if classes is None else list(classes)
-    others = [i for i, other in enumerate(background.names) if other != name]
-    others = others[: options.background]
-    starts = background.signals[others][..., -x.shape[1] :]
-    if METHODS[options.method].from_zero:
-        starts = torch.zeros_like(x)[None]
-        base = score(model, starts, 1)[0]
-    elif x.shape[1] == background.signals.shape[2]:
-        base = background.logits[others].mean(0)
-    else:
-        base = score(model, starts, options.batch_size).mean(0)
-    phi = explain(model, x, classes, starts, options, record_seed(name, options.seed))
-    return {"phi": phi, "classes": np.array(classes), "logits": logits, "base": base}
-
-
-def each_class(stored):
-    """Yield each explained class's number and its values (L, t) without the padding."""
-    for k, phi in zip(stored["classes"], stored["phi"], strict=True):
-        yield int(k), phi[:, max(0, phi.shape[1] - int(stored["n"])) :]
-
-
-def predicted_values(stored):
-    """Return the predicted (highest) class's index and its values (L, t) without the padding."""
-    k = int(stored["logits"].argmax())
-    return k, dict(each_class(stored))[k]

@@ -38,6 +38,22 @@ def channel_factor(channel, lead):
     return MV_PER_UNIT[unit]
 
 
+def read_samples(data, i):
+    """Return the samples (n, channels) of a waveform group in the units of each channel.
+
+    What holds the group's padding value is missing (NaN).
+    """
+    from pydicom.waveforms import multiplex_array
+
+    values = data.waveform_array(i)
+    padding = data.WaveformSequence[i].get("WaveformPaddingValue")
+    if isinstance(padding, bytes):  # of the samples' width, little-endian
+        raw = multiplex_array(data, i, as_raw=True)
+        mark = np.frombuffer(padding[: raw.itemsize], raw.dtype.newbyteorder("<"))
+        values[raw == mark] = np.nan
+    return values
+
+
 def parse_dicom_age(text):
     """Return the years of an age such as 061Y; NaN for one in months, weeks, days, or none."""
     return parse_age(text[:-1]) if str(text).endswith("Y") else math.nan
@@ -66,6 +82,6 @@ def read_dicom(path):
         rate = float(group.SamplingFrequency)
         check_rate(rate)
         factors = [channel_factor(channels[found[lead]], lead) for lead in LEADS]
-        values = data.waveform_array(i)[:, [found[lead] for lead in LEADS]].T
+        values = read_samples(data, i)[:, [found[lead] for lead in LEADS]].T
         return record._replace(sample_rate=rate), values * np.array(factors)[:, None], []
     raise ValueError("it is a DICOM object without a waveform of the twelve leads")

@@ -19,6 +19,7 @@ import pandas as pd
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
 from ecg.io.record import HIGH_MV, Record, check_matrix
+from utils import positive_number
 
 UNNAMED = "-"  # a column that is no lead, in --leads-order
 UNITS = "[nuµμm]?V"
@@ -27,6 +28,15 @@ LEAD_CELL = re.compile(
     rf"(?:[ ._/(\[]+({UNITS})[ ._)\]]*)?",
     re.IGNORECASE,
 )
+
+
+def add_table_args(parser):
+    """Add the flags that say what a table does not."""
+    parser.add_argument("--sample-rate", type=float, help="of tables (.csv, .txt, .npy), in Hz")
+    parser.add_argument("--units-per-mv", type=positive_number, help="of tables without a unit: "
+                        "1000 for microvolts; not given: 1")  # fmt: skip
+    parser.add_argument("--leads-order", type=parse_leads_order, metavar="I,II,...", help="leads "
+                        "of a table's columns without names, - for one that is none")  # fmt: skip
 
 
 def parse_leads_order(text):

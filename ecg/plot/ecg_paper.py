@@ -1,31 +1,29 @@
-"""ECG on standard paper: a record's leads, the pages of a whole record, values as colour."""
+"""ECG on standard paper: the pages of a whole record, with values as colour if it is explained."""
 
 import textwrap
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_pdf import PdfPages
-from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from dataset import LEADS
-from ecg.explanation.attributions import VALUE_BIN
-from ecg.plot.figures import INCH, footnote, save_figure
+from ecg.explanation.attributions import WINDOWS
+from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
+from ecg.plot.values import draw_value_bar, draw_windows
+from ecg.processing.quality import standard_deviation
 from utils import replacing
 
 # ECG paper: the scale that cardiologists read without looking at the axes.
 MM_PER_SECOND = 25
 MM_PER_MV = 10
 LEFT, RIGHT, BOTTOM, TOP = 4, 4, 12, 14  # mm around the paper of a figure
-MIN_SECONDS = 5  # paper for a shorter signal, so that the title fits
-NAME_WIDTH = 20  # mm in front of a trace, for the calibration pulse and the lead's name
-ROW_LIMITS = (15, 40)  # mm from one trace's baseline to the next
 
 # The page of a whole record: A4 landscape, mm.
 PAGE = np.array([297, 210])
 PAGE_PAPER = (289, 180)
 PAGE_START = 20  # in front of the traces, on a 5 mm line
+EXPLAINED_ROW = 35  # with a lead more throughout
 PAGE_TOP, PAGE_ROW = 28, 44  # from the paper's top to the first baseline, from one to the next
 PAGE_SECONDS = 10
 PAGE_ROWS = (
@@ -37,15 +35,6 @@ PAGE_ROWS = (
 PAGE_LINES = 3  # of notes above the paper
 NOTE_WIDTH = 225  # characters that surely fit
 MAX_PAGES = 30
-
-# negative blue, zero transparent (the black trace shows), positive orange-red
-VALUE_STOPS = [
-    (0.0, (0.0, 0.2, 0.9, 1)),
-    (0.5, (0.2, 0.5, 1.0, 0)),
-    (0.5, (1.0, 0.5, 0.1, 0)),
-    (1.0, (0.9, 0.15, 0.0, 1)),
-]
-VALUE_MAP = LinearSegmentedColormap.from_list("values", VALUE_STOPS)
 
 
 def ecg_paper(width, height, right=RIGHT):
@@ -77,55 +66,24 @@ def strip_points(signal, sample_rate, x, y):
     )
 
 
-def bin_starts(n, sample_rate):
-    """Return where the 20 ms begin over which n values are summed to be visible."""
-    return np.arange(0, n, round(VALUE_BIN * sample_rate))
+def draw_scale(figure, ax, sample_rate, x, start, seconds, sd=None):
+    """Mark whole seconds below the paper, from `start` at x mm on, and write the scale.
 
-
-def draw_values(ax, points, values, sample_rate, norm, width):
-    """Colour the line through points (T, 2) by values (T,), summed over 20 ms."""
-    starts = bin_starts(len(values), sample_rate)
-    # each piece ends on the first point of the next, so that the colour has no gaps
-    pieces = [points[start : start + starts[1] + 1] for start in starts]
-    colours = VALUE_MAP(norm(np.add.reduceat(values, starts)))
-    lines = LineCollection(pieces, colors=colours, linewidths=width, capstyle="butt", zorder=2)
-    ax.add_collection(lines)
-
-
-def value_norm(values, sample_rate):
-    """Return the colour scale of values (L, T): symmetric, to the 99.8th percentile of |20 ms|."""
-    sums = np.add.reduceat(values, bin_starts(values.shape[1], sample_rate), axis=1)
-    top = max(np.quantile(np.abs(sums), 0.998), 1e-12)
-    return Normalize(-top, top, clip=True)
-
-
-def draw_value_bar(figure, place, norm, label, size=8):
-    """Draw the colour bar of the values at a place (left, bottom, width, height)."""
-    mappable = ScalarMappable(norm, VALUE_MAP)
-    bar = figure.colorbar(mappable, cax=figure.add_axes(place), extend="both")
-    bar.set_label(label, size=size)
-    bar.ax.tick_params(labelsize=min(size, 7))
-
-
-def draw_scale(figure, ax, sample_rate, x, start, seconds):
-    """Mark whole seconds below the paper, from `start` at x mm on, and write the scale."""
+    `sd` is the mV that stand for one standard deviation where the signal is not in mV.
+    """
     ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + seconds + 1e-6)
     ax.set_xticks(x + MM_PER_SECOND * (ticks - start), [f"{tick:.0f} s" for tick in ticks])
     ax.tick_params(labelsize=7, length=2)
-    text = f"{MM_PER_SECOND} mm/s   {MM_PER_MV} mm/mV   {sample_rate:g} Hz"
+    height = f"{MM_PER_MV} mm/mV" if sd is None else f"{MM_PER_MV * sd:.2g} mm/standard deviation"
+    text = f"{MM_PER_SECOND} mm/s   {height}   {sample_rate:g} Hz"
     footnote(figure, LEFT, text, size=7)
 
 
-def draw_strip(ax, signal, sample_rate, x, y, label, values=None, norm=None):
-    """Draw one trace (T,) in mV, named, at (x, y) mm of an `ecg_paper` axes.
-
-    With `values` (T,), they are summed over 20 ms and drawn as colour under the trace.
-    """
+def draw_strip(ax, signal, sample_rate, x, y):
+    """Draw one trace (T,) in mV at (x, y) mm of an `ecg_paper` axes; return its points (T, 2)."""
     points = strip_points(signal, sample_rate, x, y)
-    if values is not None:
-        draw_values(ax, points, values, sample_rate, norm, width=4.5)
     ax.plot(*points.T, color="black", lw=0.6, zorder=3, solid_joinstyle="round")
-    ax.text(x - 1, y + 1.5, label, size=8, weight="bold", va="bottom", ha="right", zorder=4)
+    return points
 
 
 def draw_calibration(ax, x, y):
@@ -135,84 +93,97 @@ def draw_calibration(ax, x, y):
     ax.plot(x + xs, y + ys, color="black", lw=0.6, zorder=3)
 
 
-def row_heights(signal):
-    """Return for each lead of (L, T) mV the mm from the paper's top to its baseline, and the sum.
+def page_rows(explained):
+    """Return the rows of lead names of a page, and the mm from one to the next.
 
-    The rows are as close as the traces allow, within 15 to 40 mm, in steps of 5 mm.
+    The lead with the largest share of an explanation is shown throughout too, instead of II if the
+    network does not see that.
     """
-    centred = (signal - np.median(signal, axis=1, keepdims=True)) * MM_PER_MV
-    above = np.append(centred.max(1), 0)  # the last row keeps its distance from the paper's edge
-    below = np.insert(-centred.min(1), 0, 0)
-    gaps = np.clip(np.ceil((above + below + 2) / 5) * 5, *ROW_LIMITS)
-    places = np.cumsum(gaps)
-    return places[:-1], places[-1]
+    if explained is None:
+        return PAGE_ROWS, PAGE_ROW
+    top = LEADS[np.nanargmax(explained.shares)]
+    seen = np.isfinite(explained.shares[LEADS.index("II")])
+    if top == "II" or not seen:
+        return (*PAGE_ROWS[:3], (top,)), PAGE_ROW
+    return (*PAGE_ROWS, (top,)), EXPLAINED_ROW
 
 
-def draw_rows(signal, labels, sample_rate, title, start=0, values=None):
-    """Draw leads (L, T) in mV one under the other on ECG paper; return the figure.
+def draw_name(ax, name, x, y, shares):
+    """Write a lead's name, with its share of an explanation; `shares` (12,) or None.
 
-    `start` is the time of the first sample in s, for the time marks at the lower edge. `values`
-    (L, T), e.g. SHAP values, become colour under the traces with one scale for all leads.
+    A lead above an even share is framed and bold, one that the network does not see is grey.
     """
-    seconds = signal.shape[1] / sample_rate
-    places, height = row_heights(signal)
-    width = NAME_WIDTH + 5 * np.ceil(max(seconds, MIN_SECONDS) * MM_PER_SECOND / 5)
-    figure, ax = ecg_paper(width, height, RIGHT if values is None else 26)
-    norm = None if values is None else value_norm(values, sample_rate)
-    for i, (label, place) in enumerate(zip(labels, places, strict=True)):
-        y = height - place
-        draw_calibration(ax, 0, y)
-        strip_values = None if values is None else values[i]
-        draw_strip(ax, signal[i], sample_rate, NAME_WIDTH, y, label, strip_values, norm)
-    draw_scale(figure, ax, sample_rate, NAME_WIDTH, start, seconds)
-    ax.set_title(title, size=10, loc="left", parse_math=False)  # a name may hold a dollar sign
-    if values is not None:
-        box, inch = ax.get_position(), 1 / INCH / figure.get_figwidth()
-        place = (box.x1 + 4 * inch, box.y0 + 0.2 * box.height, 4 * inch, 0.6 * box.height)
-        low = box.height * figure.get_figheight() * INCH < 100  # mm, too low for a label in a line
-        parts = "SHAP value", "(change of the logit),", "summed over 20 ms"
-        draw_value_bar(figure, place, norm, ("\n" if low else " ").join(parts), 6 if low else 8)
-    return figure
+    text, style, box = name, {"weight": "bold"}, {"fc": "white", "ec": "none", "alpha": 0.7}
+    if shares is not None:
+        share, even = shares[LEADS.index(name)], 1 / np.isfinite(shares).sum()
+        if np.isnan(share):
+            style = {"color": "0.55"}
+        else:
+            text = f"{name}  {share:.0%}"
+            style["weight"] = "bold" if share >= even else "normal"
+            box = box | ({"ec": "black", "lw": 0.8, "alpha": 0.85} if share >= even else {})
+    label = ax.text(x + 1, y, text, size=9, va="center", zorder=4, **style)
+    label.set_bbox(box | {"pad": 1.2 if box["ec"] == "black" else 0.6})
 
 
-def plot_ecg(signal, leads, sample_rate, path, title, start=0, values=None):
-    """Write leads (L, T) in mV on ECG paper, 25 mm/s and 10 mm/mV, as a figure true to scale."""
-    save_figure(draw_rows(signal, leads, sample_rate, title, start, values), path)
-
-
-def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below=""):
-    """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on an A4 landscape page.
-
-    Three rows of four leads, 2.5 s each (a quarter of a shorter signal) and one after the other in
-    time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `title` and `notes`
-    stand above the paper, `below` below it, `start` is the time of the first sample in s, for the
-    marks. Returns the figure.
-    """
+def page_paper(title, notes, below):
+    """Make the paper of an A4 landscape page with its texts; return the figure and its axes."""
     width, height = PAGE_PAPER
     figure, ax = ecg_paper(width, height)
     figure.set_size_inches(PAGE / INCH)  # ecg_paper made it just as large as the paper needs
     ax.set_position((LEFT / PAGE[0], BOTTOM / PAGE[1], width / PAGE[0], height / PAGE[1]))
-    for row, names in enumerate(PAGE_ROWS):
-        y = height - PAGE_TOP - row * PAGE_ROW
-        draw_calibration(ax, 0, y)
-        step = -(-signal.shape[1] // len(names))
-        for i, name in enumerate(names):
-            part = signal[LEADS.index(name), i * step : (i + 1) * step]
-            x = PAGE_START + i * step / sample_rate * MM_PER_SECOND
-            if part.size:
-                draw_strip(ax, part, sample_rate, x, y, "")
-            label = ax.text(x + 1, y + 13, name, size=9, weight="bold", va="center", zorder=4)
-            label.set_bbox({"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.6})
-            if i:
-                ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
-    draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS)
-    footnote(figure, LEFT + 55, below, parse_math=False)
+    footnote(figure, LEFT + 62, below, parse_math=False)
     x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
     # a file's name may hold a dollar sign, which is no formula
     figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
     y = 1 - 8.5 / PAGE[1]
     figure.text(x, y, notes, size=7, va="top", linespacing=1.1, parse_math=False)
+    return figure, ax
+
+
+def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=None, explained=None):
+    """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on an A4 landscape page.
+
+    Three rows of four leads, 2.5 s each (a quarter of a shorter signal) and one after the other in
+    time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `title` and `notes`
+    stand above the paper, `below` below it, `start` is the time of the first sample in s, for the
+    marks. Where the signal is z-scored, `sd` is the mV that stand for one standard deviation: it
+    has no calibration pulse. With `explained` (Explained), values become colour under the traces.
+    Returns the figure.
+    """
+    figure, ax = page_paper(title, notes, below)
+    rows, distance = page_rows(explained)
+    shares = None if explained is None else explained.shares
+    for row, names in enumerate(rows):
+        y = PAGE_PAPER[1] - PAGE_TOP - row * distance
+        if sd is None:
+            draw_calibration(ax, 0, y)
+        step = -(-signal.shape[1] // len(names))
+        for i, name in enumerate(names):
+            k, x = LEADS.index(name), PAGE_START + i * step / sample_rate * MM_PER_SECOND
+            part = signal[k, i * step : (i + 1) * step]
+            if part.size:
+                points = draw_strip(ax, part, sample_rate, x, y)
+                if explained is not None:
+                    first = explained.first + i * step
+                    draw_windows(ax, points, explained.colours[k], first, sample_rate, 4.5)
+            draw_name(ax, name, x, y + 13, shares)
+            if i:
+                ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
+    draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS, sd)
+    if explained is not None:
+        place = np.array([222, 202.5, 66, 2.5]) / np.tile(PAGE, 2)
+        label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
+        draw_value_bar(figure, place, explained.norm, label, 7, "horizontal")
     return figure
+
+
+def page_notes(notes, width=NOTE_WIDTH):
+    """Return the notes above the paper, wrapped to so many characters, as PAGE_LINES at most."""
+    lines = [line for note in notes for line in textwrap.wrap(note, width, subsequent_indent="   ")]
+    if len(lines) > PAGE_LINES:
+        lines[PAGE_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
+    return "\n".join(lines)
 
 
 def plot_ecg_pages(signal, sample_rate, path, title, notes=(), below=""):
@@ -224,19 +195,15 @@ def plot_ecg_pages(signal, sample_rate, path, title, notes=(), below=""):
     """
     length = round(PAGE_SECONDS * sample_rate)
     n = signal.shape[1]
+    sd = standard_deviation(signal)
     starts = [*range(max(0, n - MAX_PAGES * length), n - length, length), max(0, n - length)]
-    lines = [
-        line for note in notes for line in textwrap.wrap(note, NOTE_WIDTH, subsequent_indent="   ")
-    ]
-    if len(lines) > PAGE_LINES:
-        lines[PAGE_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
-    text = "\n".join(lines)
+    text = page_notes(notes)
     with replacing(path) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
         for i, begin in enumerate(starts):
             place = f"   page {i + 1} of {len(starts)}" if len(starts) > 1 else ""
             part = signal[:, begin : begin + length]
             start = begin / sample_rate
-            figure = draw_ecg_page(part, sample_rate, title + place, text, start, below)
+            figure = draw_ecg_page(part, sample_rate, title + place, text, start, below, sd)
             end = f".page{i + 1}" if i else ""
             save_figure(figure, path.with_name(f"{path.stem}{end}.png"))
             pdf.savefig(figure)

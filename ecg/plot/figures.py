@@ -2,6 +2,7 @@
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 
 from utils import RESEARCH_USE, replacing
 
@@ -10,9 +11,16 @@ matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
 import matplotlib.pyplot as plt  # noqa: E402
 
 DPI = 200
+PAGE_DPI = 150  # of the many pages of explained records
 INCH = 25.4  # mm
 EDGE = 3.5  # mm below the panels, for footnotes
 BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart with every common colour blindness
+
+# What lowers and what raises a logit, everywhere: far from each other and from the red grid of ECG
+# paper, also half faded and as seen with deuteranopia or protanopia (docs/figures.md).
+LOWERS, RAISES = "#1450c8", "#d9a400"
+VALUE_MAP = LinearSegmentedColormap.from_list("values", (LOWERS, "white", RAISES))
+COLOUR_NAMES = "gold raises, blue lowers"
 
 
 def footnote(figure, x, text, **style):
@@ -22,15 +30,17 @@ def footnote(figure, x, text, **style):
     figure.text(place[0] + (x < 0), place[1], text, **style).set_in_layout(False)
 
 
-def save_figure(figure, path):
-    """Write the figure atomically, in the format of the path's suffix, marked 'research use only'.
-
-    The mark stands in the lower right corner, the figure is closed.
-    """
+def mark(figure):
+    """Write 'research use only' into the lower right corner."""
     footnote(figure, -2, RESEARCH_USE, color="0.4")
     if figure.get_layout_engine():  # keep the panels off the lower edge
         edge = EDGE / INCH / figure.get_figheight()
         figure.get_layout_engine().set(rect=(0, edge, 1, 1 - edge))
+
+
+def save_figure(figure, path):
+    """Write the figure atomically, in the format of the path's suffix, marked; it is closed."""
+    mark(figure)
     try:
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=DPI)
@@ -44,6 +54,16 @@ def save_print(figure, path):
     # no date, no random names: the same figure is the same file
     with replacing(path.with_suffix(".svg")) as temporary, plt.rc_context({"svg.hashsalt": "0"}):
         figure.savefig(temporary, metadata={"Date": None})
+
+
+def save_page(figure, path):
+    """Write the figure as PDF, for print true to scale, then as PNG beside it for the screen."""
+    mark(figure)
+    # no date: the same page is the same file
+    for suffix, options in {".pdf": {"metadata": {"CreationDate": None}}, ".png": {}}.items():
+        with replacing(path.with_suffix(suffix)) as temporary:
+            figure.savefig(temporary, dpi=PAGE_DPI, **options)
+    plt.close(figure)
 
 
 def make_panels(n, columns, width, height):

@@ -5,8 +5,9 @@ from functools import partial
 import numpy as np
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
-from ecg.plot.ecg_paper import draw_value_bar, draw_values, value_norm
-from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_figure
+from ecg.explanation.attributions import WINDOWS
+from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_print
+from ecg.plot.values import draw_value_bar, draw_values, value_norm
 from ecg.processing.beats import REGIONS, WINDOW
 
 GRAY = "0.45"
@@ -57,9 +58,9 @@ def plot_average_beats(signal, values, borders, leads, path, title):
     figure.supylabel("mV", size=8, x=0.12 / size[0])
     figure.suptitle(title, size=10, y=1 - 0.2 / size[1])
     place = (1 - 1.1 / size[0], 0.25, 0.13 / size[0], 0.5)
-    label = "SHAP value (change of the logit)\na beat, summed over 20 ms"
+    label = "SHAP value (change of the logit)\na beat, summed over " + WINDOWS
     draw_value_bar(figure, place, norm, label)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def plot_samples(table, method, path):
@@ -82,7 +83,7 @@ def plot_samples(table, method, path):
     ax.set_title(f"--method {method}, n = {rows['n'].iloc[0]} records, 95 % intervals", size=9)
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def draw_evidence(ax, table):
@@ -125,19 +126,23 @@ def draw_curves(ax, table, kind):
 
 
 def draw_correlations(ax, table):
-    """Draw the rank correlations with other seeds, trainings and re-initialised layers."""
+    """Draw both correlations with other seeds, trainings and re-initialised layers."""
     rows = table[table["check"].isin(["seeds", "training", "layers"]) & (table["class"] == "all")]
     order = {"seeds": 0, "training": 1, "layers": 2}
     rows = rows.sort_values("check", key=lambda checks: checks.map(order), kind="stable")
-    names = rows["measure"].str.replace("rank correlation, ", "")
-    names = names.str.replace("random from output to ", "random to ")
-    place = np.arange(len(rows))[::-1]
-    errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-    ax.errorbar(rows["mean"], place, xerr=errors, fmt="o", c=BLUE, capsize=3, ms=4)
+    kinds = {"correlation, ": ("Pearson", "o", BLUE), "rank correlation, ": ("rank", "s", GRAY)}
+    for shift, (start, (kind, marker, colour)) in zip((0.12, -0.12), kinds.items(), strict=True):
+        own = rows[rows["measure"].str.startswith(start)]
+        place = np.arange(len(own))[::-1]
+        errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
+        style = {"fmt": marker, "c": colour, "capsize": 2, "ms": 4, "label": kind}
+        ax.errorbar(own["mean"], place + shift, xerr=errors, **style)
+        names = own["measure"].str.removeprefix(start)
     ax.axvline(0, color="0.3", lw=0.8)
-    ax.set_yticks(place, names, size=7)
+    ax.set_yticks(place, names.str.replace("random from output to ", "random to "), size=7)
+    ax.legend(fontsize=7)
     ax.set_xlim(min(-0.2, rows["low"].min() - 0.05), 1.02)
-    ax.set_xlabel(f"rank correlation of phi (20 ms; n = {rows['n'].max()})")
+    ax.set_xlabel(f"correlation of phi ({WINDOWS}; n = {rows['n'].max()})")
 
 
 def draw_marks(ax, table):
@@ -176,4 +181,4 @@ def plot_faithfulness(table, path, title):
         ax.grid(alpha=0.3, axis="y" if draw in (draw_evidence, draw_marks) else "both")
         ax.set_axisbelow(True)
     figure.suptitle(title, size=10)
-    save_figure(figure, path)
+    save_print(figure, path)

@@ -9,11 +9,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
-from ecg.plot.figures import BLUE, ORANGE, footnote, make_panels, plt, save_figure, save_print
+from ecg.plot.figures import BLUE, ORANGE, VALUE_MAP, footnote, make_panels, plt, save_print
 
 
-def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
-    """Draw values (R, C) as coloured cells with their numbers.
+def draw_heat_map(ax, values, value_label, notes=None):
+    """Draw values (R, C) as coloured cells with their numbers, and their colour bar.
 
     A row of NaN is hatched and says why: 'no record', or its text in `notes` (R,). The colours
     are sequential, or diverging and centred on zero if any value is negative.
@@ -22,12 +22,10 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
     known = values[np.isfinite(values)]
     top = max(np.abs(known).max(initial=0), 1e-12)
     signed = known.min(initial=0) < 0
-    cmap, low = (plt.get_cmap("RdBu_r"), -top) if signed else (plt.get_cmap("YlGnBu"), 0)
+    cmap, low = (VALUE_MAP, -top) if signed else (plt.get_cmap("YlGnBu"), 0)
     rows, columns = values.shape
-    size = (max(6.4, 2.6 + 0.58 * columns), 1.5 + 0.36 * rows)
-    figure, ax = plt.subplots(figsize=size, layout="constrained")
     image = ax.imshow(values, cmap=cmap, vmin=low, vmax=top, aspect="auto")
-    colour_bar = figure.colorbar(image, pad=0.02, label=value_label)
+    colour_bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label=value_label)
     colour_bar.ax.tick_params(labelsize=8)
     decimals = int(np.clip(2 - np.floor(np.log10(top)), 0, 4))
     for row, column in np.ndindex(rows, columns):
@@ -44,11 +42,30 @@ def plot_heat_map(values, row_labels, column_labels, path, title, value_label, n
         middle = (columns - 1) / 2
         note = (notes[row] if notes is not None else "") or "no record"
         ax.text(middle, row, note, ha="center", va="center", size=8, color="0.3", bbox=box)
-    ax.set_xticks(range(columns), column_labels)
-    ax.set_yticks(range(rows), row_labels)
-    ax.tick_params(length=0)
-    ax.set_title(title, size=10)
-    save_figure(figure, path)
+
+
+def plot_heat_maps(maps, row_labels, column_labels, path, title):
+    """Write heat maps with the same rows and columns beside each other, as PNG and SVG.
+
+    `maps` are arguments of `draw_heat_map`: (values (R, C), label of the values, notes (R,)).
+    """
+    rows, columns = len(row_labels), len(column_labels)
+    size = (len(maps) * max(6.4, 2.6 + 0.58 * columns), 1.5 + 0.36 * rows)
+    figure, axes = plt.subplots(
+        1, len(maps), figsize=size, layout="constrained", squeeze=False, sharey=True
+    )
+    for ax, parts in zip(axes.flat, maps, strict=True):
+        draw_heat_map(ax, *parts)
+        ax.set_xticks(range(columns), column_labels)
+        ax.set_yticks(range(rows), row_labels)
+        ax.tick_params(length=0)
+    figure.suptitle(title, size=10)
+    save_print(figure, path)
+
+
+def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
+    """Write one heat map of values (R, C), as PNG and SVG."""
+    plot_heat_maps([(values, value_label, notes)], row_labels, column_labels, path, title)
 
 
 def plot_confusions(y_true, y_pred, classes, path, title):
@@ -80,7 +97,7 @@ def plot_confusions(y_true, y_pred, classes, path, title):
 
 
 def plot_history(history, path, kept):
-    """Draw the losses and the validation scores over the epochs; the kept epoch is marked.
+    """Draw losses and validation scores over the epochs, the kept one marked, as PNG and SVG.
 
     `history` has the columns epoch, train_loss, val_loss, val_f1, val_auc; `kept` is an epoch.
     """
@@ -104,7 +121,7 @@ def plot_history(history, path, kept):
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     axes[1].set_ylim(top=1)
-    save_figure(figure, path)
+    save_print(figure, path)
 
 
 def plot_curves(draw, labels, note, y_true, y_score, table, path, title):

@@ -25,6 +25,7 @@ ALIKE = 0.7  # correlation of a beat with the beat most like it; 0.2 for noise, 
 APART = (
     0.3  # of the limb leads' size; below 0.04 in 570 clinical records, above 1 if two are swapped
 )
+STANDARDISED = 1.02  # largest ratio of the leads' deviations; 1.0001 if z-scored, else above 1.16
 SMALL_QRS = 0.1  # mV; a QRS below this has no sure direction
 
 FLAT, NOISY, ODD_SIZE = "flat or missing", "too noisy to read", "amplitudes are unusually"
@@ -114,6 +115,20 @@ def not_assessable(flat, leads=LEADS):
                 found[name] = f"{FLAT}: {' '.join(lost)}"
                 break
     return found
+
+
+def standard_deviation(signal):
+    """Return the mV that stand for one standard deviation in a z-scored record, else None.
+
+    Of leads (L, n) in mV, no six limb leads can have the same standard deviation: if I, II and
+    III = II - I share one, that of aVR = -(I + II) / 2 is sqrt(3) / 2 of it. Leads that all do were
+    divided by their own, and their heights are not those of an ECG.
+    """
+    deviations = signal.astype(float).std(1)
+    deviations = deviations[deviations > 0.001]  # a flat lead stays flat
+    if len(deviations) < len(LEADS) / 2 or deviations.max() > STANDARDISED * deviations.min():
+        return None
+    return float(np.median(deviations))
 
 
 def by_second(signal):

@@ -1,6 +1,9 @@
 """What the report shows of explanations: examples, checks, and whether they are up to date."""
 
+import pandas as pd
+
 from dataset import CLASSES
+from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
 from ecg.reporting.tables import Figure, Table, figures, number, read_table
 from utils import read_json
 
@@ -37,7 +40,7 @@ def why_outdated(folder, results):
 def examples(folder):
     """Return one explained record per class: the first by name that is rightly predicted."""
     text = {"patient_id": str, "labels": str, "class": str}
-    values = read_table(folder / "values.csv", dtype=text, keep_default_na=False, na_values={})
+    values = read_table(folder / "values.csv", dtype=text, keep_default_na=False, na_values=UNKNOWN)
     if values is None or not {"predicted", "labels"} <= set(values):
         return None
     values = values[values["predicted"] == 1].sort_values("patient_id")
@@ -52,7 +55,24 @@ def examples(folder):
             shown.append(Figure(path, f"{path.stem}: labelled {labels}, predicted {name}"))
         else:
             without.append(name)
-    return {"count": values["patient_id"].nunique(), "figures": shown, "without": without}
+    return {
+        "count": values["patient_id"].nunique(),
+        "figures": shown,
+        "without": without,
+        "reliability": reliability_text(values),
+    }
+
+
+def reliability_text(values):
+    """Say how reliable the maps of the predicted classes are; '' where values.csv does not know."""
+    found = values.get("reliability", pd.Series(dtype=float)).dropna()
+    if found.empty:
+        return ""
+    return (
+        f"Reliability of their windows of {WINDOWS}: median {found.median():.2f} (range "
+        f"{found.min():.2f} to {found.max():.2f}) over {len(found)} records, "
+        f"{(found >= RELIABLE).sum()} of them at least {RELIABLE}."
+    )
 
 
 def checks(folder):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dataset import CLASSES
 from ecg.evaluation.marks import doubtful_classes
+from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
 from ecg.plot.scores import captions
 from ecg.processing.beats import REGIONS
 from ecg.reporting.tables import (
@@ -130,7 +131,7 @@ def write_page(folder, run, leads):
 
     Without its script the page shows every class and record, one below the other.
     """
-    read = {"dtype": {"patient_id": str}, "keep_default_na": False, "na_values": {}}
+    read = {"dtype": {"patient_id": str}, "keep_default_na": False, "na_values": UNKNOWN}
     population, beats = (pd.read_csv(folder / f"{name}.csv") for name in ("population", "beats"))
     tables = population, beats, pd.read_csv(folder / "values.csv", **read)
     write(
@@ -139,5 +140,7 @@ def write_page(folder, run, leads):
         title=f"Explanations of {run}",
         leads=list(leads),
         regions=REGION_NAMES,
+        windows=WINDOWS,
+        reliable=RELIABLE,
         classes=[class_explained(folder, name, list(leads), tables) for name in CLASSES],
     )

@@ -1,7 +1,11 @@
 """Answers without a network: their words, their order, and the files that they are written to."""
 
 import json
+import shlex
+import subprocess
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,7 +93,7 @@ def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
         "warning: only 4.0 s long",
     ]
     assert lines[5] == row["answer"] and lines[6] == "Heart rate: 75 beats per minute"
-    assert findings.page_notes(row) == [
+    assert findings.warning_notes(row) == [
         "!!! WARNING: flat or missing: V1 | beyond 20 mV in V2",
         "warning: recorded at 250 Hz | only 4.0 s long",
     ]
@@ -209,6 +213,18 @@ def test_answers_take_no_memory_as_they_come(tmp_path):
         tracemalloc.stop()
     assert (tmp_path / "j").stat().st_size > 1_000_000
     assert kept < 100_000
+
+
+def test_a_reader_that_stops_is_told_apart_from_a_file_that_cannot_be_written(tmp_path):
+    code = (
+        "from ecg.evaluation.answers import open_target\nfrom ecg.evaluation.findings import show\n"
+        f"with open_target({str(tmp_path / 'a.json')!r}):\n    for _ in range(9999): show('x' * 99)"
+    )
+    run = f"{sys.executable} -c {shlex.quote(code)} | head -1"
+    done = subprocess.run(run, shell=True, capture_output=True, text=True,
+                          cwd=Path(__file__).parents[2], check=False)  # fmt: skip
+    (error,) = done.stderr.splitlines()
+    assert error.startswith("error: stdout was closed") and not list(tmp_path.iterdir())
 
 
 def test_two_targets_in_one_place_are_refused(capsys):

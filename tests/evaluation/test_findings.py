@@ -448,3 +448,20 @@ def test_an_answer_loads_nothing_it_does_not_need():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           cwd=Path(__file__).parents[2], check=True)  # fmt: skip
     assert done.stdout.strip() == ""
+
+
+def test_every_format_is_explained_on_request_and_only_then(workdir, capsys):
+    write_record(workdir / "own", "h", noise(5, 700), "59118001")
+    scipy.io.savemat(workdir / "own/m.mat", {"ECG": {"data": noise(5, 700) / 1000}})
+    table = pd.DataFrame((noise(5, 700) / 1000).T, columns=LEADS)
+    table.to_csv(workdir / "own/c.csv", index=False)
+    np.save(workdir / "own/n.npy", noise(5, 700) / 1000)
+    flags = "--record", "own/h", "own/m.mat", "own/c.csv", "own/n.npy", "--sample-rate", 500
+    ask(*flags, "--no-pages")
+    assert not PAGES.exists()
+    ask(*flags, "--no-pages", "--explain")
+    names = {path.name for path in (PAGES / "explained").iterdir()}
+    assert names == {f"{name}.{suffix}" for name in "hmcn" for suffix in ("pdf", "png")}
+    assert "explained" in capsys.readouterr().out
+    _, error = refused(capsys, "--explain")
+    assert "--record" in error

@@ -21,32 +21,33 @@ class Sum(nn.Module):
 
     def __init__(self, weights, power):
         super().__init__()
-        self.weights, self.power = nn.Parameter(weights), power
-        self.k = 0
+        self.weights, self.power = weights, power
 
     def forward(self, x):
         return (self.weights * x**self.power).sum((1, 2))[:, None]
+
+
+def phi_of(method, model, k, x, background, samples, seed=7, batch_size=500):
+    """Return a method's values (L, T) of one logit, as an array."""
+    path = attributions.METHODS[method].path(samples, len(background), seed)
+    return attributions.mean_gradients(model, k, x, background, path, batch_size).phi.numpy()
 
 
 def test_shap_of_a_linear_model_is_weight_times_difference():
     rng = torch.Generator().manual_seed(0)
     w, x = torch.randn(2, 5, generator=rng), torch.randn(2, 5, generator=rng)
     one, many = torch.randn(1, 2, 5, generator=rng), torch.randn(50, 2, 5, generator=rng)
-    model = attributions.OneLogit(Sum(w, 1))
-    model.k = 0
-    exact = attributions.sampled_gradients(model, x, one, 3, 7, 2)
-    assert exact == pytest.approx((w * (x - one[0])).detach().numpy(), abs=1e-6)
-    near = attributions.sampled_gradients(model, x, many, 2000, 7, 500)
-    error = 5 * (w.abs() * many.std(0)).detach().numpy() / np.sqrt(2000)
-    assert (np.abs(near - (w * (x - many.mean(0))).detach().numpy()) < error).all()
+    exact = phi_of("shap", Sum(w, 1), 0, x, one, 3, batch_size=2)
+    assert exact == pytest.approx((w * (x - one[0])).numpy(), abs=1e-6)
+    near = phi_of("shap", Sum(w, 1), 0, x, many, 2000)
+    error = 5 * (w.abs() * many.std(0)).numpy() / np.sqrt(2000)
+    assert (np.abs(near - (w * (x - many.mean(0))).numpy()) < error).all()
 
 
 def test_shap_of_a_square_is_the_difference_of_squares():
     w, x, base = torch.ones(1, 4), torch.tensor([[0.0, 1, 2, -3]]), torch.full((1, 1, 4), 0.5)
-    model = attributions.OneLogit(Sum(w, 2))
-    model.k = 0
     # (x - b) 2 (b + t (x - b)) has mean x^2 - b^2 and, over t, sd (x - b)^2 / sqrt(3)
-    phi = attributions.sampled_gradients(model, x, base, 4000, 1, 1000)
+    phi = phi_of("shap", Sum(w, 2), 0, x, base, 4000)
     error = 5 * (x - 0.5) ** 2 / np.sqrt(3 * 4000)
     assert (np.abs(phi - (x**2 - 0.25).numpy()) <= error.numpy()).all()
 
@@ -54,35 +55,109 @@ def test_shap_of_a_square_is_the_difference_of_squares():
 @pytest.mark.parametrize("steps", [1, 5])
 def test_integrated_gradients_of_a_square_are_exact(steps):
     x = torch.tensor([[0.0, 1, 2, -3]])
-    phi = attributions.integrated_gradients(Sum(torch.ones(1, 4), 2), x, 0 * x[None], steps, 0, 2)
+    phi = phi_of("ig", Sum(torch.ones(1, 4), 2), 0, x, 0 * x[None], steps, batch_size=2)
     assert phi == pytest.approx((x**2).numpy())
 
 
 def test_integrated_gradients_of_the_network_add_up_and_are_zero_in_padding(work):
     _, signals, _, model = work
     x = padded(signals["R001"])  # 0.5 s of signal behind 0.5 s of padding
-    network = attributions.OneLogit(model.requires_grad_(False))
-    network.k = 3
-    with torch.no_grad():
-        change = (network(x) - network(torch.zeros_like(x))).item()
-    phi = attributions.integrated_gradients(network, x[0], 0 * x, 200, 0, 50)
+    model.requires_grad_(False)
+    change = (model(x) - model(torch.zeros_like(x)))[0, 3].item()
+    phi = phi_of("ig", model, 3, x[0], 0 * x, 200, batch_size=50)
     assert abs(change) > 0.1
     assert phi.sum() == pytest.approx(change, rel=0.05)
     assert not phi[:, : N_SAMPLES // 2].any() and phi[:, N_SAMPLES // 2 :].any()
 
 
-def test_shap_of_the_network_adds_up_within_its_sampling_error(work):
+class Logit(nn.Module):
+    """A network seen through one logit, as shap.GradientExplainer takes it."""
+
+    def __init__(self, model, k):
+        super().__init__()
+        self.model, self.k = model, k
+
+    def forward(self, x):
+        return self.model(x)[:, self.k : self.k + 1]
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(9, 4), (24, 7)])
+def test_values_are_those_of_shap_itself(work, samples, batch_size):
+    shap = pytest.importorskip("shap")
     _, signals, _, model = work
-    network = attributions.OneLogit(model.requires_grad_(False))
-    network.k = 3
-    x, base = padded(signals["R002"]), padded(signals["R005"])
-    with torch.no_grad():
-        change = (network(x) - network(base)).item()
-    sums = [
-        attributions.sampled_gradients(network, x[0], base, 20, s, 20).sum() for s in range(1, 7)
-    ]
-    assert np.mean(sums) == pytest.approx(change, abs=5 * np.std(sums) / np.sqrt(5) + 1e-6)
-    assert np.std(sums) > 0  # another seed, other samples
+    model.requires_grad_(False)
+    x, others = padded(signals["R002"]), [padded(signals[f"R00{i}"]) for i in (5, 6, 8)]
+    explainer = shap.GradientExplainer(Logit(model, 3), torch.cat(others))
+    theirs = explainer.shap_values(x, nsamples=samples, rseed=11)[0, ..., 0]
+    ours = phi_of("shap", model, 3, x[0], torch.cat(others), samples, 11, batch_size)
+    assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5 * np.abs(theirs).max())
+
+
+def test_halves_are_of_every_other_sample_whatever_the_batch():
+    """The values of a linear model are w (x - b), so that each half can be told by hand."""
+    x, w = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 3.0]])
+    background = torch.arange(10.0).reshape(5, 1, 2)
+    path = np.array([3, 0, 4, 1, 2]), np.linspace(0, 1, 5)
+    for batch_size in (1, 2, 3, 5):
+        found = attributions.mean_gradients(Sum(w, 1), 0, x, background, path, batch_size)
+        for half, rows in zip(found.halves, ([3, 4, 2], [0, 1]), strict=True):
+            assert torch.allclose(half, w * (x - background[rows].mean(0)))
+        assert torch.allclose(found.phi, w * (x - background.mean(0))) and found.samples == 5
+
+
+def test_drawing_on_stops_where_it_is_enough_and_is_the_beginning_of_more(work):
+    _, signals, _, model = work
+    model.requires_grad_(False)
+    x, others = padded(signals["R002"])[0], torch.cat([padded(signals[f"R00{i}"]) for i in (5, 8)])
+    path, asked = attributions.random_path(100, 2, 3), []
+
+    def enough(halves):
+        asked.append(halves.clone())
+        return len(asked) == 2
+
+    found = attributions.mean_gradients(model, 1, x, others, path, 8, enough)
+    assert found.samples == 40 and len(asked) == 2  # it is asked after every 20
+    assert torch.equal(found.halves, asked[1])
+    few = attributions.mean_gradients(model, 1, x, others, attributions.random_path(40, 2, 3), 8)
+    assert found.phi.numpy() == pytest.approx(few.phi.numpy(), abs=1e-6)
+
+
+def test_reliability_is_the_correlation_of_two_such_maps_that_are_made_anew():
+    """Of signal and noise of known variances: Spearman and Brown's formula, in windows."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(12, 4000))
+    halves, others = signal + rng.normal(0, 2, (2, 2, 12, 4000))
+    windows, leads = attributions.reliability(halves)
+    # a half has 1 of signal and 4 of noise, the mean of two 1 and 2
+    assert attributions.correlation(*halves) == pytest.approx(1 / 5, abs=0.02)
+    assert windows == pytest.approx(1 / 3, abs=0.02)
+    again = np.corrcoef(halves.mean(0).ravel(), others.mean(0).ravel())[0, 1]
+    assert windows == pytest.approx(again, abs=0.03)
+    assert attributions.reliability(np.stack([signal, signal])) == pytest.approx([1, 1])
+    assert attributions.reliability(np.stack([signal, -signal]))[0] == pytest.approx(-1)
+    assert abs(leads) <= 1
+
+
+def test_reliability_of_leads_is_that_of_their_shares():
+    rng = np.random.default_rng(1)
+    sizes = np.array([[1.0], [2], [4], [8]])
+    halves = sizes * rng.choice([-1, 1], (2, 4, 300))  # their windows have nothing in common
+    windows, leads = attributions.reliability(halves)
+    assert abs(windows) < 0.2 and leads == pytest.approx(1)
+    assert np.isnan(attributions.reliability(halves[:, :2])[1])  # two leads always correlate
+    assert np.isnan(attributions.reliability(np.zeros((2, 4, 9)))).all()
+
+
+def test_windows_of_40_ms_keep_the_sum():
+    phi = np.arange(2 * 90.0).reshape(2, 90)
+    found = attributions.binned(phi)
+    assert np.array_equal(found[:, :4], phi[:, :80].reshape(2, 4, 20).sum(2))
+    assert np.array_equal(found[:, 4], phi[:, 80:].sum(1)) and found.shape == (2, 5)
+
+
+def test_agreement_by_hand():
+    halves = np.array([[3.0, 1, 2, 0, -4], [3, 3, -2, 0, 0]])
+    assert attributions.agreement(halves).tolist() == [1, 0.5, 0, 1, 0]
 
 
 def test_folded_norms_leave_the_logits_and_their_gradients(work):

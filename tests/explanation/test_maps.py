@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from dataset import CLASSES
-from ecg.explanation import attributions, maps
-from ecg.explanation.attributions import Method, Options
+from dataset import CLASSES, ECGDataset
+from ecg.explanation import maps
+from ecg.explanation.attributions import Options
 
 
 def test_background_and_explained_records_come_from_different_folds():
@@ -27,42 +27,37 @@ def test_background_and_explained_records_come_from_different_folds():
         assert len(set(background)) == 21 and not set(fold[background]) & {2, 3}
         draws.append(background)
     assert draws[0] != draws[1]
-    few, again = (
-        maps.choose_records(SimpleNamespace(labels=table, trained_here=False), Options(), 2)
-        for table in (labels, labels.sample(frac=1, random_state=0))
-    )
-    assert len(few) == 2 and few == again
 
 
-class Weighted(torch.nn.Module):
-    """Logits (N, 9) that are k times the sum of a signal."""
+class Fixed(torch.nn.Module):
+    """Logits (N, 9) whose highest is the class that a signal's first sample names."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, x):
-        return x.sum((1, 2))[:, None] * torch.arange(9.0)
+        return torch.eye(9)[x[:, 0, 0].long()]
 
 
-@pytest.mark.parametrize(("from_zero", "base"), [(False, 2.0), (True, 0.0)])
-def test_a_new_method_is_one_entry(monkeypatch, from_zero, base):
-    """Its values start from the background without the record itself, or from zeros."""
-    monkeypatch.setattr(attributions, "fold_norms", lambda model: model)
-
-    def occlusion(model, x, background, samples, seed, batch_size):
-        assert (samples, batch_size) == (7, 8)
-        with torch.no_grad():
-            return ((x - background.mean(0)) * model.k).numpy()
-
-    monkeypatch.setitem(attributions.METHODS, "new", Method("new", occlusion, from_zero))
-    signals = torch.stack([torch.full((1, 4), float(v)) for v in (9, 0, 1)])
-    model = Weighted()
-    names = ["itself", "a", "b"]
-    background = maps.Background(names, signals, attributions.score(model, signals, 2))
-    options = Options(method="new", samples=7, background=2)
-    x = np.full((1, 4), 2, np.float32)
-    stored = maps.make_values(model, options, "itself", x, background, [3, 8])
-    assert stored["phi"].shape == (2, 1, 4) and stored["classes"].tolist() == [3, 8]
-    assert stored["base"].tolist() == [base * k for k in range(9)]
-    for k, phi in zip((3, 8), stored["phi"], strict=True):
-        assert phi.sum() == pytest.approx(stored["logits"][k] - stored["base"][k])
+@pytest.mark.parametrize(
+    ("at_most", "counts"), [(5, [2, 0, 2, 1]), (7, [3, 0, 3, 1]), (21, [11, 0, 9, 1])]
+)
+def test_the_draw_is_balanced_over_predicted_classes(at_most, counts):
+    """Of 20, 0, 9 and 1 records predicted as the first four classes, in any order of the table."""
+    names = [f"R{i:02d}" for i in range(30)]
+    predicted = np.repeat([0, 2, 3], [20, 9, 1])
+    table = pd.DataFrame({"patient_id": names, "fold": 1, **dict.fromkeys(CLASSES, 0)})
+    class_of = dict(zip(names, predicted, strict=True))
+    draws = []
+    for labels in (table, table.sample(frac=1, random_state=0)):
+        signals = {name: np.full((12, 500), 1000 * class_of[name], np.int16) for name in names}
+        data = ECGDataset(signals, labels, seconds=1)
+        run = SimpleNamespace(labels=labels, data=data, model=Fixed(), trained_here=False)
+        draws.append(maps.choose_records(run, Options(), at_most))
+    assert draws[0] == draws[1] == sorted(draws[0])
+    found = np.bincount([class_of[name] for name in draws[0]], minlength=4)
+    assert found.tolist() == counts
 
 
 def made_folder(folder, **options):
@@ -94,15 +89,3 @@ def test_values_of_unknown_options_stop_or_start_anew(tmp_path, capsys, text):
     assert "--force" in capsys.readouterr().err and (tmp_path / "values/a.npz").exists()
     maps.open_folder(tmp_path, {"samples": 5}, auto=True, derived=derived)
     assert not (tmp_path / "values/a.npz").exists() and not derived[0].exists()
-
-
-def test_padding_is_left_out_of_each_class():
-    phi = np.arange(2 * 1 * 5).reshape(2, 1, 5)
-    logits = np.eye(len(CLASSES))[4]
-    stored = {"phi": phi, "classes": np.array([4, 1]), "logits": logits, "n": np.array(3)}
-    assert [(k, values.tolist()) for k, values in maps.each_class(stored)] == [
-        (4, [[2, 3, 4]]),
-        (1, [[7, 8, 9]]),
-    ]
-    k, values = maps.predicted_values(stored | {"n": np.array(50)})
-    assert k == 4 and values.shape == (1, 5)

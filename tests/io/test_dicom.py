@@ -72,6 +72,17 @@ def test_leads_are_found_by_code_or_words_and_scaled_to_mv(pydicom, tmp_path):
     assert record == (1000, 61, "Female", (), "p7") and not notes
 
 
+def test_padding_is_a_missing_sample(pydicom, tmp_path):
+    samples = noise(1, 1200)
+    samples[3, 10:17] = -32768
+    item = group(
+        pydicom, samples, [channel(pydicom, *pair) for pair in zip(CODES, LEADS, strict=True)]
+    )
+    item.WaveformPaddingValue = np.int16(-32768).tobytes()
+    _, signal, _ = formats.read_record(write(pydicom, tmp_path / "a.dcm", item))
+    assert np.argwhere(np.isnan(signal)).tolist() == [[3, n] for n in range(10, 17)]
+
+
 def test_what_cannot_become_twelve_leads_in_mv_is_refused(pydicom, tmp_path):
     channels = [channel(pydicom, *pair) for pair in zip(CODES, LEADS, strict=True)]
     path = write(pydicom, tmp_path / "a.dcm", group(pydicom, noise(1, 600)[:11], channels[:11]))

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 from conftest import NEEDS_SHARED, SHARED, noise, write_table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dataset import LEADS
 from ecg.io import formats, tables
@@ -164,6 +166,27 @@ def test_what_stays_unclear_is_refused(text, flags, message, tmp_path):
         flags = {"leads_order": tables.parse_leads_order(ORDER)}
     with pytest.raises(ValueError, match=message):
         formats.read_record(tmp_path / "a.csv", sample_rate=500, **flags)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@given(data=st.data(), name=st.sampled_from(sorted(VARIANTS)), flag=st.booleans())
+def test_any_damaged_table_is_read_or_refused_with_a_reason(data, name, flag, tmp_path):
+    text, encoding, _ = VARIANTS[name]
+    content = bytearray(text.encode(encoding)[:9000])
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content)))
+        marks = st.sampled_from((b";", b",", b"\n", b'"', b"'", b"\0", b"e999", b"I,", b"-"))
+        new = data.draw(marks | st.binary(max_size=3))
+        content[at : at + data.draw(st.integers(0, 9))] = new
+    (tmp_path / "a.csv").write_bytes(content)
+    order = tables.parse_leads_order(ORDER) if flag else None
+    try:
+        _, signal, _ = formats.read_record(tmp_path / "a.csv", sample_rate=50, leads_order=order)
+    except ValueError as error:
+        assert len(str(error)) > 10
+    else:
+        assert signal.shape[0] == 12 and signal.shape[1] >= 50 and not np.isinf(signal).any()
 
 
 @NEEDS_SHARED

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecg.evaluation.metrics import calibration_bins, score_table
 from ecg.plot import scores
+from ecg.plot.figures import LOWERS, RAISES
 from utils import RESEARCH_USE
 
 CLASSES = ("a", "b", "c", "d")
@@ -132,6 +134,7 @@ def test_heat_map_prints_the_numbers_and_says_why_a_row_is_empty(tmp_path, drawn
     ax = drawn[0].axes[0]
     assert texts(ax) == ["0.250", "0.750", "no record", "cancels"]
     assert ax.images[0].get_clim() == (0, 0.75)
+    assert path.with_suffix(".svg").stat().st_size > 1000
     assert [label.get_text() for label in ax.get_yticklabels()] == list("abc")
 
 
@@ -141,6 +144,18 @@ def test_heat_map_with_negative_values_is_centred_on_zero(tmp_path, drawn):
     assert image.get_clim() == (-1.5, 1.5)
     red, green, blue, _ = image.to_rgba(0.0)
     assert min(red, green, blue) > 0.95
+    for value, colour in ((1.5, RAISES), (-1.5, LOWERS)):  # as on the paper
+        assert image.to_rgba(value) == pytest.approx(to_rgba(colour), abs=0.01)
+
+
+def test_heat_maps_beside_each_other_have_the_same_rows_and_a_scale_each(tmp_path, drawn):
+    maps = [([[-0.5, 1.5]], "signed", [""]), ([[0.25, 0.75]], "absolute", [""])]
+    scores.plot_heat_maps(maps, ["AF"], ["I", "II"], tmp_path / "both.png", "t")
+    first, second = (ax for ax in drawn[0].axes if ax.images)
+    assert texts(first) == ["-0.50", "1.50"] and texts(second) == ["0.250", "0.750"]
+    assert first.images[0].get_clim() == (-1.5, 1.5) and second.images[0].get_clim() == (0, 0.75)
+    labels = [ax.get_ylabel() for ax in drawn[0].axes if not ax.images]
+    assert labels == ["signed", "absolute"]
 
 
 def test_heat_map_without_any_value(tmp_path):

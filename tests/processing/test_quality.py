@@ -190,6 +190,28 @@ def test_limb_leads_of_recordings_add_up_and_not_in_reversed_order(folder):
         assert not quality.limb_leads_agree(signal[::-1]) or not np.ptp(signal[6:], axis=1).all()
 
 
+def test_a_z_scored_record_is_known_by_its_leads_one_in_mv_never_is():
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(0, 0.3, (2, 5000))
+    # the limb leads nearest to equal: I and II of one size, and III = II - I too
+    limb = np.array([one, one / 2 + two * np.sqrt(3) / 2])
+    six = [*limb, limb[1] - limb[0], -limb.sum(0) / 2, limb[0] - limb[1] / 2, limb[1] - limb[0] / 2]
+    signal = np.array([*six, *rng.normal(0, 0.3, (6, 5000))])
+    assert quality.standard_deviation(signal) is None
+    scored = 0.2 * signal / signal.std(1, keepdims=True)
+    scored[7] = 0  # a flat lead stays one
+    assert quality.standard_deviation(scored.round(3)) == pytest.approx(0.2, rel=0.01)
+
+
+@NEEDS_SHARED
+def test_z_scored_sets_are_told_from_those_in_mv():
+    for folder in ("ptbxl_zscored", "ptbxl", "cpsc2018_feb2020", "ludb"):
+        for path in sorted((SHARED / folder).rglob("*.hea"))[:8]:
+            signal = np.nan_to_num(formats.read_record(path)[1])
+            scored = quality.standard_deviation(signal) is not None
+            assert scored == (folder == "ptbxl_zscored"), path
+
+
 @pytest.mark.parametrize(
     ("flat", "leads", "blocked"),
     [

@@ -31,7 +31,9 @@ def folder(tmp_path):
     columns = ["patient_id", "class", "labels"]
     values = pd.DataFrame(names, columns=columns).assign(predicted=1, probability=0.75)
     values = values.assign(residual=-0.25, padding_share=0.125)
-    values.loc[3] = ["R3", "AF", "STE", 0, 0.1, 0, 0]  # with --classes all
+    values = values.assign(reliability=[0.83, 0.95, np.nan], reliability_leads=[0.97, np.nan, 1.0])
+    values = values.assign(samples=[200, 180, 40], start=[2.5, 0, 0])
+    values.loc[3] = ["R3", "AF", "STE", 0, 0.1, 0, 0, 0.1, 0.1, 200, 0]  # with --classes all
     values.to_csv(tmp_path / "values.csv", index=False)
     shares = np.full((10, 12), np.nan)
     shares[[1, 8, 9]] = np.arange(1, 13) / 78
@@ -88,6 +90,13 @@ def test_numbers_of_the_page_are_those_of_the_tables(folder):
     assert "12.5%" in parts["AF"] and "50.0%" in parts["AF"]  # 0.25 / 2, 1 / 2
     assert "AF + PVC" in parts["AF"] and "none of the nine" in parts["AF"]
     assert parts["AF"].count("<article") == 2 and "R3" not in parts["AF"]
+    articles = dict(re.findall(r'<article id="record-(\w+).*?>(.*?)</article>', text, re.S))
+    assert "windows\n0.83, of the\nleads' shares 0.97, from 200 samples" in articles["R1"]
+    assert "should not be read" in articles["R1"] and "2.5 s" in articles["R1"]
+    assert "windows\n0.95, from 180 samples" in articles["R"]  # ODD, with less than three leads
+    assert "should not be read" not in articles["R"]
+    assert "reliability is not known" in articles["R3"] and "nan" not in text.lower()
+    assert "<td>0.83</td>" in parts["AF"] and "windows of 40 ms" in text
     assert "No beat to average" in parts["STE"] and "40.0%" in parts["STE"]
 
 

@@ -1,0 +1,135 @@
+"""Pages of explained records: the ECG on paper, what raises and lowers a logit as colour."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset import CLASSES, SAMPLE_RATE, to_mv
+from ecg.evaluation import findings
+from ecg.explanation.attributions import WINDOWS
+from ecg.explanation.own import STEPS, class_to_explain, explain_own, own_scores
+from ecg.explanation.values import explained_class
+from ecg.plot.ecg_paper import PAGE_SECONDS, draw_ecg_page, page_notes
+from ecg.plot.figures import save_page
+from ecg.plot.values import explained_colours
+from ecg.processing.quality import SHORTEST, standard_deviation
+from resnet import describe
+from utils import RESEARCH_USE
+
+MISSED = 0.25  # of the change of the logit; values that miss more do not explain it
+NOTES_WIDTH = 148  # characters, beside the colour bar
+LENGTH = PAGE_SECONDS * SAMPLE_RATE  # samples on a page
+READING = "%: a lead's share of |value| in all that was explained; framed: above an even share"
+
+
+def missed_text(residual, change):
+    """Say what the values miss of the change of the logit, '' where that is below a quarter."""
+    if abs(residual) <= MISSED * abs(change):
+        return ""
+    return f"; the values miss {abs(residual):.1f} of a change of {abs(change):.1f}"
+
+
+def plot_explained(path, packed, values, leads, at, begin, title, notes, below="", agreement=None):
+    """Write the page of an explained record as PDF, true to scale, and as PNG beside it.
+
+    `packed` (12, n) is the whole record, `values` (L, t) those of the leads that the network sees,
+    from sample `at` of the record on, and `begin` the first of the 10 s that are shown.
+    `agreement` (L, windows of 40 ms), 0 to 1, fades what cannot be trusted (None: nothing).
+    """
+    signal = to_mv(packed)
+    explained = explained_colours(values, leads, SAMPLE_RATE, begin - at, agreement)
+    figure = draw_ecg_page(
+        signal[:, begin : begin + LENGTH],
+        SAMPLE_RATE,
+        title,
+        page_notes(notes, NOTES_WIDTH),
+        begin / SAMPLE_RATE,
+        below,
+        standard_deviation(signal),
+        explained,
+    )
+    save_page(figure, path)
+
+
+def plot_patient(
+    path, name, packed, k, phi, at, logit, change, residual, leads, true, agreement, reliability
+):
+    """Write the page of a record of a data set: the last 10 s of what has values.
+
+    `phi` (L, t) are the values of class number k from sample `at` of the record (12, n) on; they
+    miss `residual` of the `change` of the `logit`. `true` are the labels, `agreement` is that of
+    `plot_explained`, `reliability` that of the windows of the map.
+    """
+    title = (
+        f"{name}: predicted {CLASSES[k]} (probability {1 / (1 + np.exp(-logit)):.2f}), "
+        f"labelled {' + '.join(true) or 'none of the nine'}{missed_text(residual, change)}"
+    )
+    end = at + phi.shape[1]
+    begin = max(0, end - LENGTH)
+    shown = f"{begin / SAMPLE_RATE:g} to {end / SAMPLE_RATE:g} s"
+    notes = [
+        f"{shown} of {packed.shape[1] / SAMPLE_RATE:g} s; {READING}",
+        f"reliability of the {WINDOWS} windows: {reliability:.2f} of 1; faded where two halves of "
+        "the samples do not agree",
+    ]
+    plot_explained(path, packed, phi, leads, at, begin, title, notes, agreement=agreement)
+
+
+def fullest(values):
+    """Return where the 10 s begin that hold the most of |values| (L, t)."""
+    sums = np.insert(np.abs(values).sum(0, dtype=float).cumsum(), 0, 0)
+    return int(np.argmax(sums[LENGTH:] - sums[:-LENGTH])) if len(sums) > LENGTH else 0
+
+
+def plot_own(folder, row, packed, model, checkpoint, model_text):
+    """Explain the leading finding of one's own record; write <folder>/<record>.pdf and .png.
+
+    `row` is its answer (ecg.evaluation.findings), `packed` its signal (12, n). Returns the path,
+    None if no class can be assessed.
+    """
+    name = class_to_explain(row)
+    if name is None:
+        return None
+    stored = explain_own(model, checkpoint, packed, name)
+    _, values, at, _, change, residual = explained_class(stored, 0)
+    n, seen = packed.shape[1], values.shape[1]
+    found = "" if name in row["findings"] else ", below its threshold"
+    title = f"{row['record']}: why {name} (probability {row['probabilities'][name]:.2f}{found})"
+    part = f" from {at / SAMPLE_RATE:.1f} to {(at + seen) / SAMPLE_RATE:.1f} s" if seen < n else ""
+    missed = abs(residual) / max(abs(change), 1e-9)
+    notes = [
+        f"integrated gradients of {name}'s logit{part}, from a flat line in {STEPS} steps; "
+        f"they miss {missed:.0%} of its change of {change:.1f}",
+        READING,
+        *findings.warning_notes(row),
+    ]
+    begin = int(np.clip(at + fullest(values), 0, max(0, n - LENGTH)))
+    title += missed_text(residual, change)
+    path, leads = Path(folder) / f"{row['record']}.pdf", checkpoint["leads"]
+    plot_explained(path, packed, values, leads, at, begin, title, notes, model_text)
+    return path
+
+
+def plot_records(model_path, model, checkpoint, records, table):
+    """Explain the leading finding of each of some records, files as for predict.py.
+
+    The pages go to results/<model>_records/explained. Bad records are named; stops without any
+    good one. `table` holds what a table cannot say, as in `findings.read_own`.
+    """
+    text, pages = describe(model_path, checkpoint), 0
+    folder = Path("results") / f"{Path(model_path).stem}_records" / "explained"
+    sources, bad = findings.find_own(records)
+    told, window = len(bad), None if model.window else checkpoint["args"]["seconds"]
+    options = table, window, checkpoint.get("shortest", SHORTEST), bad
+    for rows, signals in findings.read_batches(sources, 1, *options):
+        for row in rows:
+            packed = signals[row["record"]]
+            y_score = own_scores(model, checkpoint, packed)
+            findings.add_findings(row, packed, y_score, checkpoint)
+            page = plot_own(folder, row, packed, model, checkpoint, text)
+            print(f"{row['record']}: {row['answer']} {page or 'nothing to explain'}")
+            pages += 1
+    if not pages:
+        findings.fail_unread(bad)
+    findings.tell_skipped(bad[told:])
+    print(RESEARCH_USE)

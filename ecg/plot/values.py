@@ -1,0 +1,97 @@
+"""Values of an explanation as colour along a trace: one diverging scale, windows of 40 ms."""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize, to_rgba
+
+from dataset import LEADS
+from ecg.explanation.attributions import VALUE_BIN
+from ecg.plot.figures import LOWERS, RAISES, VALUE_MAP
+
+
+class Explained(NamedTuple):
+    """What a page shows of an explanation, from `explained_colours`."""
+
+    colours: np.ndarray  # (12, windows, 4) RGBA of windows of VALUE_BIN
+    shares: np.ndarray  # (12,) of |value|, NaN of a lead that the network does not see
+    norm: Normalize
+    first: int  # sample of the values that the page begins with; may lie before or after them
+
+
+def bin_starts(n, sample_rate):
+    """Return where the windows of 40 ms begin over which n values are summed to be visible."""
+    return np.arange(0, n, round(VALUE_BIN * sample_rate))
+
+
+def value_sums(values, sample_rate):
+    """Return values (..., T) summed over windows of 40 ms: (..., windows)."""
+    return np.add.reduceat(values, bin_starts(values.shape[-1], sample_rate), axis=-1)
+
+
+def value_colours(sums, norm, agreement=None):
+    """Return RGBA (..., 4) of sums: blue lowers, gold raises, transparent near zero.
+
+    `agreement` (0 to 1, of the same shape) fades what it does not vouch for. Over white the
+    colours are those of VALUE_MAP; over the paper the grid shines through.
+    """
+    colours = np.where((sums < 0)[..., None], to_rgba(LOWERS), to_rgba(RAISES))
+    colours[..., 3] = np.minimum(np.abs(sums) / norm.vmax, 1)
+    if agreement is not None:
+        colours[..., 3] *= np.clip(np.nan_to_num(agreement), 0, 1)
+    return colours
+
+
+def draw_windows(ax, points, colours, first, sample_rate, width):
+    """Colour the line through points (T, 2) by the RGBA (windows, 4) of windows of values.
+
+    `first` is the sample of the values that the points begin with; there is no colour before or
+    after them.
+    """
+    step = round(VALUE_BIN * sample_rate)
+    edges = np.unique([0, *range(-first % step, len(points), step), len(points)])
+    # each piece ends on the first point of the next, so that the colour has no gaps
+    pieces = [points[a : b + 1] for a, b in pairwise(edges)]
+    at = (first + edges[:-1]) // step
+    inside = (at >= 0) & (at < len(colours))
+    shown = np.where(inside[:, None], colours[np.clip(at, 0, len(colours) - 1)], 0)
+    lines = LineCollection(pieces, colors=shown, linewidths=width, capstyle="butt", zorder=2)
+    ax.add_collection(lines)
+
+
+def draw_values(ax, points, values, sample_rate, norm, width):
+    """Colour the line through points (T, 2) by values (T,), summed over windows of 40 ms."""
+    colours = value_colours(value_sums(values, sample_rate), norm)
+    draw_windows(ax, points, colours, 0, sample_rate, width)
+
+
+def value_norm(values, sample_rate):
+    """Return the colour scale of values (L, T): symmetric, to the 99.8th percentile of |40 ms|."""
+    top = max(np.quantile(np.abs(value_sums(values, sample_rate)), 0.998), 1e-12)
+    return Normalize(-top, top, clip=True)
+
+
+def explained_colours(values, leads, sample_rate, first=0, agreement=None):
+    """Return what a page shows of values (L, t) of a record, as Explained.
+
+    `agreement` (L, windows), 0 to 1, is how far the value of each window can be trusted (None: no
+    fading); `first` is the sample of the values that the page begins with.
+    """
+    norm, rows = value_norm(values, sample_rate), [LEADS.index(lead) for lead in leads]
+    own = value_colours(value_sums(values, sample_rate), norm, agreement)
+    colours = np.zeros((len(LEADS), *own.shape[1:]))
+    colours[rows] = own
+    shares = np.full(len(LEADS), np.nan)
+    shares[rows] = np.abs(values).sum(1) / max(np.abs(values).sum(), 1e-30)
+    return Explained(colours, shares, norm, first)
+
+
+def draw_value_bar(figure, place, norm, label, size=8, orientation="vertical"):
+    """Draw the colour bar of the values at a place (left, bottom, width, height)."""
+    options = {"cax": figure.add_axes(place), "extend": "both", "orientation": orientation}
+    bar = figure.colorbar(ScalarMappable(norm, VALUE_MAP), **options)
+    bar.set_label(label, size=size)
+    bar.ax.tick_params(labelsize=min(size, 7))
