@@ -16,6 +16,7 @@ from small_run import N_SAMPLES, QUICK, padded, write_data, write_model
 
 import shap_values
 from dataset import CLASSES, LEADS
+from ecg.explanation.attributions import Options
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +288,34 @@ def test_population_by_hand(tmp_path):
     assert signed.loc["RBBB", ["I", "II"]].isna().all()
     assert "cancel" in signed.loc["RBBB", "note"]
     assert signed.loc["AVG", ["I", "II"]].tolist() == pytest.approx([5 / 6, 1 / 6])
+
+
+def test_maps_that_do_not_reach_the_reliability_are_named():
+    rows = [("A", "AF", 0.95, 40), ("B", "AF", 0.75, 200), ("C", "STE", np.nan, 200)]
+    table = pd.DataFrame(rows, columns=["patient_id", "class", "reliability", "samples"])
+    text = shap_values.reliable_text(table, Options(samples=200, reliability=0.9))
+    assert "median 0.85 (0.75 to 0.95), with a median of 200 samples" in text
+    assert "2 of 3 maps do not reach 0.9 with 200 samples: B AF, C STE" in text
+    assert "do not reach" not in shap_values.reliable_text(table, Options())
+    text = shap_values.reliable_text(pd.concat([table] * 9), Options(reliability=0.8))
+    assert "18 of 27" in text and text.count("B AF") == 5 and ", ... (values.csv)" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--reliability", "1.5"], "not a number between 0 and 1"),
+        (["--reliability", "0"], "not a number above 0"),
+        (
+            ["--reliability", "0.9", "--method", "ig"],
+            "samples that are drawn, not --method ig",
+        ),
+    ],
+)
+def test_a_reliability_that_cannot_be_reached_is_one_line(capsys, flags, message):
+    with pytest.raises(SystemExit, match="2"):
+        shap_values.parse_args(flags)
+    assert message in capsys.readouterr().err
 
 
 def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding(
