@@ -85,37 +85,35 @@ NAMED = 10  # of the records that are left out, on the screen
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    add_data_args(parser)
-    add_round_arg(parser)
-    add_signal_args(parser)
-    add_model_args(parser)
-    add_model_path_arg(parser)
-    parser.add_argument(
-        "--folds",
-        choices=("test", "all"),
-        help="which records to score; not given: the test fold, or all of another data set",
-    )
-    add_threshold_arg(parser)
     group = parser.add_argument_group("one's own records")
     group.add_argument("--record", nargs="+", metavar="PATH", help="records or folders to answer "
                        "for, instead of scoring --data-dir")  # fmt: skip
     add_table_args(group)
-    group.add_argument("--json", metavar="FILE", type=stdout_or_file, help="write the answers to "
-                       "this file; - for stdout, without the tables")  # fmt: skip
-    group.add_argument("--csv", metavar="FILE", type=stdout_or_file, help="the same, a row each")
+    target = {"metavar": "FILE", "type": answers.parse_target}
+    text = "write the answers to this file; - for stdout, without the tables"
+    group.add_argument("--json", **target, help=text)
+    group.add_argument("--csv", **target, help="the same, a row each")
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help="draw the ECG on "
                        f"paper; not given: for up to {FEW} records")  # fmt: skip
     group.add_argument("--explain", action="store_true", help="draw what raises and lowers the "
                        "leading finding, on a page of its own")  # fmt: skip
+    add_data_args(parser)
+    group = parser.add_argument_group("scoring a data set")
+    group.add_argument(
+        "--folds",
+        choices=("test", "all"),
+        help="which records to score; not given: the test fold, or all of another data set",
+    )
+    add_model_path_arg(group)
+    add_round_arg(group)
+    add_threshold_arg(group)
+    add_signal_args(parser)
+    add_model_args(parser)
     args = parser.parse_args(argv)
     naming = ("data_dir", "arch", "width", "init", "leads", "seed", "round", "model_path")
     unnamed = all(getattr(args, name) == parser.get_default(name) for name in naming)
     args.general = bool(args.record) and unnamed
     return args
-
-
-def stdout_or_file(text):
-    return "-" if text == "/dev/stdout" else text
 
 
 def find(args):

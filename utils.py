@@ -100,7 +100,7 @@ def workers(jobs, *initializer):
         pool.shutdown(cancel_futures=True)
 
 
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Print each flag's default, but not where it says nothing: None and False."""
 
     def _get_help_string(self, action):
@@ -110,9 +110,14 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def make_parser(doc):
-    """Make a parser described by the script's first line, that prints defaults and is strict."""
+    """Make a strict parser; its help is the script's first line, the flags, and its examples."""
+    first, *lines = doc.strip().splitlines()
+    examples = [line for line in lines if re.match(r" {4}(python|torchrun) ", line)]
     parser = argparse.ArgumentParser(
-        description=doc.strip().splitlines()[0], formatter_class=HelpFormatter, allow_abbrev=False
+        description=first,
+        epilog="\n".join(["examples:", *examples]) if examples else None,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
     )
     parser.error = lambda message: fail(f"{message}; see: python {parser.prog} --help")
     return parser
@@ -306,7 +311,7 @@ def git_revision():
     return done.stdout.strip() or "unknown"
 
 
-def predict_scores(model, loader, device, amp=False, disable=None):
+def predict_scores(model, loader, device, amp=False, disable=False):
     """Return y_true and y_score, both (N, K), of every record of the loader.
 
     y_score are probabilities, NaN where a logit is not finite.

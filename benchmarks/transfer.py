@@ -55,7 +55,7 @@ def parse_args(argv=None):
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared/data", help="records")
     parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="trainings at a time")
-    parser.add_argument("--epochs", type=positive, help="of few, from random weights and --init")
+    parser.add_argument("--amp", action="store_true", help="train in bfloat16")
     parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network too")
     return parser.parse_args(argv)
 
@@ -178,18 +178,19 @@ def few(args):
     """Cross-validate within 100 records: from random weights and from the models."""
     pack(args, ["cpsc2018_feb2020"])
     data = ["--data-dir", str(args.data / "cpsc2018_feb2020")]
-    rows = []
+    path = OUT / "few.csv"
+    rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
     for seed, model in zip(SEEDS, args.models, strict=False):
         own = [*data, "--seed", str(seed)]
         network = SMALL.split()[:4]
         arms = {
-            "random": (
-                network,
-                [*SMALL.split()[4:], "--lr", "2e-3", "--epochs", str(args.epochs or 30)],
-            ),
-            "init": (["--init", model], ["--epochs", str(args.epochs)] if args.epochs else []),
+            "random": (network, [*SMALL.split()[4:], *"--lr 2e-3 --epochs 30".split()]),
+            "init": (["--init", model], []),
         }
         for arm, (named, more) in arms.items():
+            if any((row["arm"], row["seed"]) == (arm, seed) for row in rows):
+                continue  # by a run before
+            more = [*more, "--amp"] if args.amp else more
             jobs = [([*own, *named, "--round", str(number)], more) for number in range(10)]
             seconds = run_all(jobs, args.jobs)
             compare.main(compare.parse_args([*own, *named, "--rounds"]))
@@ -201,7 +202,7 @@ def few(args):
             row = {"arm": arm, "seed": seed, "seconds": np.mean(seconds)}
             row |= {f"AUC {c}": table.loc[c, "auc"] for c in (*CLASSES, "AVG")}
             rows.append(row | {"F1": table.loc["AVG", "f1"]})
-            write_csv(pd.DataFrame(rows), OUT / f"few{args.epochs or ''}.csv")
+            write_csv(pd.DataFrame(rows), path)
     table_head("start", "macro AUC", "macro F1", *CLASSES, "s a training, one core")
     for arm, group in pd.DataFrame(rows).groupby("arm"):
         cells = [mean_interval(group[name]) for name in ("AUC AVG", "F1")]
@@ -225,6 +226,7 @@ def ptbxl(args):
     rows = []
     for leads in ("all", "V5"):
         for arm, (named, more) in arms.items():
+            more = [*more, "--amp"] if args.amp else more
             jobs = [
                 ([*data, *named, "--leads", leads, "--round", str(number)], more)
                 for number in range(3)

@@ -1,3 +1,4 @@
+import ast
 import importlib
 import re
 import shlex
@@ -57,3 +58,16 @@ def test_help_explains_every_flag_without_empty_defaults(path, capsys):
     text = capsys.readouterr().out
     assert stop.value.code == 0
     assert "None" not in text and "(default: False)" not in text
+    examples = re.findall(r"^    python .*", ast.get_docstring(ast.parse(path.read_text())), re.M)
+    assert examples and text.rstrip().split("examples:\n")[1].splitlines()[0] == examples[0]
+
+
+def test_the_flags_of_ones_own_records_come_first_and_the_report_trains_nothing(capsys):
+    texts = {}
+    for name in ("predict", "ecg.report"):
+        with pytest.raises(SystemExit):
+            importlib.import_module(name).parse_args(["--help"])
+        texts[name] = capsys.readouterr().out.split("options:")[1]
+    first = re.findall(r"^  (--[\w-]+)", texts["predict"], re.M)
+    assert first[0] == "--record" and first.index("--data-dir") < first.index("--batch-size")
+    assert "channels" not in texts["ecg.report"] and "depth" not in texts["ecg.report"]

@@ -41,11 +41,16 @@ def answer_head(model, model_text, checkpoint):
     }
 
 
+def parse_target(text):
+    """Return what --json and --csv name, '-' for stdout by any name, for argparse."""
+    return "-" if text == "/dev/stdout" else text
+
+
 def check_targets(json_target, csv_target):
     """Stop if what --json and --csv name cannot be written."""
-    for name, target in (("json", json_target), ("csv", csv_target)):
-        if target and (Path(target).is_dir() or Path(target).parent.is_file()):
-            fail(f"--{name} {target} cannot be a file; name one, or - for stdout")
+    for name, path in (("json", json_target), ("csv", csv_target)):
+        if path and (Path(path).is_dir() or Path(path).parent.is_file()):
+            fail(f"--{name} {path} cannot be a file; name one, or - for stdout")
     if json_target and json_target == csv_target:
         fail(f"--json and --csv cannot both go to {json_target}; name another file")
 
