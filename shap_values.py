@@ -5,7 +5,7 @@ Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, va
         patient/<patient_id>.png, population.csv and .png (mean shares of |phi| per lead),
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
-        beat) and index.html to browse all of it.
+        beat of a typical record) and index.html to browse all of it.
 
     python shap_values.py --data-dir data/CPSC --use-gpu
     python shap_values.py --data-dir data/CPSC --record A0001 A0013 --classes all
@@ -32,7 +32,8 @@ from ecg.explanation.attributions import Options
 from ecg.plot.ecg_paper import plot_ecg
 from ecg.plot.maps import plot_average_beats
 from ecg.plot.scores import plot_heat_map
-from ecg.processing.beats import BeatAverages, find_peaks
+from ecg.processing.beats import BeatAverages
+from ecg.processing.detection import find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
 from resnet import add_model_args, add_model_path_arg, find_model, network_name
@@ -157,14 +158,14 @@ def write_tables(folder, run):
         shares[k] += size / max(size.sum(), 1e-30)
         sums[k] += phi.sum(1)
         count[k] += 1
-        averages.add(k, phi, run.data.signals[path.stem], stored["peaks"])
+        averages.add(k, path.stem, phi, run.data.signals[path.stem], stored["peaks"])
     table = pd.DataFrame(rows)
     write_csv(table, folder / "values.csv")
     write_heat_maps(folder, run.name, leads, count, shares, sums)
     write_csv(averages.table(), folder / "beats.csv")
     for k, name in enumerate(CLASSES):
         path = folder / "beats" / f"{name}.png"
-        if averages.beat_records[k]:
+        if averages.kept[k]:
             plot_average_beats(*averages.beat(k), leads, path, averages.title(k))
         else:
             path.unlink(missing_ok=True)
