@@ -18,7 +18,6 @@ from scipy.ndimage import uniform_filter1d
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, to_mv
 from ecg.processing.detection import PREMATURE, SMOOTHING
-from utils import RESEARCH_USE
 
 REGIONS = ("before_qrs", "qrs", "st_t", "elsewhere")
 STEEP = 0.10  # of a beat's steepest slope
@@ -30,6 +29,8 @@ WINDOW = (0.35, 0.55)  # s around the middle of QRS of an average beat
 BROAD = 0.12  # s; a QRS as long is (Surawicz et al., Circulation 2009: AHA/ACCF/HRS III)
 FORM = 0.08  # s around the middle of QRS that are its form
 ALIKE = 0.8  # correlation of two forms; chosen on synthetic records, see ventricular_beats
+SOON = 0.3  # s; what follows a beat sooner (200 a minute) is rather its T wave, taken for a beat
+LIKENESS = (0.1, 0.35)  # s around the middle of QRS by which average beats are compared
 
 
 def steepness(signal):
@@ -110,7 +111,9 @@ def ventricular_beats(signal, peaks, borders):
     forms = forms.reshape(len(peaks), -1)
     middle = np.median(forms[usual], axis=0)
     size = np.linalg.norm(forms, axis=1) * np.linalg.norm(middle)
-    return (borders[:, 2] - borders[:, 1] >= BROAD * SAMPLE_RATE) & (forms @ middle < ALIKE * size)
+    broad = borders[:, 2] - borders[:, 1] >= BROAD * SAMPLE_RATE
+    soon = np.diff(peaks, prepend=-SAMPLE_RATE) < SOON * SAMPLE_RATE
+    return broad & ~soon & (forms @ middle < ALIKE * size)
 
 
 class BeatAverages:
@@ -164,7 +167,8 @@ class BeatAverages:
 
     def medoid(self, k):
         """Return what is kept of the record whose average beat correlates best with the others'."""
-        beats = np.array([average[0].ravel() for _, _, average, _ in self.kept[k]])
+        start, stop = (self.before + round(t * SAMPLE_RATE) for t in (-LIKENESS[0], LIKENESS[1]))
+        beats = np.array([average[0, :, start:stop].ravel() for _, _, average, _ in self.kept[k]])
         likeness = np.nan_to_num(np.atleast_2d(np.corrcoef(beats)))
         return self.kept[k][likeness.sum(1).argmax()]
 
@@ -175,10 +179,11 @@ class BeatAverages:
 
     def title(self, k):
         """Say what a class's average beat is made of."""
-        kind = {"PAC": "early beat", "PVC": "broad beat of another form"}.get(CLASSES[k], "beat")
+        kinds = {"PAC": "early ", "PVC": "broad, odd "}
         name, count, _, _ = self.medoid(k)
-        text = f"{CLASSES[k]}: average of {count} {kind}{'s' * (count != 1)} of record {name}"
-        return f"{text},\nthe one most like the others of {len(self.kept[k])}; {RESEARCH_USE}"
+        beats = f"{kinds.get(CLASSES[k], '')}beat{'s' * (count != 1)}"
+        text = f"{CLASSES[k]}: average of {count} {beats} of record {name}"
+        return f"{text},\nwhich is most like the others (n = {len(self.kept[k])} records)"
 
     def table(self):
         """Return beats.csv: a row per class and lead, shares of |phi| and of the time by region."""
