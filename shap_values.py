@@ -6,7 +6,7 @@ Writes  explanations/<run>/: run.json (the options), values/<patient_id>.npz, va
         population_signed.csv and .png (the paper's signed sums, each row divided by its sum),
         population_both.png (these beside each other),
         beats.csv (shares of |phi| before QRS, in QRS and in ST-T), beats/<class>.png (the average
-        beat) and index.html to browse all of it.
+        beat of a typical record) and index.html to browse all of it.
 
     python shap_values.py --data-dir data/CPSC --use-gpu
     python shap_values.py --data-dir data/CPSC --patients A0001 A0013 --classes all
@@ -36,7 +36,8 @@ from ecg.io.tables import add_table_args
 from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
 from ecg.plot.scores import plot_heat_maps
-from ecg.processing.beats import BeatAverages, find_peaks
+from ecg.processing.beats import BeatAverages
+from ecg.processing.detection import find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
 from resnet import add_model_args, add_model_path_arg, find_model, load_model, network_name
@@ -164,14 +165,14 @@ def write_tables(folder, run):
         count[k] += 1
         end = int(stored["starts"][values.predicted_place(stored)]) + phi.shape[1]
         peaks = stored["peaks"][stored["peaks"] < end]
-        averages.add(k, phi, run.data.signals[path.stem][:, :end], peaks)
+        averages.add(k, path.stem, phi, run.data.signals[path.stem][:, :end], peaks)
     table = pd.DataFrame(rows)
     write_csv(table, folder / "values.csv")
     write_heat_maps(folder, run.name, leads, count, shares, sums)
     write_csv(averages.table(), folder / "beats.csv")
     for k, name in enumerate(CLASSES):
         path = folder / "beats" / f"{name}.png"
-        if averages.beat_records[k]:
+        if averages.kept[k]:
             plot_average_beats(*averages.beat(k), leads, path, averages.title(k))
         else:
             for suffix in (".png", ".svg"):

@@ -20,6 +20,7 @@ from ecg.io.formats import TABLES, read_record
 from ecg.io.record import HIGH_MV
 from ecg.io.records import find_records, pack_signal, reason
 from ecg.processing import quality
+from ecg.processing.detection import find_peaks
 from utils import RESEARCH_USE, fail
 
 FULL_NAMES = {
@@ -80,8 +81,6 @@ def heart_rate(packed):
 
     It is 60 s over the mean interval between R peaks, of the last minute.
     """
-    from ecg.processing.beats import find_peaks  # wfdb, which takes seconds to load
-
     packed = packed[:, -COUNTED * SAMPLE_RATE :]
     if not quality.has_beats(to_mv(packed)):
         return None, "no QRS complex repeats"

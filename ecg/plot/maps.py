@@ -28,8 +28,8 @@ def beat_grid(leads):
 def plot_average_beats(signal, values, borders, leads, path, title):
     """Draw a class's average beat (L, W) mV of each lead, coloured by its average values (L, W).
 
-    `borders` (4,) are P-to-QRS, QRS and ST-T onset and T end, in s after the R peak. One colour
-    scale and one height scale serve all leads.
+    `borders` (4,) are P-to-QRS, QRS and ST-T onset and T end, in s from the middle of QRS. One
+    colour scale and one height scale serve all leads.
     """
     rows, columns, names = beat_grid(leads)
     size = (2.2 + 2.3 * columns, 1.1 + 1.75 * rows)
@@ -53,7 +53,7 @@ def plot_average_beats(signal, values, borders, leads, path, title):
         ax.text(0.03, 0.95, name, transform=ax.transAxes, weight="bold", size=9, va="top")
         ax.tick_params(labelsize=7, length=2)
         ax.set_xlim(-WINDOW[0], WINDOW[1])
-    note = "seconds after the R peak (gray: QRS; dotted: start of the part before QRS, end of T)"
+    note = "seconds from the middle of QRS (gray); dotted: start of the part before it, end of T"
     figure.supxlabel(note, size=8, y=0.22 / size[1])
     figure.supylabel("mV", size=8, x=0.12 / size[0])
     figure.suptitle(title, size=10, y=1 - 0.2 / size[1])

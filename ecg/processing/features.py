@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pywt
-from wfdb.processing import XQRS
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, PackedSignals
+from ecg.processing.detection import PREMATURE, find_peaks
 from utils import Progress, fail, file_digest, replacing, workers, write_csv
 
 WAVELET, LEVEL = "db10", 4
@@ -36,14 +36,12 @@ PERCENTILES = {"p05": 0.05, "p25": 0.25, "p75": 0.75, "p95": 0.95, "median": 0.5
 STATISTICS = (*PERCENTILES, "mean", "sd", "var")
 ENTROPY_DIVISOR = 10
 
-PREMATURE = 0.85  # an interval below this share of the median is early; a common rule of thumb
-VOTE_WINDOW = 0.08  # s; detections of one beat in neighbouring leads lie closer than this
 RHYTHM_STATISTICS = (
     "leads", "beats", "heart_rate", "rr_mean", "rr_sd", "rr_cv", "rmssd_ratio", "mad_ratio",
     "pnn50", "min_ratio", "max_ratio", "premature", "premature_pause", "compensation",
 )  # fmt: skip
 
-VERSION = 1  # raise it when a definition changes: every cache is then made again
+VERSION = 2  # raise it when a definition changes: every cache is then made again
 
 
 def part_statistics(part):
@@ -110,48 +108,10 @@ def paper_features(packed):
     return np.concatenate(columns, axis=1).ravel()
 
 
-def detect_beats(packed):
-    """Find the beats on which most leads agree; return (times in s, number of leads that voted).
-
-    Each lead of (12, n) goes through wfdb's XQRS at 250 Hz (the detector looks at 5-20 Hz, and
-    takes a third of the time there). A lead that is flat, makes the detector fail or shows fewer
-    than two beats does not vote. A beat is a group of detections, each within 80 ms of the next,
-    from more than half of the voting leads; its time is their median.
-    """
-    n = packed.shape[1] // 2
-    signal = packed[:, : 2 * n].reshape(len(packed), n, 2).mean(2) / UNITS_PER_MV
-    times, voters = [], []
-    for lead, row in enumerate(signal):
-        beats = detect_lead_beats(row)
-        if len(beats) >= 2:
-            times.append(beats / (SAMPLE_RATE / 2))
-            voters.append(np.full(len(beats), lead))
-    if not times:
-        return np.empty(0), 0
-    n_leads, times, voters = len(times), np.concatenate(times), np.concatenate(voters)
-    order = np.argsort(times, kind="stable")
-    cuts = np.flatnonzero(np.diff(times[order]) > VOTE_WINDOW) + 1
-    groups = np.split(order, cuts)
-    agreed = [times[g] for g in groups if 2 * len(np.unique(voters[g])) > n_leads]
-    return np.array([np.median(group) for group in agreed]), n_leads
-
-
-def detect_lead_beats(row):
-    """Return the sample numbers of the beats in one lead, none where the detector gives up."""
-    if np.ptp(row) == 0:
-        return np.empty(0)
-    detector = XQRS(row, SAMPLE_RATE / 2)
-    try:
-        detector.detect(verbose=False)
-    except Exception:  # wfdb raises whatever NumPy and SciPy raise on a lead it cannot take
-        return np.empty(0)
-    return np.asarray(detector.qrs_inds)
-
-
 def rhythm_features(packed):
     """Compute heart rate and RR statistics of one record, (12, n) int16 microvolts: (14,) float64.
 
-    leads            how many leads voted for the beats; beats: how many they found
+    leads            how many leads are not flat; beats: how many are found in them (detection.py)
     heart_rate       60 / mean RR interval, per minute
     rr_mean, rr_sd   s; rr_cv: sd / mean
     rmssd_ratio      root mean square of successive differences / mean (Task Force 1996: RMSSD)
@@ -165,9 +125,10 @@ def rhythm_features(packed):
 
     NaN where there are too few beats for a figure; compensation also where no beat is early.
     """
-    beats, n_leads = detect_beats(packed)
-    found = dict.fromkeys(RHYTHM_STATISTICS, np.nan) | {"leads": n_leads, "beats": len(beats)}
-    rr = np.diff(beats)
+    peaks = find_peaks(packed)
+    found = dict.fromkeys(RHYTHM_STATISTICS, np.nan)
+    found |= {"leads": (np.ptp(packed, axis=1) > 0).sum(), "beats": len(peaks)}
+    rr = np.diff(peaks) / SAMPLE_RATE
     if len(rr):
         median, mean = np.median(rr), rr.mean()
         early = rr < PREMATURE * median

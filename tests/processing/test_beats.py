@@ -6,6 +6,7 @@ import pytest
 from dataset import CLASSES, LEADS
 from ecg.processing import beats
 from ecg.processing.beats import REGIONS
+from ecg.processing.detection import find_peaks
 from ecg.simulation import heart
 
 
@@ -20,7 +21,7 @@ def test_borders_of_known_waves(classes):
     near = []
     for seed in range(10):
         signal, marks = made_beats(classes, seed)
-        peaks = beats.find_peaks(signal)
+        peaks = find_peaks(signal)
         borders = beats.find_borders(signal / 1000, peaks)
         inside = (marks[:, 0] > 150) & (marks[:, 2] < 4850)
         for mark in marks[inside]:
@@ -32,7 +33,7 @@ def test_borders_of_known_waves(classes):
 
 def test_regions_leave_no_sample_twice_and_stay_in_the_record():
     signal, _ = made_beats(["AF"])
-    peaks = beats.find_peaks(signal)
+    peaks = find_peaks(signal)
     borders = beats.find_borders(signal / 1000, peaks)
     assert (np.diff(borders, axis=1) >= 0).all() and (borders[1:, 0] >= borders[:-1, 3]).all()
     assert borders.min() >= 0 and borders.max() <= signal.shape[1]
@@ -44,10 +45,10 @@ def test_regions_leave_no_sample_twice_and_stay_in_the_record():
 
 def test_a_flat_record_has_no_beats_and_no_borders():
     flat = np.zeros((12, 5000), np.int16)
-    assert len(beats.find_peaks(flat)) == 0
+    assert len(find_peaks(flat)) == 0
     assert beats.find_borders(flat / 1000, np.array([], int)).shape == (0, 4)
     averages = beats.BeatAverages(LEADS)
-    averages.add(0, np.ones((12, 5000)), flat, np.array([], int))
+    averages.add(0, "a", np.ones((12, 5000)), flat, np.array([], int))
     assert averages.records.sum() == 0 and averages.table()["qrs"].isna().all()
 
 
@@ -69,8 +70,8 @@ def test_averages_by_hand(monkeypatch):
     phi[1, peaks[1:] - 100 - 30] = -3  # V1: before QRS
     phi[1, 1990] = 4
     averages = beats.BeatAverages(["II", "V1"])
-    for name in ("AF", "PVC"):
-        averages.add(CLASSES.index(name), phi, packed, peaks)
+    for name in ("AF", "PAC"):
+        averages.add(CLASSES.index(name), "a", phi, packed, peaks)
     table = averages.table().set_index(["class", "lead"])
     assert table.loc[("AF", "II"), list(REGIONS)].tolist() == [0, 1, 0, 0]
     assert table.loc[("AF", "V1"), list(REGIONS)].tolist() == [0.75, 0, 0, 0.25]
@@ -83,5 +84,42 @@ def test_averages_by_hand(monkeypatch):
     assert signal[:, 175].tolist() == [3.5, 3.5]  # the beats 2-5, in mV
     assert mean[0, 175] == 1 and mean[1, 145] == -3 and mean.shape == (2, 450)
     assert lines.tolist() == pytest.approx([-0.08, -0.04, 0.04, 0.12])
-    assert averages.beat(CLASSES.index("PVC"))[0][0, 175] == 4
-    assert averages.title(CLASSES.index("PVC")) == "PVC: average of 1 early beats (n = 1)"
+    assert averages.beat(CLASSES.index("PAC"))[0][0, 175] == 4
+    text = averages.title(CLASSES.index("PAC"))
+    assert text.startswith("PAC: average of 1 early beat of record a,")
+
+
+def test_beats_that_look_like_pvcs_are_pvcs_and_most_pvcs_look_like_it():
+    right, called, all_pvcs = 0, 0, 0
+    for seed in range(16):
+        signal, _, made, _ = heart.simulate(
+            np.random.default_rng([5, seed]), ["AF", "PVC"] if seed % 4 else ["RBBB", "PVC"], 10
+        )
+        peaks = find_peaks(signal)
+        middle = 250 * (made["onset"] + made["j"])
+        inside = (peaks > 175) & (peaks < 4725)
+        near = np.abs(middle[:, None] - peaks) < 38
+        pvc = near[made["kind"] == "PVC"].any(0) & inside
+        borders = beats.find_borders(signal / 1000, peaks)
+        found = beats.ventricular_beats(signal / 1000, peaks, borders) & inside
+        right, called, all_pvcs = (
+            right + (found & pvc).sum(),
+            called + found.sum(),
+            all_pvcs + pvc.sum(),
+        )
+    assert all_pvcs > 30
+    assert right > 0.9 * called and right > 0.9 * all_pvcs, (right, called, all_pvcs)
+
+
+def test_records_of_opposite_polarity_do_not_cancel_and_the_typical_one_is_shown():
+    peaks = np.arange(300, 4700, 400)
+    wave = np.exp(-((np.arange(-100, 101) / 30) ** 2))
+    averages, rng = beats.BeatAverages(["II", "V1"]), np.random.default_rng(0)
+    for name, sign in {"up": 1, "up too": 1, "down": -1, "up as well": 1.2}.items():
+        packed = rng.normal(0, 5, (12, 5000))
+        for peak in peaks:
+            packed[:, peak - 100 : peak + 101] += 1000 * sign * wave
+        averages.add(1, name, np.full((2, 5000), sign), np.rint(packed).astype(np.int16), peaks)
+    signal, phi, _ = averages.beat(1)
+    assert signal[:, 175] == pytest.approx(1, abs=0.25) and (phi >= 1).all()
+    assert "of record up" in averages.title(1) and "(n = 4 records)" in averages.title(1)

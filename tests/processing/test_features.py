@@ -13,7 +13,6 @@ from ecg.processing import features
 from ecg.processing.features import (
     PAPER_COLUMNS,
     RHYTHM_COLUMNS,
-    detect_beats,
     load_features,
     paper_features,
     rhythm_features,
@@ -106,32 +105,6 @@ def test_paper_features_ignore_the_order_of_other_leads():
     rows = [paper_features(p).reshape(12, 53) for p in (packed, other)]
     assert np.array_equal(rows[0][:3], rows[1][:3])
     assert np.array_equal(rows[0][3:], rows[1][:2:-1])
-
-
-def test_detected_beats_lie_where_they_were_put():
-    times = np.arange(0.6, 9.6, 0.8)
-    beats, leads = detect_beats(beats_record(times))
-    assert leads == 12
-    assert beats == pytest.approx(times, abs=0.02)
-
-
-def test_flat_and_noisy_leads_do_not_spoil_the_vote():
-    times = np.arange(0.6, 9.6, 0.8)
-    packed = beats_record(times)
-    packed[:4] = 300
-    packed[4:6] = np.random.default_rng(3).normal(0, 400, (2, 5000)).astype(np.int16)
-    beats, leads = detect_beats(packed)
-    assert leads <= 8
-    assert beats == pytest.approx(times, abs=0.02)
-
-
-def test_a_lead_has_one_vote_a_beat(monkeypatch):
-    """Five of twelve leads see each deflection twice, 60 ms apart: not more than half see it."""
-    detections = [[100, 115, 300, 315]] * 5 + [[200, 400]] * 7  # samples at 250 Hz
-    monkeypatch.setattr(features, "detect_lead_beats", lambda row: np.array(next(found)))
-    found = iter(detections)
-    beats, leads = detect_beats(np.zeros((12, 1000)))
-    assert leads == 12 and beats == pytest.approx([0.8, 1.6])
 
 
 def rhythm(times, **options):
