@@ -33,6 +33,7 @@ import preprocess  # noqa: E402
 from dataset import CLASSES, ECGDataset, PackedSignals, load_labels  # noqa: E402
 from ecg import compare  # noqa: E402
 from ecg.evaluation.metrics import apply_thresholds, find_thresholds  # noqa: E402
+from ecg.plot.figures import BLUE, ORANGE, save_figure  # noqa: E402
 from resnet import load_model  # noqa: E402
 from utils import make_parser, positive, predict_scores, write_csv  # noqa: E402
 
@@ -210,6 +211,24 @@ def few(args):
         table_line(arm, *cells, f"{group['seconds'].mean():.0f}")
 
 
+def draw_curves(table, path):
+    """Draw the validation AUC after each epoch, mean and range over the rounds, by leads."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, table["leads"].nunique(), figsize=(9, 3.4), squeeze=False)
+    for ax, (leads, part) in zip(axes[0], table.groupby("leads", sort=False), strict=True):
+        for (arm, group), colour in zip(part.groupby("arm"), (ORANGE, BLUE), strict=False):
+            curve = group.groupby("epoch")["val_auc"].agg(["mean", "min", "max"])
+            ax.plot(curve.index, curve["mean"], "o-", ms=3, c=colour, label=arm)
+            ax.fill_between(curve.index, curve["min"], curve["max"], color=colour, alpha=0.15, lw=0)
+        title = "12 leads" if leads == "all" else leads
+        ax.set(xlabel="epoch", ylabel="validation macro AUC", title=title, ylim=(0.5, 1))
+        ax.grid(alpha=0.3)
+        ax.legend(fontsize=8)
+    figure.tight_layout(rect=(0, 0.03, 1, 1))
+    save_figure(figure, path)
+
+
 def ptbxl(args):
     """Train on 528 records of PTB-XL, three rounds: random weights and the models, 12 leads, V5."""
     pack(args, ["ptbxl_zscored"])
@@ -244,6 +263,7 @@ def ptbxl(args):
                                  "seconds": epoch["seconds"], "test_auc": scores.loc["AVG", "auc"],
                                  "whole": took})  # fmt: skip
             write_csv(pd.DataFrame(rows), OUT / ("paper.csv" if args.paper else "ptbxl.csv"))
+    draw_curves(pd.DataFrame(rows), OUT / "ptbxl.png")
     table_head("leads", "start", "test AUC", "epochs", "s an epoch, one core", "validation AUC")
     for (leads, arm), group in pd.DataFrame(rows).groupby(["leads", "arm"], sort=False):
         curve = group.groupby("epoch")[["val_auc", "seconds"]].mean()

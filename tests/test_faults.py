@@ -44,7 +44,7 @@ STEPS = {  # name: (module, flags); in the order of a fresh run
     "report": (report, [*DATA, "--arch", "resnet18"]),
 }
 EVERY_EPOCH = {f"models/{RUN}.last.pth"} | {  # written after each epoch: whole, if not the last
-    f"results/{RUN}/{name}" for name in ("history.csv", "history.png", "run.json")
+    f"results/{RUN}/{name}" for name in ("history.csv", "history.png", "history.svg", "run.json")
 }
 SAMPLE = 2  # fault points of a step and kind, without --long
 SEQUENCES, LENGTH = 3, 6  # random orders without --long; steps of each

@@ -224,7 +224,9 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
 
 def few_positives(table):
     """Say of which classes of a score table the intervals are by formula; '' of none."""
-    rows = table[:-1] if "f1_low" in table else table[:0]
+    if not {"class", "n", "f1_low"} <= set(table):
+        return ""
+    rows = table[:-1]
     few = ", ".join(rows.loc[rows["n"].between(1, FEW - 1), "class"])
     return f"fewer than {FEW} positives, so the intervals are by formula: {few}" if few else ""
 
