@@ -215,7 +215,8 @@ def draw_curves(table, path):
     """Draw the validation AUC after each epoch, mean and range over the rounds, by leads."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, table["leads"].nunique(), figsize=(9, 3.4), squeeze=False)
+    size = {"figsize": (9, 3.4), "squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(1, table["leads"].nunique(), **size)
     for ax, (leads, part) in zip(axes[0], table.groupby("leads", sort=False), strict=True):
         for (arm, group), colour in zip(part.groupby("arm"), (ORANGE, BLUE), strict=False):
             curve = group.groupby("epoch")["val_auc"].agg(["mean", "min", "max"])
@@ -225,7 +226,6 @@ def draw_curves(table, path):
         ax.set(xlabel="epoch", ylabel="validation macro AUC", title=title, ylim=(0.5, 1))
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
-    figure.tight_layout(rect=(0, 0.03, 1, 1))
     save_figure(figure, path)
 
 
