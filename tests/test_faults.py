@@ -109,6 +109,7 @@ def step(name, folder, plan=("count", 0), extra=()):
     module, flags = STEPS[name]
 
     def main(argv):
+        utils.remove_leftovers.cache_clear()  # a new process knows nothing of the tests before
         utils.run_main(module.main, lambda: module.parse_args(argv))
 
     return faults.run(main, [*flags, *extra], folder, plan)
