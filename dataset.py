@@ -104,6 +104,11 @@ def load_labels(data_dir, limit=None):
     return labels.head(limit) if limit else labels
 
 
+def unlabelled(names):
+    """Return rows as of labels.csv for records whose labels nobody knows or reads."""
+    return pd.DataFrame({"patient_id": list(names)}).assign(**dict.fromkeys(CLASSES, 0))
+
+
 def labels_digest(labels):
     """Return a short hash of the records, their classes and folds; a checkpoint keeps it."""
     text = labels.to_csv(index=False, lineterminator="\n")
@@ -244,15 +249,9 @@ class ECGDataset:
     """
 
     def __init__(
-        self,
-        signals,
-        labels,
-        leads=LEADS,
-        seconds=SECONDS,
-        augment_seed=None,
-        pad="window",
-        windows=False,
-    ):
+        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, pad="window",
+        windows=False
+    ):  # fmt: skip
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown:
             fail(f"the model's leads {', '.join(unknown)} are none of {', '.join(LEADS)}; train it "
@@ -270,6 +269,13 @@ class ECGDataset:
         self.pad = pad
         self.windows = windows
         self.epoch = 0
+
+    @classmethod
+    def of_model(cls, signals, labels, checkpoint):
+        """Return records as the model of a checkpoint is given them to score."""
+        args, windows = checkpoint["args"], checkpoint.get("window") is not None
+        settings = checkpoint["leads"], args["seconds"], None, args["pad"], windows
+        return cls(signals, labels, *settings)
 
     def __len__(self):
         return len(self.patient_ids)

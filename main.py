@@ -1,4 +1,4 @@
-"""Train the 1-D ResNet-34 and keep the epoch with the best macro F1 on the validation fold.
+"""Train the 1-D ResNet and keep the epoch with the best macro F1 on the validation fold.
 
 Reads   data/CPSC/labels.csv and the packed signals beside it (from preprocess.py)
 Writes  models/<run>.last.pth         after each epoch: what --resume goes on from
@@ -16,6 +16,8 @@ and the data folder serves for validation alone:
 
     python main.py --data-dir data/mine --init models/general.pth
     python main.py --data-dir data/general --fresh 2000 --seconds 10 --schedule cosine
+
+With --schedule cosine it keeps the last epoch: before it, the learning rate is still high.
 """
 
 import json
@@ -165,11 +167,6 @@ def set_up(args):
     set_seed(args.seed)
     window = args.seconds * SAMPLE_RATE if args.windows else None
     model = ResNet1d(args.arch, len(leads), len(CLASSES), args.width, window)
-    origin = None
-    if args.init:
-        start = transfer_weights(model, leads, CLASSES, args.init)
-        origin = {"model": Path(args.init).name, "weights": weights_digest(start["state_dict"])}
-        origin["trained_on"] = start.get("trained_on", f"records of {start['args']['data_dir']}")
     settings = {
         "leads": list(leads),
         "classes": list(CLASSES),
@@ -177,7 +174,7 @@ def set_up(args):
         "signals": signals.fingerprint,
         "shortest": shortest,  # s
         "window": window,
-        "origin": origin,
+        "origin": transfer_weights(model, leads, CLASSES, args.init) if args.init else None,
         "args": vars(args) | {"data_dir": Path(args.data_dir).resolve().name, "leads": list(leads)},
         "versions": software_versions(),
     }

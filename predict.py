@@ -34,10 +34,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from dataset import (
-    CLASSES,
     SAMPLE_RATE,
     ECGDataset,
     PackedSignals,
@@ -51,6 +49,7 @@ from dataset import (
     signal_digest,
     split_labels,
     to_mv,
+    unlabelled,
 )
 from ecg.evaluation import answers, findings
 from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
@@ -126,16 +125,9 @@ def find(args):
 
 def score(model, checkpoint, signals, labels, args, device):
     """Return the probabilities (N, K) of the records of `labels`."""
-    trained = checkpoint["args"]
-    dataset = ECGDataset(
-        signals,
-        labels,
-        checkpoint["leads"],
-        trained["seconds"],
-        pad=trained["pad"],
-        windows=model.window is not None,
+    loader = ECGDataset.of_model(signals, labels, checkpoint).loader(
+        args.batch_size, args.num_workers
     )
-    loader = dataset.loader(args.batch_size, args.num_workers)
     y_score = predict_scores(model, loader, device, args.amp)[1]
     bad = labels["patient_id"][~np.isfinite(y_score).all(1)].tolist()
     if bad:
@@ -189,9 +181,7 @@ def own_answers(model, checkpoint, sources, bad, args, device):
         progress.update(len(bad) - told)
         told = len(bad)
         if rows:
-            # labels that nobody reads: scoring is that of a data set
-            labels = pd.DataFrame({"patient_id": list(signals)}).assign(**dict.fromkeys(CLASSES, 0))
-            y_score = score(model, checkpoint, signals, labels, args, device)
+            y_score = score(model, checkpoint, signals, unlabelled(signals), args, device)
         for i, row in enumerate(rows):
             packed = signals[row["record"]]
             findings.add_findings(row, packed, y_score[i], checkpoint)

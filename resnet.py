@@ -260,7 +260,7 @@ def load_model(path, device, leads=None):
 
 
 def transfer_weights(model, leads, classes, path):
-    """Give a ResNet1d the weights of another model; return its checkpoint.
+    """Give a ResNet1d the weights of another model; return what is kept of where they came from.
 
     Both have the same network. Of the first convolution, the columns of `leads` are taken; the
     last layer, where the other model's classes are not `classes`, stays as it is.
@@ -275,7 +275,13 @@ def transfer_weights(model, leads, classes, path):
     if checkpoint["classes"] != list(classes):
         weights = {name: w for name, w in weights.items() if not name.startswith("fc.")}
     model.load_state_dict(model.state_dict() | weights)
-    return checkpoint
+    digest = weights_digest(checkpoint["state_dict"])
+    return {"model": Path(path).name, "weights": digest, "trained_on": learnt_from(checkpoint)}
+
+
+def learnt_from(checkpoint):
+    """Say in words what a model has learnt from."""
+    return checkpoint.get("trained_on", f"records of {checkpoint['args']['data_dir']}")
 
 
 def describe(path, checkpoint):
@@ -283,11 +289,10 @@ def describe(path, checkpoint):
     args, n = checkpoint["args"], len(checkpoint["leads"])
     network = network_name(args["arch"], args.get("width", WIDTH))
     seen = "windows of" if checkpoint.get("window") else "the last"
-    learnt = checkpoint.get("trained_on", f"records of {args['data_dir']}")
     text = (
         f"model {Path(path).name}: {network}, {n} lead{'s' * (n > 1)}, {seen} {args['seconds']} s"
     )
-    parts = f"{text}; trained on {learnt}", checkpoint.get("scored_on")
+    parts = f"{text}; trained on {learnt_from(checkpoint)}", checkpoint.get("scored_on")
     return "; ".join(part for part in parts if part)
 
 

@@ -65,6 +65,8 @@ def parse_args(argv=None):
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     args = parser.parse_args(argv)
     maps.refuse_unused(parser, args.method, args.reliability)
+    if args.record and not args.model_path:
+        parser.error("--record needs --model-path, such as models/general.pth")
     return args
 
 

@@ -100,10 +100,7 @@ def score_set(path, folders):
     rows, scores = [], []
     for folder in folders:
         labels = load_labels(folder)
-        data = ECGDataset(
-            PackedSignals(folder), labels, checkpoint["leads"], checkpoint["args"]["seconds"],
-            windows=model.window is not None
-        )  # fmt: skip
+        data = ECGDataset.of_model(PackedSignals(folder), labels, checkpoint)
         rows.append(labels)
         scores.append(predict_scores(model, data.loader(16), torch.device("cpu"))[1])
     thresholds = np.array([checkpoint["thresholds"][name] for name in CLASSES])

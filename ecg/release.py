@@ -33,10 +33,7 @@ def parse_args(argv=None):
 def score(model, checkpoint, data_dir):
     """Say in a sentence how well a model does on the records of a folder, and print the table."""
     labels, signals = load_labels(data_dir), PackedSignals(data_dir)
-    trained = checkpoint["args"]
-    data = ECGDataset(
-        signals, labels, checkpoint["leads"], trained["seconds"], windows=model.window is not None
-    )
+    data = ECGDataset.of_model(signals, labels, checkpoint)
     found = predict_scores(model, data.loader(32), torch.device("cpu"))
     thresholds = [checkpoint["thresholds"][name] for name in CLASSES]
     table = metrics.score_table(*found, thresholds, CLASSES)

@@ -93,9 +93,7 @@ def load_run(data_dir, limit, path, leads, round_number, device):
     model, checkpoint = load_model(path, device, leads)
     name = scored_run(path, checkpoint, data_dir)
     trained_here = is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
-    trained = checkpoint["args"]
-    shape = {"pad": trained["pad"], "windows": model.window is not None}
-    data = ECGDataset(signals, labels, checkpoint["leads"], trained["seconds"], **shape)
+    data = ECGDataset.of_model(signals, labels, checkpoint)
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from dataset import LEADS, SAMPLE_RATE, pad_signal, to_mv
+from dataset import ECGDataset, unlabelled
 from ecg.explanation.attributions import Options
 from ecg.explanation.values import make_values
 
@@ -15,18 +15,14 @@ def class_to_explain(row):
     return row["leading"] or max(known, key=known.get, default=None)
 
 
-def read_input(model, checkpoint, packed):
-    """Return what a loaded model is given of a packed record (12, n), as a data set's: (L, T)."""
-    trained = checkpoint["args"]
-    rows, seen = [LEADS.index(lead) for lead in checkpoint["leads"]], trained["seconds"]
-    x = to_mv(packed, rows, None if model.window else seen * SAMPLE_RATE)
-    shortest = seen * SAMPLE_RATE if trained["pad"] == "window" else 0
-    return pad_signal(x, max(x.shape[1], shortest))
+def read_input(checkpoint, packed):
+    """Return what a model is given of a packed record (12, n): (L, T)."""
+    return ECGDataset.of_model({"": packed}, unlabelled([""]), checkpoint)[0][0]
 
 
 def own_scores(model, checkpoint, packed):
     """Return the probabilities (K,) of a packed record (12, n)."""
-    x = torch.from_numpy(read_input(model, checkpoint, packed))[None]
+    x = torch.from_numpy(read_input(checkpoint, packed))[None]
     with torch.no_grad():
         logits = model.score(x.to(next(model.parameters()).device))[0]
     return torch.sigmoid(logits).cpu().numpy()
@@ -38,6 +34,6 @@ def explain_own(model, checkpoint, packed, name, steps=STEPS):
     They are integrated gradients from a signal of zeros; of a model with a window, in the window
     whose logit of that class is largest, which is the one that counts.
     """
-    x, k = read_input(model, checkpoint, packed), checkpoint["classes"].index(name)
+    x, k = read_input(checkpoint, packed), checkpoint["classes"].index(name)
     options = Options(method="ig", samples=steps)
     return make_values(model.requires_grad_(False), options, "", x, None, [k], packed.shape[1])

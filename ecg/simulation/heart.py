@@ -88,13 +88,3 @@ def make_record(seed, number, seconds=10):
     rng = np.random.default_rng([seed, number])
     signal, patient, _, rows = simulate(rng, classes, seconds)
     return signal, classes, rows, patient
-
-
-def draw_batch(seed, first, n, seconds=10):
-    """Return records first ... first + n - 1 of a seed: x (n, 12, T) int16 uV, y (n, 9) float32."""
-    x = np.empty((n, 12, seconds * SAMPLE_RATE), np.int16)
-    y = np.zeros((n, len(CLASSES)), np.float32)
-    for i in range(n):
-        x[i], classes, _, _ = make_record(seed, first + i, seconds)
-        y[i, [CLASSES.index(name) for name in classes]] = 1
-    return x, y

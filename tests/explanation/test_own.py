@@ -17,8 +17,8 @@ def make_model(leads, window=None, pad="window", seconds=1):
     with torch.no_grad():
         for _ in range(10):
             model(0.3 * torch.randn(8, len(leads), 500))
-    args = {"seconds": seconds, "pad": pad}
-    return model.eval(), {"leads": list(leads), "classes": list(CLASSES), "args": args}
+    checkpoint = {"leads": list(leads), "classes": list(CLASSES), "window": window}
+    return model.eval(), checkpoint | {"args": {"seconds": seconds, "pad": pad}}
 
 
 def record(n):
