@@ -6,9 +6,12 @@ Reads   files under results/ and explanations/ (of the steps); the digests of da
 Writes  results/report.html (one file, no network needed), with links to the csv files beside it
 
         results/latex/*.tex  with --latex: each table as a tabular
+        README.md, docs/*.md with --readme, in place of the report: their tables of results, each
+                             between two marks; what results/ does not hold is kept
 
     python -m ecg.report --data-dir data/CPSC
     python -m ecg.report --data-dir data/synthetic --arch resnet18 --width 24 --latex
+    python -m ecg.report --readme
 
 The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own counts; a run on
 other data is labelled so. What has not been run says so, and how it is run.
@@ -22,9 +25,9 @@ from ecg.evaluation import runs
 from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.evaluation.metrics import few_positives
 from ecg.plot.scores import captions
-from ecg.reporting import explained, latex, pages, tables, times
+from ecg.reporting import explained, latex, markdown, pages, tables, times
 from resnet import BLOCKS, WIDTH, network_name
-from utils import RESEARCH_USE, make_parser, natural, positive, run_main
+from utils import RESEARCH_USE, fail, make_parser, natural, positive, run_main
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
@@ -37,6 +40,9 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
     parser.add_argument("--latex", action="store_true", help="write the tables as LaTeX too")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the tables of README.md and docs/ instead"
+    )
     group = parser.add_argument_group("which runs to show, named as they were trained")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="network of the runs")
     group.add_argument("--width", type=positive, default=WIDTH, help="its width")
@@ -157,7 +163,19 @@ def file_links(run, name, lead_folder, folder, baselines):
     return {part: tables.links(paths, "results") for part, paths in files.items()}
 
 
+def write_readme():
+    """Write the tables of README and docs that results/ holds; say of each what was done."""
+    absent = [path for path in {source.page for source in markdown.TABLES.values()}
+              if not Path(path).is_file()]  # fmt: skip
+    if absent:
+        fail(f"{absent[0]} is not here; run this in the folder of the repository")
+    for name, source in markdown.TABLES.items():
+        print(markdown.write_table(name, source))
+
+
 def main(args):
+    if args.readme:
+        return write_readme()
     leads, name = args.leads or LEADS, Path(args.data_dir).resolve().name
     network = network_name(args.arch, args.width, args.init)
     sets = dict.fromkeys(

@@ -1,0 +1,217 @@
+"""The tables of README and docs that come from results/: written between two marks of their page.
+
+A page holds `<!-- table NAME ... -->`, the table, `<!-- end of table NAME -->`. The first mark says
+by which command, with what commit and on what machine its files were made ('with changes': the tree
+was not clean). A table is written only where all the files are there that it is made from.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from dataset import CLASSES
+from ecg.evaluation.classifiers import CLASSIFIERS
+from utils import read_json, replacing
+
+DEMO = "resnet18w24_synthetic_all_42"
+STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
+SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
+SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
+
+
+class Source(NamedTuple):
+    """A table of a page: what makes its files, their places, and the function of their content.
+
+    `files` {key: csv} are read for `rows`, which takes {key: DataFrame} and returns the head and
+    the other rows, as text; `made` are the json files that say with what code and machine.
+    """
+
+    page: str
+    command: str
+    files: dict
+    made: list
+    rows: object
+
+
+def short(value):
+    """Write a score as .931; nothing where it is not known."""
+    text = f"{value:.3f}" if np.isfinite(value) else ""
+    return text.removeprefix("0") if text.startswith("0.") else text
+
+
+def mean_interval(values):
+    """Write a mean over seeds or rounds with its 95 % interval (t distribution)."""
+    values = np.asarray(values, float)
+    if len(values) < 2:
+        return short(values.mean())
+    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    return f"{short(values.mean())} +- {short(half)}"
+
+
+def demo_rows(tables):
+    """Return the demo's table: the network and the baselines, F1, AUC, and AUC by class."""
+    rows = [["", "macro F1", "macro AUC", *CLASSES]]
+    for name, table in tables.items():
+        scores = table.set_index("class")
+        cells = [*scores.loc["AVG", ["f1", "auc"]], *scores.loc[list(CLASSES), "auc"]]
+        rows.append([name, *map(short, cells)])
+    return rows
+
+
+def baseline_rows(tables):
+    """Return the table of the baselines with other features and scaling: macro F1 / AUC."""
+    rows = [["features, scaling", "set", *CLASSIFIERS]]
+    for (data, features, scale), table in tables.items():
+        scores = table.set_index(["classifier", "score"])["AVG"]
+        cells = [f"{short(scores[c, 'F1'])} / {short(scores[c, 'AUC'])}" for c in CLASSIFIERS]
+        rows.append([f"{features}, {scale}", SETS[data], *cells])
+    return rows
+
+
+def zero_rows(tables):
+    """Return what models that have seen no patient make of real records, by class."""
+    table = tables["zero"]
+    rows = [["records", f"mean of {table['model'].nunique()}", "macro", *CLASSES]]
+    for (records, score), group in table.groupby(["records", "score"], sort=False):
+        cells = [short(group[name].mean()) for name in CLASSES]
+        rows.append([records, score, mean_interval(group["macro"]), *cells])
+        if score == "AUC":
+            counts = [str(group[f"n {name}"].iloc[0]) for name in CLASSES]
+            rows.append([records, "positives", "", *counts])
+    return rows
+
+
+def few_rows(tables):
+    """Return the scores within 100 records, from random weights and from the general models."""
+    rows = [["start", "macro AUC", "macro F1", *CLASSES, "s a training, one core"]]
+    for arm, group in tables["few"].groupby("arm", sort=False):
+        cells = [mean_interval(group[name]) for name in ("AUC AVG", "F1")]
+        cells += [short(group[f"AUC {name}"].mean()) for name in CLASSES]
+        rows.append([STARTS.get(arm, arm), *cells, f"{group['seconds'].mean():.0f}"])
+    return rows
+
+
+def ptbxl_rows(tables):
+    """Return the trainings on the subset of PTB-XL: test AUC by round, validation AUC by epoch."""
+    head = ["leads", "start", "test AUC by round", "mean +- 95 %", "epochs"]
+    rows = [[*head, "validation AUC after each epoch, mean of the rounds"]]
+    for (leads, arm), group in next(iter(tables.values())).groupby(["leads", "arm"], sort=False):
+        test = group.groupby("round")["test_auc"].first()
+        curve = group.groupby("epoch")["val_auc"].mean()
+        scores = [short(value) for value in curve]
+        if len(scores) > 12:
+            scores[11:-1] = ["..."]
+        network, _, start = arm.rpartition(", ")
+        cells = [f"{network} network, " * (network != "small") + STARTS.get(start, start)]
+        cells += [" ".join(map(short, test)), mean_interval(test), str(len(curve))]
+        rows.append(["12" if leads == "all" else leads, *cells, " ".join(scores)])
+    return rows
+
+
+def real_rows(tables):
+    """Return the macro AUC on real records: from random weights, and from synthetic records."""
+    rows = [["macro AUC on real records, mean +- 95 % interval", "from random weights",
+             "from synthetic records"]]  # fmt: skip
+    for key, model in {"zero": "", "zero_demo": ", by `make demo`'s model"}.items():
+        table = tables[key].query("records == 'cpsc2018_feb2020' and score == 'AUC'")
+        name = f"100 records of CPSC2018, **no patient in training**{model}"
+        rows.append([name, "not possible", mean_interval(table["macro"])])
+    few = tables["few"].groupby("arm")["AUC AVG"]
+    cells = [mean_interval(few.get_group(arm)) for arm in STARTS]
+    rows.append(["trained on 80 of the 100, scored on the others (ten folds)", *cells])
+    ptbxl = tables["ptbxl"].groupby(["leads", "arm"])
+    for leads, text in {"all": "12 leads", "V5": "V5 alone"}.items():
+        parts = [ptbxl.get_group((leads, f"small, {start}")) for start in STARTS]
+        cells = [
+            f"{mean_interval(part.groupby('round')['test_auc'].first())} "
+            f"({part['epoch'].max()} epochs)"
+            for part in parts
+        ]
+        rows.append([f"528 records of PTB-XL, three test folds, {text}", *cells])
+    return rows
+
+
+def transfer(page, command, rows, *names):
+    """Return the source of a table of benchmarks/transfer.py."""
+    files = {name: f"results/transfer/{name}.csv" for name in names}
+    made = [path.replace(".csv", ".json") for path in files.values()]
+    return Source(page, f"python benchmarks/transfer.py {command}", files, made, rows)
+
+
+def baseline_source():
+    """Return the source of the table of docs/baselines.md."""
+    files, made = {}, []
+    for data in SETS:
+        for features, scale in SETTINGS:
+            parts = [features] * (features != "paper") + [scale] * (scale != "none")
+            tail = "".join(f"-{part}" for part in parts) + f"_{data}_42"
+            files[data, features, scale] = f"results/baselines{tail}/table.csv"
+            made.append(f"results/LR{tail}/run.json")
+    command = "python baselines.py --classifier all --features ... --scale ... --data-dir ..."
+    return Source("docs/baselines.md", command, files, made, baseline_rows)
+
+
+RUNS = {"network": DEMO} | {name: f"{name}_synthetic_42" for name in CLASSIFIERS}
+TABLES = {
+    "demo": Source(
+        "README.md",
+        "make demo",
+        {name: f"results/{run}/scores.csv" for name, run in RUNS.items()},
+        [f"results/{run}/run.json" for run in RUNS.values()],
+        demo_rows,
+    ),
+    "real": transfer(
+        "README.md", "zero, few and ptbxl", real_rows, "zero", "zero_demo", "few", "ptbxl"
+    ),
+    "zero": transfer("docs/model.md", "zero --models ...", zero_rows, "zero"),
+    "few": transfer("docs/model.md", "few --amp --models ...", few_rows, "few"),
+    "ptbxl": transfer("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
+    "paper": transfer("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),
+    "baselines": baseline_source(),
+}
+
+
+def read(path):
+    """Return a csv, or None if it is missing or damaged."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError):
+        return None
+
+
+def made_with(paths):
+    """Say with what code and on what machine files were made, as the json files beside them say."""
+    code, machines = {}, {}
+    for path in paths:
+        versions = (read_json(path) or {}).get("versions", {})
+        git = versions.get("git", "not recorded")
+        code[git.removesuffix("+") + (", with changes" if git.endswith("+") else "")] = True
+        machine = versions.get("hardware", "machine not recorded")
+        machines[f"{machine}; torch {versions.get('torch', 'not recorded')}"] = True
+    return f"code {' and '.join(code)}; {' and '.join(machines)}"
+
+
+def write_table(name, source):
+    """Write one table into its page; return a sentence that says what was done."""
+    page = Path(source.page)
+    tables = {key: read(path) for key, path in source.files.items()}
+    absent = [source.files[key] for key, table in tables.items() if table is None]
+    if absent:
+        return f"{source.page}, table {name}: kept, as {absent[0]} is not there"
+    lines = [f"| {' | '.join(cells)} |" for cells in source.rows(tables)]
+    lines.insert(1, "|---" * (lines[0].count("|") - 1) + "|")
+    text = "\n".join(lines)
+    mark = f"<!-- table {name}, from: {source.command}; {made_with(source.made)} -->"
+    marks = re.compile(rf"<!-- table {name}\b[^>]*-->\n.*?(?=<!-- end of table {name} -->)", re.S)
+    old = page.read_text(encoding="utf-8")
+    new, count = marks.subn(lambda _: f"{mark}\n{text}\n", old)
+    if not count:
+        return f"{source.page}, table {name}: its marks are not there"
+    if new != old:
+        with replacing(page) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+    return f"{source.page}, table {name}: {'written' if new != old else 'as it was'}"

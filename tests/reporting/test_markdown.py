@@ -1,0 +1,80 @@
+"""The tables that are written into README and docs, against figures made by hand."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import t
+
+from dataset import CLASSES
+from ecg import report
+from ecg.reporting import markdown
+from utils import replacing
+
+ROOT = Path(__file__).parents[2]
+PAGE = "before\n<!-- table few -->\nold\n<!-- end of table few -->\nafter\n"
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """A folder with a README and the pages of docs/, and what `few` has left in results/."""
+    monkeypatch.chdir(tmp_path)
+    for source in markdown.TABLES.values():
+        with replacing(source.page) as temporary:
+            temporary.write_text(PAGE)
+    rows = [["random", 0.8, 0.5, 70], ["random", 0.9, 0.6, 72], ["init", 0.96, 0.7, 60],
+            ["init", 0.94, 0.7, 62]]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "AUC AVG", "F1", "seconds"])
+    table = table.assign(**{f"AUC {name}": 1.0 for name in CLASSES}, **{"AUC STE": np.nan})
+    folder = Path("results/transfer")
+    folder.mkdir(parents=True)
+    table.to_csv(folder / "few.csv", index=False)
+    versions = {"git": "abc1234+", "hardware": "Some CPU, 2 cores", "torch": "2.13"}
+    (folder / "few.json").write_text(json.dumps({"versions": versions}))
+    return tmp_path
+
+
+def test_a_table_stands_between_its_marks_with_command_code_and_machine(workdir, capsys):
+    report.main(report.parse_args(["--readme"]))
+    text = Path("docs/model.md").read_text()
+    assert text.startswith("before\n<!-- table few, from: python benchmarks/transfer.py few")
+    assert "code abc1234, with changes; Some CPU, 2 cores; torch 2.13 -->\n| start |" in text
+    assert text.endswith(" |\n<!-- end of table few -->\nafter\n") and "old" not in text
+    low, high = t.interval(0.95, 1, 0.85, 0.05)  # two values .1 apart: their mean's error is .05
+    row = next(line for line in text.splitlines() if line.startswith("| random weights"))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[1] == f".850 +- {(high - low) / 2:.3f}".replace(" 0.", " .")
+    assert cells[3] == "1.000" and cells[11:] == ["", "71"]
+    report.main(report.parse_args(["--readme"]))
+    assert Path("docs/model.md").read_text() == text
+    assert "docs/model.md, table few: as it was" in capsys.readouterr().out
+
+
+def test_what_results_do_not_hold_is_kept_and_said_in_one_line(workdir, capsys):
+    Path("results/transfer/few.csv").write_text("")
+    report.main(report.parse_args(["--readme"]))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(markdown.TABLES) and all(": kept, as " in line for line in lines)
+    assert Path("docs/model.md").read_text() == PAGE and not Path("results/report.html").exists()
+
+
+def test_outside_the_repository_one_line_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        report.main(report.parse_args(["--readme"]))
+    assert stop.value.code == 2 and "in the folder of the repository" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", markdown.TABLES)
+def test_the_pages_say_where_each_of_their_tables_comes_from(name):
+    text = (ROOT / markdown.TABLES[name].page).read_text()
+    if f"<!-- table {name}" not in text and name == "paper":
+        pytest.skip("not measured yet")
+    begin, end = text.index(f"<!-- table {name}, from: "), text.index(f"<!-- end of table {name} ")
+    mark, head, rule, *rows = text[begin:end].splitlines()
+    assert "; code " in mark and "; torch " in mark and rows and set(rule) == {"|", "-"}
+    columns = list(zip(*(row.split("|")[1:-1] for row in rows), strict=True))
+    assert len(columns) == head.count("|") - 1
+    assert all("".join(column).strip() for column in columns), "a column without anything"
