@@ -3,6 +3,7 @@
     python benchmarks/transfer.py zero --models models/general.pth ...
     python benchmarks/transfer.py few --models models/general.pth ...      # ten-fold, 100 records
     python benchmarks/transfer.py ptbxl --models models/general.pth ...    # 528 records
+    python benchmarks/transfer.py ptbxl --paper --models models/general34.pth
 
 Several models are trainings of one recipe with several seeds: `zero` gives the mean over them with
 its interval (t distribution), `few` and `ptbxl` start from one each. Everything goes to
@@ -15,6 +16,7 @@ import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -57,7 +59,7 @@ def parse_args(argv=None):
     parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="trainings at a time")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
-    parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network too")
+    parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network")
     return parser.parse_args(argv)
 
 
@@ -230,39 +232,32 @@ def ptbxl(args):
     """Train on 528 records of PTB-XL, three rounds: random weights and the models, 12 leads, V5."""
     pack(args, ["ptbxl_zscored"])
     data = ["--data-dir", str(args.data / "ptbxl_zscored")]
-    arms = {
-        "small, random": (
-            SMALL.split()[:4],
-            [*SMALL.split()[4:], *"--lr 2e-3 --epochs 24".split()],
-        ),
-        "small, init": (["--init", args.models[0]], []),
-    }
     if args.paper:
-        arms = {"paper, random": (PAPER.split()[:2], [*PAPER.split()[2:], "--epochs", "20"])}
+        random = (PAPER.split()[:2], [*PAPER.split()[2:], "--epochs", "20"])
+        init = (["--init", args.models[0]], PAPER.split()[4:])
+        arms = {"paper, random": random, "paper, init": init}
+    else:
+        random = (SMALL.split()[:4], [*SMALL.split()[4:], *"--lr 2e-3 --epochs 24".split()])
+        arms = {"small, random": random, "small, init": (["--init", args.models[0]], [])}
+    runs = {}
+    for leads, arm, number in product(("all", "V5"), arms, range(3)):
+        named, more = arms[arm]
+        flags = [*data, *named, "--leads", leads, "--round", str(number)]
+        parsed = training.parse_args(flags)
+        network = training.network_name(parsed.arch, parsed.width, parsed.init)
+        folder = Path("results", training.run_name(network, data[1], 42, number, leads))
+        runs[leads, arm, number] = folder, (flags, [*more, "--amp"] if args.amp else more)
+    run_all([job for f, job in runs.values() if not (f / "scores.csv").is_file()], args.jobs)
     rows = []
-    for leads in ("all", "V5"):
-        for arm, (named, more) in arms.items():
-            more = [*more, "--amp"] if args.amp else more
-            jobs = [
-                ([*data, *named, "--leads", leads, "--round", str(number)], more)
-                for number in range(3)
-            ]
-            seconds = run_all(jobs, args.jobs)
-            for (flags, _), took in zip(jobs, seconds, strict=True):
-                parsed = training.parse_args(flags)
-                network = training.network_name(parsed.arch, parsed.width, parsed.init)
-                run = training.run_name(network, data[1], 42, parsed.round, leads)
-                history = pd.read_csv(f"results/{run}/history.csv")
-                scores = pd.read_csv(f"results/{run}/scores.csv").set_index("class")
-                for _, epoch in history.iterrows():
-                    rows.append({"leads": leads, "arm": arm, "round": parsed.round,
-                                 "epoch": int(epoch["epoch"]), "val_auc": epoch["val_auc"],
-                                 "seconds": epoch["seconds"], "test_auc": scores.loc["AVG", "auc"],
-                                 "whole": took})  # fmt: skip
-            write_csv(pd.DataFrame(rows), OUT / ("paper.csv" if args.paper else "ptbxl.csv"))
-    draw_curves(pd.DataFrame(rows), OUT / "ptbxl.png")
+    for (leads, arm, number), (folder, _) in runs.items():
+        test_auc = pd.read_csv(folder / "scores.csv").set_index("class").loc["AVG", "auc"]
+        table = pd.read_csv(folder / "history.csv")[["epoch", "val_auc", "seconds"]]
+        rows.append(table.assign(leads=leads, arm=arm, round=number, test_auc=test_auc))
+    table, name = pd.concat(rows), "ptbxl_paper" if args.paper else "ptbxl"
+    write_csv(table, OUT / f"{name}.csv")
+    draw_curves(table, OUT / f"{name}.png")
     table_head("leads", "start", "test AUC", "epochs", "s an epoch, one core", "validation AUC")
-    for (leads, arm), group in pd.DataFrame(rows).groupby(["leads", "arm"], sort=False):
+    for (leads, arm), group in table.groupby(["leads", "arm"], sort=False):
         curve = group.groupby("epoch")[["val_auc", "seconds"]].mean()
         test = mean_interval(group.groupby("round")["test_auc"].first())
         scores = " ".join(number(value) for value in curve["val_auc"])
