@@ -3,25 +3,33 @@
     python benchmarks/transfer.py zero --models models/general.pth ...
     python benchmarks/transfer.py few --models models/general.pth ...      # ten-fold, 100 records
     python benchmarks/transfer.py ptbxl --models models/general.pth ...    # 528 records
+    python benchmarks/transfer.py ptbxl --paper --models models/general34.pth
 
-Several models are trainings of one recipe with several seeds: `zero` gives the mean over them with
-its interval (t distribution), `few` and `ptbxl` start from one each. Everything goes to
-results/transfer/. The data are the folders of --shared, packed (by preprocess.py) into --data.
-Random weights get the optimiser and schedule of --init, and the number of epochs that suits them.
+Several models are trainings of one recipe with several seeds: `zero` scores each of them, `few`
+starts from one a seed, `ptbxl` from the first. Everything goes to results/transfer/, from where
+`python -m ecg.report --readme` takes it to README and docs/model.md. The data are the folders of
+--shared, packed (by preprocess.py) into --data. Random weights get the optimiser and schedule of
+--init, and the number of epochs that suits them.
+
+General models of other seeds and of the paper's network, which are not in the repository, are
+trained like `make model`'s: main.py --data-dir data/general --fresh 2000
+--windows --seconds 10 --schedule cosine, and --seed 43 --lr 2e-3 --epochs 12 --batch-size 16, or
+--arch resnet34 --lr 5e-4 --epochs 10 --batch-size 8 --amp.
 """
 
+import json
 import os
 import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import t
 from sklearn.metrics import roc_auc_score
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +43,7 @@ from ecg import compare  # noqa: E402
 from ecg.evaluation.metrics import apply_thresholds, find_thresholds  # noqa: E402
 from ecg.plot.figures import BLUE, ORANGE, save_figure  # noqa: E402
 from resnet import load_model  # noqa: E402
-from utils import make_parser, positive, predict_scores, write_csv  # noqa: E402
+from utils import make_parser, positive, predict_scores, replacing, software_versions, write_csv  # noqa: E402  # noqa: E402
 
 SMALL = "--arch resnet18 --width 24 --seconds 10 --windows --schedule cosine --batch-size 16"
 PAPER = "--arch resnet34 --seconds 10 --batch-size 8 --lr 3e-4 --amp"
@@ -57,7 +65,8 @@ def parse_args(argv=None):
     parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="trainings at a time")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
-    parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network too")
+    parser.add_argument("--demo", action="store_true", help="zero: the models are make demo's")
+    parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network")
     return parser.parse_args(argv)
 
 
@@ -69,29 +78,12 @@ def pack(args, names):
             preprocess.main(preprocess.parse_args(["--data-dir", str(args.data / name)]))
 
 
-def number(value):
-    """Write a score as .931."""
-    return f"{value:.3f}".lstrip("0") if np.isfinite(value) else ""
-
-
-def mean_interval(values):
-    """Write the mean of a score over seeds or rounds, with its 95 % interval (t distribution)."""
-    values = np.asarray(values, float)
-    if len(values) < 2:
-        return number(values.mean())
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return f"{number(values.mean())} +- {number(half)}"
-
-
-def table_line(*cells):
-    """Print a row of a Markdown table."""
-    print("| " + " | ".join(map(str, cells)) + " |")
-
-
-def table_head(*cells):
-    """Print the head of a Markdown table."""
-    table_line(*cells)
-    print("|" + "---|" * len(cells))
+def write_table(table, name):
+    """Write results/transfer/<name>.csv, and with what code and on what machine it was made."""
+    write_csv(table, OUT / f"{name}.csv")
+    with replacing(OUT / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
+    print(f"{OUT}/{name}.csv; the tables of it: python -m ecg.report --readme")
 
 
 def score_set(path, folders):
@@ -144,14 +136,7 @@ def zero(args):
                 rows.append(
                     row | {f"n {c}": n for c, n in zip(CLASSES, y_true.sum(0), strict=True)}
                 )
-    table = pd.DataFrame(rows)
-    write_csv(table, OUT / "zero.csv")
-    table_head("records", f"mean of {len(args.models)}", "macro", *CLASSES)
-    for (records, score), group in table.groupby(["records", "score"], sort=False):
-        cells = [number(group[name].mean()) for name in CLASSES]
-        table_line(records, score, mean_interval(group["macro"]), *cells)
-        if score == "AUC":
-            table_line(records, "positives", "", *(group[f"n {name}"].iloc[0] for name in CLASSES))
+    write_table(pd.DataFrame(rows), "zero_demo" if args.demo else "zero")
 
 
 def train_and_score(job):
@@ -167,7 +152,7 @@ def train_and_score(job):
 
 
 def run_all(jobs, n_jobs):
-    """Train and score what has no scores yet, so many at a time; return the seconds of each."""
+    """Train and score runs, so many at a time; return the seconds of each."""
     with ProcessPoolExecutor(n_jobs, get_context("spawn")) as pool:
         return list(pool.map(train_and_score, jobs))
 
@@ -200,12 +185,7 @@ def few(args):
             row = {"arm": arm, "seed": seed, "seconds": np.mean(seconds)}
             row |= {f"AUC {c}": table.loc[c, "auc"] for c in (*CLASSES, "AVG")}
             rows.append(row | {"F1": table.loc["AVG", "f1"]})
-            write_csv(pd.DataFrame(rows), path)
-    table_head("start", "macro AUC", "macro F1", *CLASSES, "s a training, one core")
-    for arm, group in pd.DataFrame(rows).groupby("arm"):
-        cells = [mean_interval(group[name]) for name in ("AUC AVG", "F1")]
-        cells += [number(group[f"AUC {name}"].mean()) for name in CLASSES]
-        table_line(arm, *cells, f"{group['seconds'].mean():.0f}")
+            write_table(pd.DataFrame(rows), "few")
 
 
 def draw_curves(table, path):
@@ -230,43 +210,30 @@ def ptbxl(args):
     """Train on 528 records of PTB-XL, three rounds: random weights and the models, 12 leads, V5."""
     pack(args, ["ptbxl_zscored"])
     data = ["--data-dir", str(args.data / "ptbxl_zscored")]
-    arms = {
-        "small, random": (
-            SMALL.split()[:4],
-            [*SMALL.split()[4:], *"--lr 2e-3 --epochs 24".split()],
-        ),
-        "small, init": (["--init", args.models[0]], []),
-    }
     if args.paper:
-        arms = {"paper, random": (PAPER.split()[:2], [*PAPER.split()[2:], "--epochs", "20"])}
+        random = (PAPER.split()[:2], [*PAPER.split()[2:], "--epochs", "20"])
+        init = (["--init", args.models[0]], PAPER.split()[4:])
+        arms = {"paper, random": random, "paper, init": init}
+    else:
+        random = (SMALL.split()[:4], [*SMALL.split()[4:], *"--lr 2e-3 --epochs 24".split()])
+        arms = {"small, random": random, "small, init": (["--init", args.models[0]], [])}
+    runs = {}
+    for leads, arm, number in product(("all", "V5"), arms, range(3)):
+        named, more = arms[arm]
+        flags = [*data, *named, "--leads", leads, "--round", str(number)]
+        parsed = training.parse_args(flags)
+        network = training.network_name(parsed.arch, parsed.width, parsed.init)
+        folder = Path("results", training.run_name(network, data[1], 42, number, leads))
+        runs[leads, arm, number] = folder, (flags, [*more, "--amp"] if args.amp else more)
+    run_all([job for f, job in runs.values() if not (f / "scores.csv").is_file()], args.jobs)
     rows = []
-    for leads in ("all", "V5"):
-        for arm, (named, more) in arms.items():
-            more = [*more, "--amp"] if args.amp else more
-            jobs = [
-                ([*data, *named, "--leads", leads, "--round", str(number)], more)
-                for number in range(3)
-            ]
-            seconds = run_all(jobs, args.jobs)
-            for (flags, _), took in zip(jobs, seconds, strict=True):
-                parsed = training.parse_args(flags)
-                network = training.network_name(parsed.arch, parsed.width, parsed.init)
-                run = training.run_name(network, data[1], 42, parsed.round, leads)
-                history = pd.read_csv(f"results/{run}/history.csv")
-                scores = pd.read_csv(f"results/{run}/scores.csv").set_index("class")
-                for _, epoch in history.iterrows():
-                    rows.append({"leads": leads, "arm": arm, "round": parsed.round,
-                                 "epoch": int(epoch["epoch"]), "val_auc": epoch["val_auc"],
-                                 "seconds": epoch["seconds"], "test_auc": scores.loc["AVG", "auc"],
-                                 "whole": took})  # fmt: skip
-            write_csv(pd.DataFrame(rows), OUT / ("paper.csv" if args.paper else "ptbxl.csv"))
-    draw_curves(pd.DataFrame(rows), OUT / "ptbxl.png")
-    table_head("leads", "start", "test AUC", "epochs", "s an epoch, one core", "validation AUC")
-    for (leads, arm), group in pd.DataFrame(rows).groupby(["leads", "arm"], sort=False):
-        curve = group.groupby("epoch")[["val_auc", "seconds"]].mean()
-        test = mean_interval(group.groupby("round")["test_auc"].first())
-        scores = " ".join(number(value) for value in curve["val_auc"])
-        table_line(leads, arm, test, len(curve), f"{curve['seconds'].mean():.1f}", scores)
+    for (leads, arm, number), (folder, _) in runs.items():
+        test_auc = pd.read_csv(folder / "scores.csv").set_index("class").loc["AVG", "auc"]
+        table = pd.read_csv(folder / "history.csv")[["epoch", "val_auc", "seconds"]]
+        rows.append(table.assign(leads=leads, arm=arm, round=number, test_auc=test_auc))
+    table, name = pd.concat(rows), "paper" if args.paper else "ptbxl"
+    write_table(table, name)
+    draw_curves(table, OUT / f"{name}.png")
 
 
 def main(args):

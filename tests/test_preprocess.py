@@ -12,6 +12,7 @@ import preprocess
 from dataset import CLASSES, PackedSignals
 from ecg.io import folds, packing
 from ecg.io.records import pack_signal
+from utils import HOST
 
 # made once from cpsc2018_metadata.csv with seed 42: the split that the results stand on
 GOLDEN = {
@@ -179,7 +180,7 @@ def test_an_interrupted_packing_leaves_the_old_data_whole(records, monkeypatch):
 
 
 def test_leftovers_of_a_killed_run_are_removed(records):
-    leftover = records / ".signals-0123.99.tmp.i16"
+    leftover = records / f".signals-0123.{HOST}.{2**31 - 1}.tmp.i16"  # no process has that number
     leftover.write_bytes(b"x" * 100)
     run(records)
     assert not leftover.exists()

@@ -137,13 +137,7 @@ def read_index(data_dir, key):
 
 
 def remove_unused(data_dir, kept):
-    """Remove packed signals but the file `kept`; one that a process reads stays until a later run.
-
-    What a killed run left goes too.
-    """
-    for leftover in data_dir.glob(".signals*.tmp.*"):
-        if not is_running(leftover.name.split(".")[-3]):
-            remove(leftover)
+    """Remove packed signals but the file `kept`; what a process reads stays until a later run."""
     for path in data_dir.glob("signals-*.i16"):
         if path.name != kept and is_read(path):
             print(f"{path.name} is being read by another process; a later run removes it")
@@ -161,14 +155,3 @@ def is_read(path):
     except OSError:  # gone, or a file system without locks
         pass
     return False
-
-
-def is_running(pid):
-    """Tell whether a process of this number, as text, runs."""
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except PermissionError:  # it runs, as another user
-        pass
-    return True
