@@ -14,7 +14,7 @@ DEMO := --data-dir data/synthetic
 GENERAL := --data-dir data/general
 # the small network, trained on records that are made meanwhile
 NET := --arch resnet18 --width 24
-RUN := resnet18w24_synthetic_all_42
+LOG := results/demo.log
 FRESH := --seconds 10 --windows --fresh 2000 --schedule cosine --batch-size 16 --lr 2e-3 --num-workers 1
 DATA ?= data/CPSC
 
@@ -32,22 +32,15 @@ DATA ?= data/CPSC
 	@touch $@
 
 demo: .venv/.installed
-	$(BIN)/python -m ecg.synthetic $(DEMO) --records 400 --seed 0
-	$(BIN)/python preprocess.py $(DEMO)
-	$(BIN)/python baselines.py $(DEMO) --classifier all
-	$(BIN)/python main.py $(DEMO) $(NET) $(FRESH) --epochs $(or $(EPOCHS),4)
-	$(BIN)/python predict.py $(DEMO) $(NET)
-	$(BIN)/python shap_values.py $(DEMO) $(NET) --background 50 --records 18 --samples 100
-	@echo
-	@echo 'scores on the synthetic test fold (research use only; not a diagnosis):'
-	@$(BIN)/python -c "import pandas; from ecg.evaluation import metrics; print(metrics.format_table(pandas.read_csv('results/$(RUN)/scores.csv')))"
-	@echo
-	@echo 'figures:'
-	@ls results/$(RUN)/*.png explanations/$(RUN)/*.png
-	@ls explanations/$(RUN)/patient/*.png | head -n 3
 	@mkdir -p results/dataset_synthetic
+	@echo 'what the steps say goes to $(LOG); the progress follows here'
+	$(BIN)/python -m ecg.synthetic $(DEMO) --records 400 --seed 0 > $(LOG)
+	$(BIN)/python preprocess.py $(DEMO) >> $(LOG)
+	$(BIN)/python baselines.py $(DEMO) --classifier all >> $(LOG)
+	$(BIN)/python main.py $(DEMO) $(NET) $(FRESH) --epochs $(or $(EPOCHS),4) >> $(LOG)
+	$(BIN)/python predict.py $(DEMO) $(NET) >> $(LOG)
+	$(BIN)/python shap_values.py $(DEMO) $(NET) --background 50 --records 18 --samples 100 >> $(LOG)
 	@cp data/synthetic/dataset_table.csv results/dataset_synthetic
-	@echo
 	@$(BIN)/python -m ecg.report $(DEMO) $(NET)
 
 model: .venv/.installed
@@ -71,4 +64,4 @@ test: .venv/.workflow lint
 clean:
 	rm -rf data/synthetic models/*_synthetic_* models/.*_synthetic_* results/*_synthetic_* \
 	  explanations/*_synthetic_* results/dataset_synthetic results/logs_synthetic \
-	  results/times_synthetic results/report.html results/.reproduce.lock .snakemake
+	  results/times_synthetic results/demo.log results/report.html results/.reproduce.lock .snakemake

@@ -269,7 +269,7 @@ rule compare_leads:
     params: flags=flags("data_dir", "seed", "limit", *NETWORK_FLAGS)
     log: f"results/logs_{DATA}/compare_leads.log"
     benchmark: f"results/times_{DATA}/compare_leads.tsv"
-    shell: "{PYTHON} -m ecg.compare --leads {params.flags} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.compare --single-leads {params.flags} > {log} 2>&1"
 
 
 def explain_flags(_):

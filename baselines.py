@@ -22,6 +22,10 @@ A .joblib file is a pickle: loading it runs whatever code it holds. Load only yo
 package versions in run.json. No script here loads one.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import os
 import time
 from pathlib import Path
@@ -51,7 +55,6 @@ from utils import (
     positive,
     replacing,
     results_dir,
-    run_main,
     run_name,
     software_versions,
     write_csv,
@@ -62,9 +65,6 @@ TABLE_SCORES = ("f1", "auc")  # of the closing table, classifier x class
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    add_data_args(parser)
-    add_round_arg(parser)
-    add_network_args(parser)  # whose row stands beside the baselines', where its scores are there
     group = parser.add_argument_group("baselines")
     group.add_argument(
         "--classifier",
@@ -81,8 +81,13 @@ def parse_args(argv=None):
     group.add_argument(
         "--scale", choices=("none", "standard"), default="none", help="scaling of the features"
     )
+    add_data_args(parser)
+    group = parser.add_argument_group("scores")
+    add_round_arg(group)
     add_threshold_arg(group)
     group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
+    # the network whose row stands beside the baselines', where its scores are there
+    add_network_args(parser)
     return parser.parse_args(argv)
 
 

@@ -20,6 +20,10 @@ and the data folder serves for validation alone:
 With --schedule cosine it keeps the last epoch: before it, the learning rate is still high.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import json
 import os
 import resource
@@ -71,7 +75,6 @@ from utils import (
     predict_scores,
     replacing,
     results_dir,
-    run_main,
     run_name,
     set_seed,
     software_versions,

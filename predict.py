@@ -16,7 +16,7 @@ Writes  results/<run>/predictions.csv   patient_id, fold, nine probabilities: va
 On a data set the model was not trained on, every record is scored with the thresholds inside the
 model, and <run> becomes <model>_on_<folder>; records that the model has seen are left out:
 
-    python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth --folds all
+    python predict.py --data-dir data/ptbxl --model-path models/resnet34_CPSC_all_42.pth --part all
 
 With --record it answers for one's own records instead: WFDB, challenge structs, DICOM, .csv, .txt
 and .npy tables, or a folder of them. Warnings, the leading finding, heart rate and a table of the
@@ -29,6 +29,10 @@ comes with it, which has learnt from synthetic records alone (docs/model.md):
     python predict.py --record folder --csv answers.csv
     python predict.py --model-path models/resnet34_CPSC_all_42.pth --record A0001.hea
 """
+
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
 
 import argparse
 from pathlib import Path
@@ -74,7 +78,6 @@ from utils import (
     get_device,
     make_parser,
     predict_scores,
-    run_main,
 )
 
 FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
@@ -99,7 +102,7 @@ def parse_args(argv=None):
     add_data_args(parser)
     group = parser.add_argument_group("scoring a data set")
     group.add_argument(
-        "--folds",
+        "--part",
         choices=("test", "all"),
         help="which records to score; not given: the test fold, or all of another data set",
     )
@@ -236,16 +239,16 @@ def answer_records(args):
 def choose(checkpoint, labels, signals, args):
     """Return how to score and which labels: the folds of the training data, or another data set."""
     if is_training_data(checkpoint, labels, signals, args.data_dir, args.limit, args.round):
-        if args.folds == "all":
-            fail(f"the model was trained on {args.data_dir}: --folds all would score what it has "
+        if args.part == "all":
+            fail(f"the model was trained on {args.data_dir}: --part all would score what it has "
                  "seen; leave it out, or name another data set")  # fmt: skip
         return score_folds, labels
     if args.thresholds:
         fail("another data set takes the thresholds inside the model; leave --thresholds out")
-    if args.folds == "test":
+    if args.part == "test":
         labels = labels[labels["fold"] == round_folds(args.round)[2]].reset_index(drop=True)
         if labels.empty:
-            fail(f"the test fold of {args.data_dir} holds no record; use --folds all")
+            fail(f"the test fold of {args.data_dir} holds no record; use --part all")
     return score_other_data, labels
 
 

@@ -18,6 +18,10 @@ or has the same signal as another. Records with the same signal, or of one patie
     python preprocess.py --data-dir data/CPSC
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import os
 from pathlib import Path
 
@@ -27,20 +31,21 @@ from dataset import CLASSES, N_FOLDS, add_data_args
 from ecg.io.folds import assign_folds, find_groups, read_groups
 from ecg.io.packing import pack, read_index, remove_unused, sources_digest
 from ecg.io.records import classes_of, find_sources, read_reference
-from utils import fail, make_parser, positive, run_main, write_csv
+from utils import fail, make_parser, positive, write_csv
 
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_data_args(parser)
-    parser.add_argument(
+    group = parser.add_argument_group("folds and speed")
+    group.add_argument(
         "--folds",
         choices=("random", "stratified"),
         default="random",
         help="random: a seeded permutation, as in the paper; stratified: the labels balanced",
     )
-    parser.add_argument("--groups", help="csv of patient_id,patient: a patient keeps to one fold")
-    parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
+    group.add_argument("--groups", help="csv of patient_id,patient: a patient keeps to one fold")
+    group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
 
 

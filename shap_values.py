@@ -22,6 +22,10 @@ for predict.py are explained from a flat line, as there is no training set to co
 page of each goes to results/<model>_records/explained.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 from operator import attrgetter
 from pathlib import Path
 
@@ -41,7 +45,7 @@ from ecg.processing.detection import find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
 from resnet import add_model_args, add_model_path_arg, find_model, load_model, network_name
-from utils import RESEARCH_USE, Progress, make_parser, run_main, write_csv
+from utils import RESEARCH_USE, Progress, make_parser, write_csv
 
 LISTED = 10  # maps that are named where too many are not reliable
 DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")

@@ -1,18 +1,33 @@
 """Things every run needs that are neither data nor network: flags, seeds, run names, files."""
 
+import os
+import sys
+
+if sys.excepthook is sys.__excepthook__:  # Ctrl-C while the rest is loaded, which takes seconds
+
+    def say_stopped(kind, *error):
+        """Say in one line that a script was stopped; show other errors whole."""
+        if not issubclass(kind, KeyboardInterrupt):
+            return sys.__excepthook__(kind, *error)
+        import shlex  # which may not be loaded yet
+
+        print("stopped; go on with:", shlex.join(sys.orig_argv), file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(130)
+
+    sys.excepthook = say_stopped
+
 import argparse
 import contextlib
 import functools
 import hashlib
 import json
-import os
 import platform
 import random
 import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata

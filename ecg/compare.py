@@ -13,8 +13,12 @@ Writes  results/compare_rounds_<run>/rounds.csv      mean and sd over the rounds
     python -m ecg.compare --rounds --data-dir data/CPSC --arch LR
     python -m ecg.compare resnet34_CPSC_all_42 LR_CPSC_42 --data-dir data/CPSC
     python -m ecg.compare compare_rounds_resnet34_CPSC_all_42 compare_rounds_LR_CPSC_42
-    python -m ecg.compare --leads --data-dir data/CPSC
+    python -m ecg.compare --single-leads --data-dir data/CPSC
 """
+
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
 
 from pathlib import Path
 
@@ -23,13 +27,13 @@ import pandas as pd
 
 from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, leads_text, load_labels, parse_leads
 from ecg.evaluation import files, metrics, pairs, runs
+from ecg.evaluation.intervals import FEW
 from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.plot.scores import plot_ranking
 from ecg.reporting.tables import number
 from resnet import add_network_args, network_name
-from utils import RESEARCH_USE, fail, make_parser, results_dir, run_main, write_csv
+from utils import RESEARCH_USE, fail, make_parser, results_dir, write_csv
 
-EACH_LEAD = ()  # --leads without a value
 ENDS = ("", "_low", "_high")  # the columns of a score
 MODELS_NOTE = (
     "p and interval are over resamples of the test records, for the models as they were fitted: "
@@ -40,32 +44,29 @@ ROUNDS_NOTE = "p, rounds, allows for both: corrected resampled t test (Nadeau an
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    add_data_args(parser)
     parser.add_argument("runs", nargs="*", metavar="RUN", help="two runs, by name or folder")
     parser.add_argument("--rounds", action="store_true", help="gather the ten rounds of a run")
     parser.add_argument(
-        "--leads",
-        nargs="?",
-        const=EACH_LEAD,
-        type=parse_leads,
-        help="alone: gather the single-lead runs and the 12-lead one; with --rounds and a value "
-        "such as I,aVR,V5: the leads of the run (without: all)",
+        "--single-leads", action="store_true", help="rank the single-lead runs and the 12-lead one"
     )
+    text = "with --rounds: leads of the run, such as I,aVR,V5; without it: all twelve"
+    parser.add_argument("--leads", type=parse_leads, help=text)
+    add_data_args(parser)
     add_network_args(parser, help="network, or a classifier such as LR")
     args = parser.parse_args(argv)
-    modes = (len(args.runs) == 2, args.rounds, args.leads == EACH_LEAD)
+    modes = (len(args.runs) == 2, args.rounds, args.single_leads)
     if sum(modes) != 1 or len(args.runs) not in (0, 2) or (args.leads and not args.rounds):
         parser.error(
             "give either two runs, or --rounds (with --leads I,V5 for a choice of leads), or "
-            "--leads alone"
+            "--single-leads"
         )
     return args
 
 
 def with_interval(row, name):
-    """Write a score with its interval, '0.813 [0.790, 0.835]'; nothing where it is not known."""
+    """Write a score with its interval, '0.813 [0.790, 0.835]', as far as they are known."""
     value, low, high = (row[f"{name}{end}"] for end in ENDS)
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(value) else ""
+    return number(value) + (f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else "")
 
 
 def show(folder, title, tables, notes):
@@ -176,6 +177,7 @@ def compare_pair(args, labels, today):
         f"B: {names[1]}",
         MODELS_NOTE,
         *[ROUNDS_NOTE] * pooled,
+        f"no interval for classes with fewer than {FEW} positives, or where no resample differs",
         "p of single classes is not corrected for there being nine",
     ]
     runs.write_sources(folder, args.runs, notes)

@@ -12,6 +12,10 @@ an interruption: it fetches what is missing or damaged. Every file that cannot b
 line. Tried against a server of our own; untried against PhysioNet itself.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import hashlib
 import http.client
 import time
@@ -24,7 +28,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils import Progress, fail, file_digest, is_plain, make_parser, positive, replacing, run_main
+from utils import Progress, fail, file_digest, is_plain, make_parser, positive, replacing
 
 URL = "https://physionet.org/files/challenge-2021/1.0.3"
 PART = "training/cpsc_2018/"

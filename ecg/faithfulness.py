@@ -26,6 +26,10 @@ beats      found R peaks and borders against LUDB's marks; marks: |phi| by the m
 Correlations are Pearson's and Spearman's (rank) of values summed over the figures' windows.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import json
 from functools import partial
 from operator import attrgetter
@@ -64,7 +68,6 @@ from utils import (
     positive_number,
     read_json,
     replacing,
-    run_main,
     write_csv,
 )
 

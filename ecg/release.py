@@ -10,6 +10,10 @@ The scores on the records of --data-dir, none of which the model has seen, are k
 shown with each of its answers.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 from pathlib import Path
 
 import torch
@@ -17,7 +21,7 @@ import torch
 from dataset import CLASSES, ECGDataset, PackedSignals, load_labels
 from ecg.evaluation import metrics
 from resnet import MODEL, NO_PATIENT, add_model_path_arg, load_model, save_checkpoint
-from utils import RESEARCH_USE, fail, make_parser, predict_scores, run_main
+from utils import RESEARCH_USE, fail, make_parser, predict_scores
 
 KEPT = {*MODEL, "window", "origin", "trained_on"}
 

@@ -17,8 +17,14 @@ The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own
 other data is labelled so. What has not been run says so, and how it is run.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import shlex
 from pathlib import Path
+
+import pandas as pd
 
 from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
@@ -27,7 +33,7 @@ from ecg.evaluation.metrics import few_positives
 from ecg.plot.scores import captions
 from ecg.reporting import explained, latex, markdown, pages, tables, times
 from resnet import BLOCKS, WIDTH, network_name
-from utils import RESEARCH_USE, fail, make_parser, natural, positive, run_main
+from utils import RESEARCH_USE, fail, make_parser, natural, positive
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
@@ -89,13 +95,17 @@ def score_context(found, run, paper):
 
 
 def baseline_context(network, run, found, named, today):
-    """Return the baselines' scores beside the network's, and the tests of the differences."""
+    """Return the baselines' scores beside the network's, and the tests of the differences.
+
+    `summary` is the table of all of them that the screen shows.
+    """
     rounds = {network: found}
     found = {
         name: tables.read_rounds(runs.finished_rounds(named[name], today)) for name in CLASSIFIERS
     }
     found = {name: rounds for name, rounds in found.items() if rounds}
     baselines, pairs, old = None, {}, []
+    summary = markdown.summary_table((rounds if rounds[network] else {}) | found)
     if found:
         found |= rounds if rounds[network] else {}
         marks = {name: tables.doubtful_over(rounds) for name, rounds in found.items()}
@@ -110,7 +120,12 @@ def baseline_context(network, run, found, named, today):
             old.append(folder)
         else:
             pairs[name] = table
-    return {"baselines": baselines, "pairs": tables.pair_table(network, pairs), "old_pairs": old}
+    return {
+        "summary": summary,
+        "baselines": baselines,
+        "pairs": tables.pair_table(network, pairs),
+        "old_pairs": old,
+    }
 
 
 def lead_context(folder, today):
@@ -228,10 +243,14 @@ def main(args):
         "notes": times.run_notes(read),
         "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in CLASSIFIERS]),
     }
+    summary = context.pop("summary")
     pages.write(Path("results", "report.html"), "report", **context)
-    print(f"{RESEARCH_USE} Wrote {Path('results', 'report.html').resolve()}")
     if args.latex:
         print(f"{latex.write(Path('results', 'latex'), context)} tables in results/latex")
+    if summary.rows:
+        table = pd.DataFrame(summary.rows, columns=summary.head)
+        print(f"\n{name}, test folds, mean over the rounds\n{table.to_string(index=False)}\n")
+    print(f"{RESEARCH_USE} Report: {Path('results', 'report.html').resolve()}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,10 @@ and     data/synthetic/evidence.csv: patient_id, class, start, stop, leads
 The signals and the criteria, with their sources, are those of ecg/simulation/heart.py.
 """
 
+from utils import run_main  # first, as it also knows of Ctrl-C while the others load
+
+# isort: split
+
 import os
 import struct
 from contextlib import nullcontext
@@ -27,7 +31,6 @@ from utils import (
     positive,
     remove_leftovers,
     replacing,
-    run_main,
     workers,
     write_csv,
 )

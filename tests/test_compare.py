@@ -149,8 +149,9 @@ def test_two_runs_differ_by_what_sklearn_says_and_by_the_exact_mcnemar_test(labe
 def test_a_run_does_not_differ_from_itself_and_swapping_changes_the_sign_only(labels):
     run_compare("LR_made_42", "LR_made_42")
     table = pd.read_csv("results/compare_LR_made_42_vs_LR_made_42/differences.csv")
-    zero = [name for name in table if "_diff" in name]
-    assert (table[zero] == 0).all(axis=None)
+    assert (table[["f1_diff", "auc_diff"]] == 0).all(axis=None)
+    # nothing of no width, such as 0 to 0, passes for an interval
+    assert table[[name for name in table if name.endswith(("_low", "_high"))]].isna().all(axis=None)
     assert (table[["f1_p", "auc_p"]] == 1).all(axis=None) and (table["mcnemar_p"][:9] == 1).all()
     names = ["resnet34_made_all_42", "LR_made_42"]
     for pair in (names, names[::-1]):
@@ -158,8 +159,22 @@ def test_a_run_does_not_differ_from_itself_and_swapping_changes_the_sign_only(la
     first, second = (
         pd.read_csv(f"results/compare_{a}_vs_{b}/differences.csv") for a, b in (names, names[::-1])
     )
-    assert first["f1_diff_low"].to_numpy() == pytest.approx(-second["f1_diff_high"].to_numpy())
+    swapped = pytest.approx(-second["f1_diff_high"].to_numpy(), nan_ok=True)
+    assert first["f1_diff_low"].to_numpy() == swapped and first["f1_diff_low"].notna().iloc[-1]
     assert first["f1_p"].to_numpy() == pytest.approx(second["f1_p"].to_numpy())
+
+
+def test_a_class_with_fewer_than_ten_positives_gets_no_interval():
+    rng = np.random.default_rng(1)
+    true = np.zeros((200, 9), int)
+    for k, count in enumerate((9, 10, *[60] * 7)):
+        true[rng.permutation(200)[:count], k] = 1
+    runs = [(noise * rng.random((200, 9)) + 0.3 * true, np.full((200, 9), 0.5)) for noise in (1, 2)]
+    table = pairs.differences(true, *runs, 0)
+    ends = table[[f"{score}_diff_{end}" for score in ("f1", "auc") for end in ("low", "high")]]
+    assert ends.iloc[0].isna().all() and ends.iloc[1:].notna().all(axis=None)
+    text = compare.with_interval(table.iloc[0], "auc_diff")
+    assert text == f"{table['auc_diff'][0]:.3f}"  # and no word nan
 
 
 def test_p_values_of_equal_runs_are_spread_evenly(monkeypatch):
@@ -232,7 +247,7 @@ def test_a_choice_of_several_leads_is_ranked_too_and_other_settings_are_named(
     copy_results(tmp_path, monkeypatch, {"resnet34_made_all_42": 40, "resnet34_made_V1_42": 3})
     for end in ("", "_r1"):
         shutil.copytree(f"results/resnet34_made_V1_42{end}", f"results/resnet34_made_I-V5_42{end}")
-    run_compare("--leads")
+    run_compare("--single-leads")
     assert "I-V5" in list(pd.read_csv(find_table())["leads"])
     out = capsys.readouterr().out
     assert "resnet34_made_V1_42 was made with other epochs than resnet34_made_all_42" in out
@@ -282,7 +297,7 @@ def test_a_comparison_knows_when_its_scores_have_changed(labels, tmp_path, monke
 
 
 def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):
-    run_compare("--leads")
+    run_compare("--single-leads")
     folder = "results/compare_leads_resnet34_made_all_42"
     table = pd.read_csv(f"{folder}/single_lead.csv")
     assert table["leads"].tolist() == ["12 leads", "V1", "aVR", "I"]  # by their noise
@@ -310,7 +325,7 @@ def test_runs_on_other_records_are_refused(labels, capsys):
     assert "share 0" in err and not list(compare.Path("results").glob("compare_LR_made_42_vs_*r1"))
     assert "predict.py" in refused(capsys, "LR_made_42", "no_such_run")
     assert "no round of RF_made_42" in refused(capsys, "--rounds", "--arch", "RF")
-    assert "no round" in refused(capsys, "--leads", "--arch", "resnet18")
+    assert "no round" in refused(capsys, "--single-leads", "--arch", "resnet18")
 
 
 @pytest.mark.parametrize(
@@ -340,8 +355,8 @@ def test_predictions_of_other_folds_are_refused(labels, capsys, monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["a"], ["a", "b", "c"], ["a", "b", "--rounds"], ["--rounds", "--leads"],
-             ["--leads", "I"], ["--leads", "X"]]
+    "argv", [[], ["a"], ["a", "b", "c"], ["a", "b", "--rounds"], ["--rounds", "--single-leads"],
+             ["--leads", "I"], ["--rounds", "--leads", "X"], ["--single-leads", "--leads", "I"]]
 )  # fmt: skip
 def test_only_one_comparison_at_a_time(argv, capsys):
     with pytest.raises(SystemExit) as stop:

@@ -105,7 +105,7 @@ def test_an_empty_folder_makes_a_report_that_says_so(workdir):
     assert "table of records is missing" in html.split("</title>")[0]
     for step in ("predict.py", "baselines.py", "main.py", "shap_values.py", "-m ecg.faithfulness"):
         assert f"python {step} --data-dir data/CPSC" in text  # how it is run
-    assert "python -m ecg.compare --leads --data-dir data/CPSC" in text
+    assert "python -m ecg.compare --single-leads --data-dir data/CPSC" in text
     assert "whether the scores are of its present data is not known" in text
 
 
@@ -179,9 +179,26 @@ def test_what_was_not_run_names_the_command_of_these_runs(workdir):
     argv = ["--data-dir", "data/my set", "--arch", "resnet18", "--width", "24", "--seed", "7"]
     text = words(write(*argv))
     flags = "--data-dir 'data/my set' --arch resnet18 --width 24 --seed 7"
-    for step in ("main.py", "shap_values.py", "-m ecg.faithfulness", "-m ecg.compare --leads"):
+    for step in (
+        "main.py",
+        "shap_values.py",
+        "-m ecg.faithfulness",
+        "-m ecg.compare --single-leads",
+    ):
         assert f"python {step} {flags}" in text
     assert "python baselines.py --data-dir 'data/my set'" in text
+
+
+def test_the_screen_ends_with_one_table_and_the_reports_path(workdir, capsys):
+    write_run("resnet34_X_all_42", scores([0.9] * 9, auc=0.95))
+    write_run("LR_X_42", scores([0.4] * 8 + [0.2], auc=0.75))
+    write("--data-dir", "data/X")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith(f" {workdir / 'results' / 'report.html'}")
+    rows = {line.split()[0]: line.split() for line in lines[:-1] if line}
+    assert rows["resnet34"][1:4] == ["0.900", "0.950", "0.950"] and len(rows["LR"]) == 12
+    assert rows["LR"][1] == "0.378"  # (8 x .4 + .2) / 9
+    assert sum("0.378" in line for line in lines) == 1
 
 
 def test_every_section_says_what_of_the_paper_it_answers(workdir):
@@ -326,7 +343,7 @@ def test_explanations_of_other_weights_and_old_comparisons_are_not_shown(workdir
         (folder / "run.json").write_text(json.dumps({"weights": weights}))
     text = words(write("--data-dir", "data/made"))
     assert text.count("explains other weights") == 3 and "Mean share of" not in text
-    assert "made from other scores" in text and "python -m ecg.compare --leads" in text
+    assert "made from other scores" in text and "python -m ecg.compare --single-leads" in text
 
 
 def test_scores_of_other_labels_are_left_out(workdir):

@@ -212,12 +212,12 @@ def test_another_data_set_is_scored_whole_with_the_models_thresholds(workdir, ca
     step(preprocess, "--data-dir", "data/other", "--jobs", "1")
     argv = ["--data-dir", "data/other", "--model-path", f"models/{RUN}.pth"]
     step(predict, *SMALL)
-    assert "has seen" in refused(capsys, predict, *SMALL, "--folds", "all")
-    assert "use --folds all" in refused(capsys, predict, *argv, "--folds", "test")
+    assert "has seen" in refused(capsys, predict, *SMALL, "--part", "all")
+    assert "use --part all" in refused(capsys, predict, *argv, "--part", "test")
     assert "leave --thresholds out" in refused(capsys, predict, *argv, "--thresholds", "first")
     # as a training anew without predict.py would leave it
     (workdir / f"results/{RUN}/thresholds.json").write_text('{"thresholds": {}}')
-    step(predict, *argv, "--folds", "all")
+    step(predict, *argv, "--part", "all")
     folder = workdir / f"results/{RUN}_on_other"
     scores = pd.read_csv(folder / "scores.csv").set_index("class")
     assert scores.loc["AF", "n"] == 4 and scores.loc["SNR"].drop("n").isna().all()

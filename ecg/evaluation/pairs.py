@@ -7,6 +7,7 @@ from scipy.stats import t as student
 
 from dataset import CLASSES, N_FOLDS
 from ecg.evaluation import metrics
+from ecg.evaluation.intervals import FEW
 from ecg.evaluation.metrics import N_RESAMPLES
 
 SCORES = {"f1": "F1", "auc": "AUC"}
@@ -37,8 +38,10 @@ def differences(y_true, first, second, seed):
     """Test two runs on the same records; one row per class, and AVG.
 
     `first` and `second` are (y_score, thresholds), both (N, K). F1 and AUC: the difference with
-    its 95 % interval and p over paired resamples of records. McNemar's exact test per class: of
-    the records only one run gets right, each run has one half if they are equally good.
+    its 95 % interval and p over paired resamples of records; no interval for a class with fewer
+    than FEW positives, of which resamples say little, nor one without a width. McNemar's exact
+    test per class: of the records only one run gets right, each run has one half if they are
+    equally good.
     """
     n = len(y_true)
     samples = np.ones((1, n)), metrics.resample_weights(n, N_RESAMPLES, seed)
@@ -51,6 +54,8 @@ def differences(y_true, first, second, seed):
         a, b = (metrics.with_average(run[name])[0] for run in scores)
         drawn = np.subtract(*(metrics.with_average(run[name]) for run in resampled))
         low, high = metrics.intervals(drawn)
+        few = np.append(y_true.sum(0) < FEW, False)
+        low, high = np.where(few | (low == high), np.nan, [low, high])
         diff = f"{name}_diff"
         table[f"{name}_a"], table[f"{name}_b"], table[diff] = a, b, a - b
         table[f"{diff}_low"], table[f"{diff}_high"] = low, high

@@ -15,10 +15,15 @@ from scipy.stats import t as student
 
 from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.reporting.tables import Table, number, over_rounds
 from utils import read_json, replacing
 
 DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
+PAPER_STARTS = {
+    "random": "the paper's network, random weights",
+    "init": "the paper's network, `--init` from its general model",
+}
 SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 
@@ -52,14 +57,20 @@ def mean_interval(values):
     return f"{short(values.mean())} +- {short(half)}"
 
 
+def summary_table(found):
+    """Return method x macro F1, macro AUC, AUC of the classes, of {method: {round: table}}."""
+    rows = []
+    for name, tables in found.items():
+        f1, auc = (over_rounds(tables, score)["mean"] for score in ("f1", "auc"))
+        rows.append([name, *map(number, [f1["AVG"], auc["AVG"], *auc.reindex(list(CLASSES))])])
+    head = ["", "macro F1", "macro AUC", *(f"AUC {name}" for name in CLASSES)]
+    return Table("Test folds, mean over the rounds", head, rows)
+
+
 def demo_rows(tables):
-    """Return the demo's table: the network and the baselines, F1, AUC, and AUC by class."""
-    rows = [["", "macro F1", "macro AUC", *CLASSES]]
-    for name, table in tables.items():
-        scores = table.set_index("class")
-        cells = [*scores.loc["AVG", ["f1", "auc"]], *scores.loc[list(CLASSES), "auc"]]
-        rows.append([name, *map(short, cells)])
-    return rows
+    """Return the table that make demo ends with: the network and the baselines."""
+    table = summary_table({name: {0: t.set_index("class")} for name, t in tables.items()})
+    return [table.head, *([cell.removeprefix("0") for cell in row] for row in table.rows)]
 
 
 def baseline_rows(tables):
@@ -106,7 +117,7 @@ def ptbxl_rows(tables):
         if len(scores) > 12:
             scores[11:-1] = ["..."]
         network, _, start = arm.rpartition(", ")
-        cells = [f"{network} network, " * (network != "small") + STARTS.get(start, start)]
+        cells = [STARTS[start] if network == "small" else PAPER_STARTS[start]]
         cells += [" ".join(map(short, test)), mean_interval(test), str(len(curve))]
         rows.append(["12" if leads == "all" else leads, *cells, " ".join(scores)])
     return rows

@@ -16,6 +16,7 @@ from PIL import Image
 
 from dataset import CLASSES
 from ecg.evaluation.marks import doubtful_classes
+from ecg.evaluation.metrics import few_positives
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
 from ecg.plot.scores import captions
 from ecg.processing.beats import REGIONS
@@ -99,6 +100,7 @@ def write_scores(folder, kept):
         "scores",
         title=f"Scores of {folder.name}",
         records=int(table["n"].iloc[-1]),
+        few=few_positives(table),
         rule=kept["rule"],
         notes=kept["notes"],
         table=one_run_table(table, kept["thresholds"], marks),
