@@ -90,10 +90,10 @@ INIT_RECORDS, INIT_EPOCHS = 3000, (6, 30)  # in all epochs, and how many these a
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_data_args(parser)
-    add_round_arg(parser)
     add_signal_args(parser)
     add_model_args(parser)
     group = parser.add_argument_group("training")
+    add_round_arg(group)
     group.add_argument("--seconds", type=positive, default=SECONDS, help="length of the input, s")
     text = "passes over the records; with --init, if not given: 6 to 30, more for fewer records"
     group.add_argument("--epochs", type=positive, default=40, help=text)

@@ -33,7 +33,7 @@ from ecg.evaluation.metrics import few_positives
 from ecg.plot.scores import captions
 from ecg.reporting import explained, latex, markdown, pages, tables, times
 from resnet import BLOCKS, WIDTH, network_name
-from utils import RESEARCH_USE, fail, make_parser, natural, positive
+from utils import RESEARCH_USE, make_parser, natural, positive
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
@@ -178,19 +178,9 @@ def file_links(run, name, lead_folder, folder, baselines):
     return {part: tables.links(paths, "results") for part, paths in files.items()}
 
 
-def write_readme():
-    """Write the tables of README and docs that results/ holds; say of each what was done."""
-    absent = [path for path in {source.page for source in markdown.TABLES.values()}
-              if not Path(path).is_file()]  # fmt: skip
-    if absent:
-        fail(f"{absent[0]} is not here; run this in the folder of the repository")
-    for name, source in markdown.TABLES.items():
-        print(markdown.write_table(name, source))
-
-
 def main(args):
     if args.readme:
-        return write_readme()
+        return print("\n".join(markdown.write_all()))
     leads, name = args.leads or LEADS, Path(args.data_dir).resolve().name
     network = network_name(args.arch, args.width, args.init)
     sets = dict.fromkeys(

@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.reporting.tables import Table, number, over_rounds
-from utils import read_json, replacing
+from utils import fail, read_json, replacing
 
 DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
@@ -226,3 +226,11 @@ def write_table(name, source):
         with replacing(page) as temporary:
             temporary.write_text(new, encoding="utf-8")
     return f"{source.page}, table {name}: {'written' if new != old else 'as it was'}"
+
+
+def write_all():
+    """Write the tables that results/ holds into the pages; return a sentence about each."""
+    absent = [s.page for s in TABLES.values() if not Path(s.page).is_file()]
+    if absent:
+        fail(f"{absent[0]} is not here; run this in the folder of the repository")
+    return [write_table(name, source) for name, source in TABLES.items()]
