@@ -233,7 +233,7 @@ def main(args):
         "notes": times.run_notes(read),
         "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in CLASSIFIERS]),
     }
-    summary = context.pop("summary")
+    summary = tables.without_empty(context.pop("summary"))
     pages.write(Path("results", "report.html"), "report", **context)
     if args.latex:
         print(f"{latex.write(Path('results', 'latex'), context)} tables in results/latex")
