@@ -20,10 +20,7 @@ from utils import fail, read_json, replacing
 
 DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
-PAPER_STARTS = {
-    "random": "the paper's network, random weights",
-    "init": "the paper's network, `--init` from its general model",
-}
+PAPER_STARTS = STARTS | {"init": "`--init`, a general model of its size"}
 SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 
@@ -109,17 +106,16 @@ def few_rows(tables):
 def ptbxl_rows(tables):
     """Return the trainings on the subset of PTB-XL: test AUC by round, validation AUC by epoch."""
     head = ["leads", "start", "test AUC by round", "mean +- 95 %", "epochs"]
-    rows = [[*head, "validation AUC after each epoch, mean of the rounds"]]
+    rows = [[*head, "validation AUC after epochs 1 to 8, mean of the rounds", "highest (epoch)"]]
     for (leads, arm), group in next(iter(tables.values())).groupby(["leads", "arm"], sort=False):
         test = group.groupby("round")["test_auc"].first()
         curve = group.groupby("epoch")["val_auc"].mean()
-        scores = [short(value) for value in curve]
-        if len(scores) > 12:
-            scores[11:-1] = ["..."]
         network, _, start = arm.rpartition(", ")
-        cells = [STARTS[start] if network == "small" else PAPER_STARTS[start]]
+        cells = [(PAPER_STARTS if network == "paper" else STARTS)[start]]
         cells += [" ".join(map(short, test)), mean_interval(test), str(len(curve))]
-        rows.append(["12" if leads == "all" else leads, *cells, " ".join(scores)])
+        highest = f"{short(curve.max())} ({curve.idxmax()})"
+        cells += [" ".join(map(short, curve[:8])), highest]
+        rows.append(["12" if leads == "all" else leads, *cells])
     return rows
 
 
