@@ -1,6 +1,8 @@
 """The workflow on 40 records: killed and started again to the report, failing, and on a cluster."""
 
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import re
@@ -23,6 +25,7 @@ import resnet
 import utils
 from ecg import synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.io import formats
 from ecg.training import checkpoints
 from ecg.training.estimate import estimate, estimate_others
 
@@ -261,6 +264,30 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
         assert scope["network_name"]() == resnet.network_name(arch, width, init)
 
 
+def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
+    text, scope = (ROOT / "Snakefile").read_text(), {"DIR": tmp_path, "Path": Path}
+    scope |= {"functools": functools, "hashlib": hashlib}
+    for name in ("files", "fingerprint"):
+        exec(re.search(rf"^(@.*\n)?def {name}.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
+
+    def found():
+        scope["fingerprint"].cache_clear()
+        return scope["fingerprint"]()
+
+    seen = [found()]
+    read = [suffix for suffix in formats.READERS if suffix not in formats.TABLES]
+    for name in [f"a{suffix}" for suffix in (*read, ".dat", ".HEA")] + ["T/REFERENCE.csv"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+        seen.append(found())
+    (tmp_path / "a.hea").write_text("2")  # the same size
+    seen.append(found())
+    assert len(set(seen)) == len(seen)
+    for name in ("reference.csv", "labels.csv", "dataset_table.csv", "signals.json", "s.i16"):
+        (tmp_path / name).write_text("1")
+    assert found() == seen[-1]
+
+
 def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["a", "b", "c", "d"]
@@ -282,7 +309,9 @@ def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     assert "about 5.0 hours" in estimate(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
     # on other cores that time says nothing
     assert "benchmark" in estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
-    assert "not known" in estimate(runs, runs, paper(use_gpu=True), 1, 1000, 2)[1]
+    unknown = estimate(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
+    # 130 x 40 / 8 = 650 s
+    assert "not known" in unknown and unknown.endswith("an epoch is 11 minutes of the whole")
     assert len(estimate(runs, [], paper(), 1, 1000, 2)) == 1
 
 

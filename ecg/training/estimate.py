@@ -73,9 +73,13 @@ def estimate(runs, left, config, lanes, n_records, threads):
     if epoch is None:
         epoch = benchmark_epoch((arch, width), config, threads, n_records)
         source = f"from the benchmark: {threads} processor cores each"
-    if epoch is None or not config["epochs"]:
-        return [*told, "the time is not known before one model has been trained on this machine"]
-    total = in_words(len(left) * config["epochs"] * epoch / max(1, min(lanes, len(left))))
+    if not config["epochs"]:
+        return [*told, "the time is not known: main.py chooses the epochs"]
+    passes = len(left) * config["epochs"] / max(1, min(lanes, len(left)))
+    if epoch is None:
+        text = "the time is not known before one model has been trained on this machine: "
+        return [*told, f"{text}each second of an epoch is {in_words(passes)} of the whole"]
+    total = in_words(passes * epoch)
     return [
         *told,
         f"training takes about {total}: {config['epochs']} epochs of {epoch:.1f} s each "
