@@ -103,7 +103,9 @@ DATA_FLAGS = flags("data_dir", "seed", "limit")
 PACKED = [f"{DIR}/labels.csv", f"{DIR}/signals.json"]
 STAMP = f"results/dataset_{DATA}/labels.sha256"
 
-shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
+# the code is found from any folder
+shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; "
+             f"export PYTHONPATH={CODE}${{PYTHONPATH:+:$PYTHONPATH}}; ")
 
 
 def files(*endings):

@@ -78,11 +78,25 @@ def data_context(data_dir, name):
     return {"title": title, "data": data, "data_path": path, "twin": twin}, paper
 
 
+def alike(group, today):
+    """Return why rounds are left out, in a sentence for those of one reason; see runs.left_out."""
+    found = {}
+    for sentence in runs.left_out(group, today):
+        run, _, why = sentence.partition(" is left out: ")
+        found.setdefault(why, []).append(run)
+    return [
+        f"{names[0]} and {len(names) - 1} more rounds are left out: {why}"
+        if len(names) > 1
+        else f"{names[0]} is left out: {why}"
+        for why, names in found.items()
+    ]
+
+
 def as_twin(table):
     """Mark a table that has the paper's columns as one of a synthetic twin of its data."""
     if not any("paper" in cell for cell in table.head):
         return table
-    head = [f"{cell} (not comparable)" if "paper" in cell else cell for cell in table.head]
+    head = ["paper (not comparable)" if cell == "paper" else cell for cell in table.head]
     caption = f"{table.caption}; synthetic twin: not comparable with the paper"
     return tables.Table(caption, head, table.rows)
 
@@ -194,7 +208,7 @@ def main(args):
     }
     run = named[leads][0]
     today = runs.data_digests(args.data_dir, runs.run_settings(run).get("limit"))
-    warnings = [sentence for group in named.values() for sentence in runs.left_out(group, today)]
+    warnings = [sentence for group in named.values() for sentence in alike(group, today)]
     if None in today.values():
         warnings.append(
             f"{args.data_dir} has no labels.csv or no packed signals: whether the scores are of "

@@ -160,6 +160,15 @@ def test_a_twin_of_cpsc2018_is_never_taken_for_it(mark, workdir):
     assert captions_with_paper >= 3
 
 
+def test_rounds_that_are_left_out_for_one_reason_share_a_sentence(workdir):
+    for end in ("", "_r1", "_r2"):
+        write_run(f"resnet34_X_all_42{end}", scores([0.9] * 9))
+        (workdir / "results" / f"resnet34_X_all_42{end}/run.json").write_text('{"weights": "w"}')
+    text = words(write("--data-dir", "data/X"))
+    assert text.count("left out:") == 1
+    assert "resnet34_X_all_42 and 2 more rounds are left out: trained again since it was" in text
+
+
 def test_trainings_and_options_that_are_alike_share_a_row(workdir):
     for run in ("resnet34_X_all_42", "resnet34_X_all_42_r1", "resnet34_X_I_42"):
         write_run(run, scores([0.9] * 9))
