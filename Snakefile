@@ -103,9 +103,10 @@ DATA_FLAGS = flags("data_dir", "seed", "limit")
 PACKED = [f"{DIR}/labels.csv", f"{DIR}/signals.json"]
 STAMP = f"results/dataset_{DATA}/labels.sha256"
 
-# the code is found from any folder
-shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; "
-             f"export PYTHONPATH={CODE}${{PYTHONPATH:+:$PYTHONPATH}}; ")
+shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
+# commands (python -m ecg.NAME) are found from any folder
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
 
 
 def files(*endings):

@@ -75,7 +75,7 @@ def labelled(folder):
 def start(*argv, config=(), **environment):
     """Start Snakemake here; return the process."""
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", *argv, "--config", *SMALL, *config]
-    environment["PYTHONPATH"] = f"{Path('site').resolve()}{os.pathsep}{ROOT}"
+    environment["PYTHONPATH"] = str(Path("site").resolve())  # the Snakefile itself adds the code
     return subprocess.Popen(
         list(map(str, command)), env=os.environ | environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
