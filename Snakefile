@@ -343,7 +343,7 @@ def tell():
     n = sum(1 for _ in open(PACKED[0])) - 1 if os.path.isfile(PACKED[0]) else len(files(".mat"))
     lines = estimate(list(MODELS), left, config, JOBS, min(n, int(config["limit"] or n)), THREADS)
     others = Counter(job.rule.name for job in jobs)
-    others = {name: n for name, n in others.items() if name not in ("train", "dataset_table", "all")}
+    others = {name: n for name, n in others.items() if name not in ("dataset_table", "all")}
     lines += estimate_others(others, Path(f"results/times_{DATA}"), JOBS)
     print("\n".join([f"{len(jobs)} jobs to do", *lines]), flush=True)
 

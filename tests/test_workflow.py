@@ -136,7 +136,7 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
     assert not {"baseline", "features", "preprocess"} & set(rules)
     assert lines[0] == "11 jobs to do" and "2 models, 2 to train" in lines[1]
     assert "4 epochs of" in lines[2] and "measured in resnet18_tiny" in lines[2]
-    assert lines[3].startswith("the other jobs take about") and "score" in lines[3]
+    assert lines[3].startswith("all but the epochs takes about") and "score" in lines[3]
     rules, _ = to_do("samples=3")
     assert set(rules) == {"explain", "faithfulness", "report", "all", "total"}
     header = next(Path("data/tiny").glob("*.hea"))
@@ -331,23 +331,21 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     then = general | {"arch": "resnet18", "width": 24}
     described = {"args": then, "seconds_per_epoch": [72], "threads": 1}
     (folder / "run.json").write_text(json.dumps(described))
-    assert "1 epochs of 72.0 s each (measured in 0)" in estimate(runs, runs, general, 2, 6877, 1)[1]
+    assert "1 epoch of 72.0 s each (measured in 0)" in estimate(runs, runs, general, 2, 6877, 1)[1]
 
 
-def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path):
-    for name, seconds in (
-        ("score_a", 20),
-        ("score_a_r1", 40),
-        ("compare_leads", 7),
-        ("explain", 60),
-    ):
+def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("results/a").mkdir(parents=True)
+    Path("results/a/run.json").write_text('{"seconds_per_epoch": [50, 30]}')
+    done = {"score_a": 20, "score_a_r1": 40, "compare_leads": 7, "explain": 60, "train_a": 100}
+    for name, seconds in done.items():
         (tmp_path / f"{name}.tsv").write_text(f"s\tmax_rss\n{seconds}\t1\n")
-    left = {"score": 18, "explain": 1, "baseline": 40}
+    left = {"score": 16, "explain": 1, "baseline": 40, "train": 3}
     told = estimate_others(left, tmp_path, 2)
-    # (18 x 30 + 60) / 2 = 300 s
-    assert told[0].startswith(
-        "the other jobs take about 5 minutes, as they did before (score 30 s,"
-    )
+    # (16 x 30 + 60 + 3 x (100 - 80)) / 2 = 300 s
+    assert told[0].startswith("all but the epochs takes about 5 minutes, as they did before (score")
+    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in told[0]
     assert told[1] == "not counted, as none has been done here: baseline"
 
 

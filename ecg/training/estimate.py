@@ -21,16 +21,21 @@ def network_of(config):
     return trained["arch"], trained["width"]
 
 
+def read_run(run):
+    """Return a run's run.json, {} without one."""
+    try:
+        return json.loads(Path("results", run, "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
 def measured_epoch(runs, config, threads):
     """Return (s an epoch, run) of a run that is there, made with the same settings; or None."""
     names = ("init",) if config["init"] else ("arch", "width")
     names += ("amp", "use_gpu", "limit", "seconds", "batch_size")
     for run in runs:
-        try:
-            described = json.loads(Path("results", run, "run.json").read_text())
-            times, then = described["seconds_per_epoch"], described["args"]
-        except (OSError, ValueError, KeyError):
-            continue
+        described = read_run(run)
+        times, then = described.get("seconds_per_epoch"), described.get("args", {})
         same = all(then.get(name) == config[name] for name in names)
         if times and same and (config["use_gpu"] or described.get("threads") == threads):
             return sum(times) / len(times), run
@@ -48,7 +53,8 @@ def benchmark_epoch(network, config, threads, n_records):
 def in_words(seconds):
     """Write a time in minutes, hours or days."""
     hours = seconds / 3600
-    text = f"{60 * hours:.0f} minutes" if hours < 2 else f"{hours:.1f} hours"
+    minutes = f"{60 * hours:.0f}"
+    text = f"{minutes} minute{'s' * (minutes != '1')}" if hours < 2 else f"{hours:.1f} hours"
     return text if hours < 48 else f"{hours / 24:.0f} days"
 
 
@@ -80,22 +86,38 @@ def estimate(runs, left, config, lanes, n_records, threads):
         text = "the time is not known before one model has been trained on this machine: "
         return [*told, f"{text}each second of an epoch is {in_words(passes)} of the whole"]
     total = in_words(passes * epoch)
+    count = f"{config['epochs']} epoch{'s' * (config['epochs'] != 1)}"
     return [
         *told,
-        f"training takes about {total}: {config['epochs']} epochs of {epoch:.1f} s each "
+        f"training takes about {total}: {count} of {epoch:.1f} s each "
         f"({source}), {lanes} at a time",
     ]
 
 
+def job_seconds(rule, folder):
+    """Return the times of the jobs of a rule that have been done, from Snakemake's benchmark files.
+
+    Of a training it is what starts and ends it, without its epochs.
+    """
+    times = []
+    for path in folder.glob(f"{rule}[_.]*tsv"):
+        seconds = pd.read_csv(path, sep="\t")["s"].mean()
+        if rule == "train":
+            epochs = read_run(path.stem.removeprefix("train_")).get("seconds_per_epoch", [])
+            seconds = max(0, seconds - sum(epochs))
+        times.append(seconds)
+    return times
+
+
 def estimate_others(left, folder, lanes):
-    """Return sentences on the time of all other jobs.
+    """Return sentences on the time of all jobs, but for the epochs of the trainings.
 
     `left` is {rule: jobs to do}, `folder` that of Snakemake's benchmark files: a job takes the mean
-    of those of its rule that have been done. What starts and ends a training counts here.
+    of those of its rule that have been done.
     """
     total, counted, unknown = 0, [], []
     for rule, count in left.items():
-        times = [pd.read_csv(path, sep="\t")["s"].mean() for path in folder.glob(f"{rule}[_.]*tsv")]
+        times = job_seconds(rule, folder)
         if times:
             mean = sum(times) / len(times)
             total += count * mean
@@ -105,7 +127,7 @@ def estimate_others(left, folder, lanes):
     told = []
     if counted:
         text = f"{in_words(total / lanes)}, as they did before ({', '.join(counted)}), {lanes}"
-        told.append(f"the other jobs take about {text} at a time")
+        told.append(f"all but the epochs takes about {text} at a time")
     if unknown:
         told.append(f"not counted, as none has been done here: {', '.join(unknown)}")
     return told
