@@ -102,7 +102,9 @@ def finish_beats(rng, patient, rows, af_from):
     form[kind == "PVC"] = 1 + (rng.random((kind == "PVC").sum()) < patient["second_focus"])
     if patient["aberrant"]:
         form[(kind == "PAC") & (rng.random(len(rows)) < 0.7)] = 3
-    af = onset >= af_from
+    if 0 < af_from < np.inf:  # not before the last early atrial beat, which sets it off
+        af_from = max([af_from, *onset[np.isin(kind, ("PAC", "blocked PAC"))]])
+    af = onset > af_from
     p = np.where((kind == "PVC") | ((kind == "sinus") & af), np.nan, onset - pr)
     return {"kind": kind, "onset": onset, "p": p, "form": form, "af": af, "af_from": af_from,
             "rr": np.diff(onset, prepend=onset[0] - patient["rr"])}  # fmt: skip
