@@ -17,9 +17,12 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-from ecg.training.estimate import estimate
+import yaml
+
+from ecg.training.estimate import estimate, estimate_others
 
 configfile: f"{workflow.basedir}/config/paper.yaml"
 
@@ -101,20 +104,25 @@ PACKED = [f"{DIR}/labels.csv", f"{DIR}/signals.json"]
 STAMP = f"results/dataset_{DATA}/labels.sha256"
 
 shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
+# commands (python -m ecg.NAME) are found from any folder
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
 
 
-def files(ending):
-    return (path for path in sorted(Path(DIR).rglob(f"*{ending}")) if path.is_file())
+def files(*endings):
+    """Return the files of the data folder with one of these endings, whatever their case."""
+    return [path for path in sorted(Path(DIR).rglob("*"))
+            if path.name.lower().endswith(endings) and path.is_file()]
 
 
 @functools.cache
 def fingerprint(_=None):
     """Return a hash of the records' headers, sizes and label files: what preprocess.py reads."""
-    digest = hashlib.sha256()
-    for ending in (".hea", ".mat", ".dat", "REFERENCE*.csv"):
-        for path in files(ending):
+    digest, own = hashlib.sha256(), Path(DIR, "reference.csv")  # which preprocess.py writes
+    for path in files(".hea", ".mat", ".dat", ".dcm", "reference.csv"):
+        if path != own:
             digest.update(f"{path.relative_to(DIR)} {path.stat().st_size}\n".encode())
-            if ending in (".hea", "REFERENCE*.csv"):
+            if path.suffix.lower() in (".hea", ".csv"):
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -123,10 +131,9 @@ def is_made_by_hand():
     """Tell whether the labels are there and are not those that the rule below has made."""
     if not all(map(os.path.isfile, PACKED)):
         return False
-    records = next(files(".hea"), None) or next(files(".mat"), None)
     digest = hashlib.sha256(Path(PACKED[0]).read_bytes()).hexdigest()
     stamp = Path(STAMP).read_text().split() if os.path.isfile(STAMP) else [""]
-    return not records or stamp[0] != digest
+    return stamp[0] != digest or not files(".hea", ".mat", ".dcm")
 
 
 def paths(runs, names):
@@ -161,10 +168,13 @@ else:
             ".read()).hexdigest())' {output[0]} > {STAMP}"
 
 
-rule dataset_table:  # where the report looks for it
+rule dataset_table:  # where the report looks for it, and for whether the signals are synthetic
     input: f"{DIR}/dataset_table.csv"
     output: f"results/dataset_{DATA}/dataset_table.csv"
-    shell: "cp {input} {output}"
+    params: made=f"{DIR}/evidence.csv", mark=f"results/dataset_{DATA}/synthetic.txt"
+    shell:
+        "cp {input} {output}; rm -f {params.mark}; "
+        "if [ -e {params.made} ]; then echo 'signals made by ecg/synthetic.py' > {params.mark}; fi"
 
 
 rule features:
@@ -256,8 +266,8 @@ rule compare_pair:
     input: PACKED, f"results/compare_rounds_{MAIN}/pooled.csv", "results/compare_rounds_{run}/pooled.csv"
     output: f"results/compare_rounds_{MAIN}_vs_rounds_{{run}}/differences.csv"
     params: flags=DATA_FLAGS
-    log: f"results/logs_{DATA}/compare_{MAIN}_{{run}}.log"
-    benchmark: f"results/times_{DATA}/compare_{MAIN}_{{run}}.tsv"
+    log: f"results/logs_{DATA}/compare_pair_{{run}}.log"
+    benchmark: f"results/times_{DATA}/compare_pair_{{run}}.tsv"
     shell:
         "{PYTHON} -m ecg.compare compare_rounds_{MAIN} compare_rounds_{wildcards.run} {params.flags} "
         "> {log} 2>&1"
@@ -272,17 +282,17 @@ rule compare_leads:
     shell: "{PYTHON} -m ecg.compare --single-leads {params.flags} > {log} 2>&1"
 
 
-def explain_flags(_):
+def explain_flags(records):
     # not batch_size: a small one, for training, would slow the gradients down
     leads = None if LEAD_SETS[0] == "all" else LEAD_SETS[0]
-    names = ("data_dir", "seed", "limit", *NETWORK_FLAGS, "background", "records", "samples")
-    return flags(*names, leads=leads)
+    names = ("data_dir", "seed", "limit", *NETWORK_FLAGS, "background", "samples")
+    return flags(*names, records=records, leads=leads)
 
 
 rule explain:
     input: PACKED, f"models/{MAIN}.pth"
     output: f"explanations/{MAIN}/values.csv", f"explanations/{MAIN}/index.html"
-    params: flags=explain_flags
+    params: flags=explain_flags(config["records"])
     threads: THREADS
     resources: **HEAVY
     log: f"results/logs_{DATA}/explain.log"
@@ -293,7 +303,7 @@ rule explain:
 rule faithfulness:
     input: PACKED, f"models/{MAIN}.pth", rules.explain.output
     output: f"explanations/{MAIN}/faithfulness.csv"
-    params: flags=explain_flags
+    params: flags=explain_flags(config["checked"] or config["records"])
     threads: THREADS
     resources: **HEAVY
     log: f"results/logs_{DATA}/faithfulness.log"
@@ -301,12 +311,26 @@ rule faithfulness:
     shell: "( {GPU}{PYTHON} -m ecg.faithfulness {params.flags} {FREE} --resume auto ) > {log} 2>&1"
 
 
+def changes():
+    """Say in a sentence which values of config/paper.yaml this reproduction changes."""
+    paper = yaml.safe_load(Path(workflow.basedir, "config/paper.yaml").read_text())
+    free = ("data_dir", "use_gpu", "num_workers", "jobs", "threads")
+    found = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in paper.items()
+             if name not in free and str(config[name]) != str(value)]
+    return f"The paper's configuration but for: {'; '.join(found)}." if found else None
+
+
+def shown(value):
+    """Write a value of the configuration as the command line takes it."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+
+
 rule report:
     input:
         TABLES, paths((*MODELS, *BASELINES), SCORED), rules.faithfulness.output,
         rules.dataset_table.output
     output: "results/report.html"
-    params: flags=flags("data_dir", "seed", *NETWORK_FLAGS, leads=LEAD_SETS[0])
+    params: flags=flags("data_dir", "seed", *NETWORK_FLAGS, leads=LEAD_SETS[0], note=changes())
     log: f"results/logs_{DATA}/report.log"
     benchmark: f"results/times_{DATA}/report.tsv"
     shell: "{PYTHON} -m ecg.report {params.flags} > {log} 2>&1"
@@ -316,8 +340,11 @@ def tell():
     """Print what is to be done, and what it takes; the last lines of a dry run."""
     jobs = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)]
     left = [job.wildcards.run for job in jobs if job.rule.name == "train"]
-    n = sum(1 for _ in open(PACKED[0])) - 1 if os.path.isfile(PACKED[0]) else sum(1 for _ in files(".mat"))
-    lines = estimate(list(MODELS), left, config, JOBS, n if config["limit"] is None else config["limit"])
+    n = sum(1 for _ in open(PACKED[0])) - 1 if os.path.isfile(PACKED[0]) else len(files(".mat"))
+    lines = estimate(list(MODELS), left, config, JOBS, min(n, int(config["limit"] or n)), THREADS)
+    others = Counter(job.rule.name for job in jobs)
+    others = {name: n for name, n in others.items() if name not in ("dataset_table", "all")}
+    lines += estimate_others(others, Path(f"results/times_{DATA}"), JOBS)
     print("\n".join([f"{len(jobs)} jobs to do", *lines]), flush=True)
 
 

@@ -140,6 +140,7 @@ def run_classifier(classifier, args, parts, features, digests):
     run, started = name_run(classifier, args), time.perf_counter()
     x_train, x_validation, x_test = features
     model = make_model(classifier, args.scale, args.seed, args.jobs)
+    print(f"{run}: fitting on {x_train.shape[0]} records, {x_train.shape[1]} features", flush=True)
     notes = fit(model, x_train, parts[0][list(CLASSES)].to_numpy())
     scores = [model.predict_proba(x) for x in (x_validation, x_test)]  # (N, K) each
     seconds = time.perf_counter() - started

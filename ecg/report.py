@@ -14,7 +14,9 @@ Writes  results/report.html (one file, no network needed), with links to the csv
     python -m ecg.report --readme
 
 The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own counts; a run on
-other data is labelled so. What has not been run says so, and how it is run.
+other data is labelled so. A twin of CPSC2018 (python -m ecg.synthetic --like) is marked in every
+table of scores: it is known by evidence.csv in the data folder, or synthetic.txt in that of the
+results. What has not been run says so, and how it is run.
 """
 
 from utils import run_main  # first, as it also knows of Ctrl-C while the others load
@@ -49,6 +51,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--readme", action="store_true", help="write the tables of README.md and docs/ instead"
     )
+    parser.add_argument("--note", help="a sentence to show on top")
     group = parser.add_argument_group("which runs to show, named as they were trained")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="network of the runs")
     group.add_argument("--width", type=positive, default=WIDTH, help="its width")
@@ -68,20 +71,49 @@ def run_flags(args):
     return {"flags": shlex.join(data), "net_flags": shlex.join([*data, *more])}
 
 
-def data_context(name):
+def data_context(data_dir, name):
     """Return the title, the table of the data set, and the paper where it is the paper's data."""
-    path = Path("results", f"dataset_{name}", "dataset_table.csv")
+    folder = Path("results", f"dataset_{name}")
+    path, marks = (
+        folder / "dataset_table.csv",
+        (Path(data_dir, "evidence.csv"), folder / "synthetic.txt"),
+    )
     table, paper = tables.read_table(path), tables.read_paper()
-    title = "CPSC2018: the paper beside this reproduction"
+    title, twin = "CPSC2018: the paper beside this reproduction", False
     if table is None or not tables.is_cpsc2018(table, paper):
         why = "not CPSC2018" if table is not None else "its table of records is missing"
         title = f"ECG diagnosis on the data set {name} ({why}: no comparison with the paper)"
         paper = None
+    elif any(mark.is_file() for mark in marks):
+        title, twin = f"A synthetic twin of CPSC2018 ({name}): not comparable with the paper", True
     data = None if table is None else tables.data_table(table, paper)
-    return {"title": title, "data": data, "data_path": path}, paper
+    return {"title": title, "data": data, "data_path": path, "twin": twin}, paper
 
 
-def score_context(found, run, paper):
+def alike(group, today):
+    """Return why rounds are left out, in a sentence for those of one reason; see runs.left_out."""
+    found = {}
+    for sentence in runs.left_out(group, today):
+        run, _, why = sentence.partition(" is left out: ")
+        found.setdefault(why, []).append(run)
+    return [
+        f"{names[0]} and {len(names) - 1} more rounds are left out: {why}"
+        if len(names) > 1
+        else f"{names[0]} is left out: {why}"
+        for why, names in found.items()
+    ]
+
+
+def as_twin(table):
+    """Mark a table that has the paper's columns as one of a synthetic twin of its data."""
+    if not any("paper" in cell for cell in table.head):
+        return table
+    head = ["paper (not comparable)" if cell == "paper" else cell for cell in table.head]
+    caption = f"{table.caption}; synthetic twin: not comparable with the paper"
+    return tables.Table(caption, head, table.rows)
+
+
+def score_context(found, run, paper, twin):
     """Return the network's scores, {} without, from {round: table}."""
     if not found:
         return {"glance": None, "scores": None}
@@ -90,8 +122,9 @@ def score_context(found, run, paper):
     scores["few"] = "; ".join(
         dict.fromkeys(filter(None, (few_positives(t.reset_index()) for t in found.values())))
     )
-    scores["tables"] = tables.score_tables(found, paper, marks)
-    return {"glance": tables.glance_table(found, run, paper), "scores": scores}
+    mark = as_twin if twin else lambda table: table
+    scores["tables"] = [mark(table) for table in tables.score_tables(found, paper, marks)]
+    return {"glance": mark(tables.glance_table(found, run, paper)), "scores": scores}
 
 
 def baseline_context(network, run, found, named, today):
@@ -198,19 +231,19 @@ def main(args):
     }
     run = named[leads][0]
     today = runs.data_digests(args.data_dir, runs.run_settings(run).get("limit"))
-    warnings = [sentence for group in named.values() for sentence in runs.left_out(group, today)]
+    warnings = [sentence for group in named.values() for sentence in alike(group, today)]
     if None in today.values():
         warnings.append(
             f"{args.data_dir} has no labels.csv or no packed signals: whether the scores are of "
             "its present data is not known"
         )
-    context, paper = data_context(name)
+    context, paper = data_context(args.data_dir, name)
     found = tables.read_rounds(runs.finished_rounds(named[leads], today))
     lead_folder = Path("results", f"compare_leads_{named[LEADS][0]}")
     results, folder = Path("results", run), Path("explanations", run)
     finished = [r for group in named.values() for r in runs.finished_rounds(group, today).values()]
     read = times.read_runs(finished)
-    context |= score_context(found, run, paper)
+    context |= score_context(found, run, paper, context["twin"])
     context |= baseline_context(network, run, found, named, today)
     context |= explanation_context(folder, results)
     context |= run_flags(args) | {
@@ -218,6 +251,7 @@ def main(args):
         "run": run,
         "leads": leads_text(leads),
         "warnings": warnings,
+        "note": args.note,
         "paper": paper is not None,
         "n_folds": N_FOLDS,
         "min_rounds": tables.MIN_ROUNDS,

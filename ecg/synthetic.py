@@ -5,6 +5,12 @@ and     data/synthetic/evidence.csv: patient_id, class, start, stop, leads
 
     python -m ecg.synthetic --data-dir data/synthetic --records 400 --seed 0
 
+With --like it writes the twin of a data set: a record for each row of a table (record, labels, age,
+sex, n_samples), in the folders g1, g2 ... of PhysioNet's CPSC2018; ecg/simulation/twin.py says what
+its labels become. The same command goes on where it was stopped.
+
+    python -m ecg.synthetic --like METADATA.csv --data-dir data/CPSC_twin
+
 The signals and the criteria, with their sources, are those of ecg/simulation/heart.py.
 """
 
@@ -23,6 +29,7 @@ import pandas as pd
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
 from ecg.simulation.heart import make_record
+from ecg.simulation.twin import make_twin, read_table
 from utils import (
     Progress,
     fail,
@@ -36,6 +43,7 @@ from utils import (
 )
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
+TWIN_LINE = "#Twin: name, labels, length, age and sex of a real record; signal drawn with seed {}"
 MIN_SECONDS = 5  # shorter records have no room for an early beat and its pause
 CODES = (426783006, 164889003, 270492004, 164909002, 59118001, 284470004, 164884008, 429622005)
 SNOMED = {name: str(code) for name, code in zip(CLASSES, (*CODES, 164931005), strict=True)}
@@ -47,20 +55,27 @@ def parse_args(argv=None):
     parser.add_argument("--records", type=positive, default=400, help="number of records")
     parser.add_argument("--seed", type=natural, default=0, help="seed of all records")
     parser.add_argument("--seconds", type=positive, default=10, help="length of a record")
+    text = "table of records to make the twins of, in place of --records and --seconds"
+    parser.add_argument("--like", metavar="METADATA.csv", help=text)
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
 
 
-def write_record(folder, patient_id, signal, patient, classes):
-    """Write the header, then the signal as a MATLAB version 4 file."""
+def comments(age, sex, classes, *more):
+    """Return the comment lines of a header; the first of `more` follows the source."""
+    codes = ",".join(SNOMED[name] for name in classes)
+    lines = [f"#Age: {age}", f"#Sex: {sex}", f"#Dx: {codes}"]
+    return [*lines, "#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown", SOURCE_LINE, *more]
+
+
+def write_record(folder, patient_id, signal, patient, classes, *more):
+    """Write the header, with more lines if given, then the signal as a MATLAB version 4 file."""
     n = signal.shape[1]
     lines = [f"{patient_id} {len(LEADS)} {SAMPLE_RATE} {n}"]
     for lead, row in zip(LEADS, signal, strict=True):
         checksum = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
         lines.append(f"{patient_id}.mat 16+24 {UNITS_PER_MV}/mV 16 0 {row[0]} {checksum} 0 {lead}")
-    codes = ",".join(SNOMED[name] for name in classes)
-    lines += [f"#Age: {patient['age']}", f"#Sex: {patient['sex']}", f"#Dx: {codes}"]
-    lines += ["#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown", SOURCE_LINE]
+    lines += comments(patient["age"], patient["sex"], classes, *more)
     # header first: a run killed in between leaves no signal without the mark of its source
     with replacing(folder / f"{patient_id}.hea") as temporary:
         temporary.write_bytes(("\n".join(lines) + "\n").encode())
@@ -69,8 +84,13 @@ def write_record(folder, patient_id, signal, patient, classes):
         temporary.write_bytes(head + signal.astype("<i2").tobytes(order="F"))
 
 
-def clear_folder(folder):
-    """Remove the records of an earlier run; stop, having removed nothing, if any is not ours."""
+def clear_folder(folder, kept=()):
+    """Remove the records of an earlier run; stop, having removed nothing, if any is not ours.
+
+    `kept` are the paths, without suffix, of records that may stay.
+    """
+    if folder.exists() and not folder.is_dir():
+        fail(f"{folder} is a file; choose a folder: python -m ecg.synthetic --data-dir FOLDER")
     remove_leftovers(folder)
     headers = sorted(folder.rglob("*.hea"))
     ours = [path for path in headers if SOURCE_LINE in path.read_text(errors="replace")]
@@ -80,7 +100,7 @@ def clear_folder(folder):
     if foreign:
         fail(f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
              "choose another folder: python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
-    for stem in sorted(stems):
+    for stem in sorted(stems - set(kept)):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
     (folder / "evidence.csv").unlink(missing_ok=True)
@@ -94,20 +114,32 @@ def make_one(folder, digits, seed, seconds, number):
     return classes, [(patient_id, *row) for row in rows]
 
 
-def write_dataset(data_dir, n_records, seed, seconds=10, jobs=1):
-    """Write the data set with `jobs` processes; return the records per class, as a dictionary.
+def is_made(stem, lines, n):
+    """Tell whether a record stands: a header with those comment lines, and all of its signal."""
+    header, signal = stem.with_suffix(".hea"), stem.with_suffix(".mat")
+    if not header.is_file() or not signal.is_file():
+        return False
+    whole = signal.stat().st_size == 24 + 2 * len(LEADS) * n
+    return whole and header.read_text(errors="replace").splitlines()[-len(lines) :] == lines
 
-    A record depends on the seed, its number and `seconds` alone, not on how many there are.
-    """
-    folder = Path(data_dir)
-    if folder.exists() and not folder.is_dir():
-        fail(f"{folder} is a file; choose a folder: python -m ecg.synthetic --data-dir FOLDER")
-    clear_folder(folder)
-    make = partial(make_one, folder, max(4, len(str(n_records))), seed, seconds)
-    numbers, counts, rows = range(1, n_records + 1), dict.fromkeys(CLASSES, 0), []
+
+def make_like(folder, seed, row):
+    """Write the twin of a Row unless it is there; return its classes and its rows of evidence."""
+    person, line = {"age": row.age, "sex": row.sex}, TWIN_LINE.format(seed)
+    made = is_made(folder / row.group / row.name, comments(**person, classes=row.labels) + [line],
+                   row.n)  # fmt: skip
+    signal, rows = make_twin(seed, row, with_signal=not made)
+    if not made:
+        write_record(folder / row.group, row.name, signal, person, row.labels, line)
+    return row.labels, [(row.name, *found) for found in rows]
+
+
+def write_all(make, items, folder, jobs):
+    """Make all items with `jobs` processes, write evidence.csv; return the records per class."""
+    counts, rows = dict.fromkeys(CLASSES, 0), []
     with workers(jobs) if jobs > 1 else nullcontext() as pool:
-        made = pool.map(make, numbers, chunksize=20) if pool else map(make, numbers)
-        for classes, evidence in Progress(made, "making records", n_records, unit="record"):
+        made = pool.map(make, items, chunksize=20) if pool else map(make, items)
+        for classes, evidence in Progress(made, "making records", len(items), unit="record"):
             rows += evidence
             for name in classes:
                 counts[name] += 1
@@ -116,15 +148,44 @@ def write_dataset(data_dir, n_records, seed, seconds=10, jobs=1):
     return counts
 
 
+def write_dataset(data_dir, n_records, seed, seconds=10, jobs=1):
+    """Write the data set with `jobs` processes; return the records per class, as a dictionary.
+
+    A record depends on the seed, its number and `seconds` alone, not on how many there are.
+    """
+    folder = Path(data_dir)
+    clear_folder(folder)
+    make = partial(make_one, folder, max(4, len(str(n_records))), seed, seconds)
+    return write_all(make, range(1, n_records + 1), folder, jobs)
+
+
+def write_twin(data_dir, rows, seed, jobs=1):
+    """Write the twins of Rows that are not there yet; return the records per class.
+
+    A record depends on the seed and its row alone.
+    """
+    folder = Path(data_dir)
+    clear_folder(folder, [folder / row.group / row.name for row in rows])
+    return write_all(partial(make_like, folder, seed), rows, folder, jobs)
+
+
 def main(args):
     if args.seed < 0:
         fail(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
     if args.seconds < MIN_SECONDS:
         fail(f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
              "and its pause; see: python -m ecg.synthetic --help")  # fmt: skip
-    counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds, args.jobs)
+    if args.like:
+        try:
+            rows = read_table(args.like)
+        except (OSError, ValueError) as error:
+            fail(f"--like {args.like}: {error}; correct that and run it again")
+        counts, n = write_twin(args.data_dir, rows, args.seed, args.jobs), len(rows)
+    else:
+        counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds, args.jobs)
+        n = args.records
     counted = ", ".join(f"{name} {count}" for name, count in counts.items())
-    print(f"{args.records} records in {args.data_dir}: {counted} (a record may have two)")
+    print(f"{n} records in {args.data_dir}: {counted} (a record may have several)")
 
 
 if __name__ == "__main__":

@@ -140,6 +140,50 @@ def test_cpsc2018_stands_beside_the_paper(workdir):
     assert "is the mean of the rounds' scores" in words(html) and "pooled" in words(html)
 
 
+@pytest.mark.parametrize("mark", ["data/T/evidence.csv", "results/dataset_T/synthetic.txt"])
+def test_a_twin_of_cpsc2018_is_never_taken_for_it(mark, workdir):
+    write_dataset("T", paper_dataset())
+    write_run("resnet34_T_all_42", scores([0.8] * 9))
+    html = write("--data-dir", "data/T")
+    assert "<title>CPSC2018: the paper beside" in html and "twin" not in html
+    (workdir / mark).parent.mkdir(parents=True, exist_ok=True)
+    (workdir / mark).touch()
+    html = write("--data-dir", "data/T", "--note", "The paper's but for: epochs 1 (40).")
+    assert "<title>A synthetic twin of CPSC2018 (T): not comparable" in html
+    assert "Synthetic twin: not comparable." in html and "but for: epochs 1 (40)." in words(html)
+    captions_with_paper = 0
+    for table in re.findall(r"<table.*?</table>", html, re.S):
+        if "0.805" in table or "0.813" in table or "0.970" in table:  # the paper's SNR, AVG
+            captions_with_paper += 1
+            assert "synthetic twin: not comparable with the paper" in table
+            assert "paper (not comparable)" in table
+    assert captions_with_paper >= 3
+
+
+def test_rounds_that_are_left_out_for_one_reason_share_a_sentence(workdir):
+    for end in ("", "_r1", "_r2"):
+        write_run(f"resnet34_X_all_42{end}", scores([0.9] * 9))
+        (workdir / "results" / f"resnet34_X_all_42{end}/run.json").write_text('{"weights": "w"}')
+    text = words(write("--data-dir", "data/X"))
+    assert text.count("left out:") == 1
+    assert "resnet34_X_all_42 and 2 more rounds are left out: trained again since it was" in text
+
+
+def test_trainings_and_options_that_are_alike_share_a_row(workdir):
+    for run in ("resnet34_X_all_42", "resnet34_X_all_42_r1", "resnet34_X_I_42"):
+        write_run(run, scores([0.9] * 9))
+        end = {"args": {"seed": 42, "epochs": 2, "arch": "resnet34"}, "versions": {"torch": "2"}}
+        end |= {"device": "cpu", "threads": 1, "precision": "float32", "peak_memory_mb": 700}
+        end |= {"seconds_per_epoch": [20, 40 if "_r1" in run else 30]}
+        (workdir / "results" / run / "run.json").write_text(json.dumps(end))
+    html = write("--data-dir", "data/X")
+    name = "resnet34_X_all_42 and 2 more"
+    rows = table_rows(html, "Training")
+    # 160 s of six epochs
+    assert rows[name][1:8] == ["cpu", "1", "float32", "2", "26.7", "2.7", "700"]
+    assert list(table_rows(html, "Options")) == [name]
+
+
 def test_a_class_that_is_never_tested_has_empty_cells(workdir):
     write_dataset("CPSC", paper_dataset())
     write_run("resnet34_CPSC_all_42", scores([0.8] * 8 + [np.nan], auc=0.9))
@@ -385,14 +429,18 @@ def test_jobs_of_a_reproduction_and_files_beside_the_report(workdir):
     folder = workdir / "results" / "times_X"
     folder.mkdir()
     head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
-    for name, row in (("train", "90\t0:01:30\t1080.5\t1\t1\t1\t1\t1\t1\t150"),
+    for name, row in (("train_a", "90\t0:01:30\t1080.5\t1\t1\t1\t1\t1\t1\t150"),
+                      ("train_a_r1", "60\t0:01:00\t1090\t1\t1\t1\t1\t1\t1\t90"),
+                      ("compare_leads", "30\t0:00:30\t1\t1\t1\t1\t1\t1\t1\t6"),
                       ("short", "0.3\t0:00:00\tNA\tNA\tNA\tNA\tNA\tNA\tNA\t-")):  # fmt: skip
         (folder / f"{name}.tsv").write_text(head + row + "\n")
     (folder / "damaged.tsv").write_text("")
     html = write("--data-dir", "data/X")
     rows = table_rows(html, "Jobs of the reproduction")
-    assert list(rows) == ["short", "train"]
-    assert rows["train"] == ["train", "1.5", "1080", "2.5"] and rows["short"][2:] == ["", ""]
+    assert list(rows) == ["compare_leads", "short", "train"]
+    # a row a rule: 75 s a job, 150 s in all, 240 s of processor, the larger memory
+    assert rows["train"] == ["train", "2", "75.0", "90.0", "2.5", "4.0", "1090"]
+    assert rows["short"][-2:] == ["", ""]
     for link in re.findall(r'href="([^#"]*)"', html):
         assert link == "data:," or (workdir / "results" / link).is_file()
     assert 'href="resnet34_X_all_42/scores.csv"' in html

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import wfdb
-from conftest import N_MADE
+from conftest import N_MADE, NEEDS_SHARED, SHARED
 from scipy.io import loadmat
 
 from dataset import CLASSES, LEADS
 from ecg import synthetic
+from ecg.io.records import classes_of
+from ecg.simulation import twin
 
 ROOT = Path(__file__).parents[1]
 FS = 500
@@ -103,3 +105,91 @@ def test_bad_options_end_with_status_2(argv, tmp_path, capsys):
         run("--data-dir", tmp_path / "new", *argv)
     assert stopped.value.code == 2 and argv[0] in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+TABLE = """record,labels,age,sex,n_samples
+A0001,RBBB,74.0,Male,3500
+A0999,AF;RBBB,,Female,2987
+A1000,PAC;AF,-1.0,Male,6000
+B7,STD;AF;LBBB,55,,2500
+A6877,STE;STD,40.0,Female,3001
+"""
+
+
+def like(tmp_path, text=TABLE, folder="twin", **flags):
+    (tmp_path / "table.csv").write_text(text)
+    more = [word for name, value in flags.items() for word in (f"--{name}", value)]
+    run("--like", tmp_path / "table.csv", "--data-dir", tmp_path / folder, "--jobs", 1, *more)
+    return tmp_path / folder
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*.*"))}
+
+
+def test_a_twin_has_the_names_labels_lengths_ages_and_folders_of_its_table(tmp_path):
+    folder = like(tmp_path)
+    expected = {
+        "g1/A0001": ("RBBB", "74", "Male", 3500),
+        "g7/A6877": ("STD STE", "40", "Female", 3001),
+        "g1/A0999": ("AF RBBB", "NaN", "Female", 2987),
+        "g2/A1000": ("AF PAC", "-1", "Male", 6000),
+        "g1/B7": ("AF LBBB STD", "55", "Unknown", 2500),
+    }
+    written = [path.relative_to(folder).with_suffix("") for path in folder.rglob("*.mat")]
+    assert set(map(str, written)) == set(expected)
+    evidence = pd.read_csv(folder / "evidence.csv")
+    for name, (classes, age, sex, n) in expected.items():
+        record = wfdb.rdrecord(str(folder / name), physical=False)
+        assert record.d_signal.shape == (n, 12)
+        assert [c % 65536 for c in record.checksum] == record.calc_checksum()
+        found = dict(line.split(": ", 1) for line in record.comments)
+        assert (found["Age"], found["Sex"]) == (age, sex)
+        assert classes_of(found["Dx"].split(",")) == set(classes.split())
+        assert "no patient" in found["Source"] and "seed 0" in found["Twin"]
+        rows = evidence[evidence["patient_id"] == name[3:]]
+        assert set(rows["class"]) == set(classes.split())  # each is visible somewhere
+        assert rows["leads"].notna().all() and (rows["stop"] <= n).all()
+
+
+def test_a_twin_killed_in_between_goes_on_and_is_that_of_one_go(tmp_path):
+    whole = content(like(tmp_path, folder="whole"))
+    rows = twin.read_table(tmp_path / "table.csv")
+    folder = tmp_path / "broken"
+    for row in rows[:3]:
+        synthetic.make_like(folder, 0, row)
+    (folder / "g1/A0999.mat").unlink()  # killed between the header and the signal
+    (folder / "g2/A1000.mat").write_bytes(b"half")
+    first = (folder / "g1/A0001.mat").stat().st_ino
+    assert content(like(tmp_path, folder="broken")) == whole
+    assert (folder / "g1/A0001.mat").stat().st_ino == first  # was there, and is not made again
+    # another seed, another label, a row less: no file of the first table is taken for it
+    changed = TABLE.replace("A0001,RBBB", "A0001,LBBB").replace("B7,STD;AF;LBBB,55,,2500\n", "")
+    assert content(like(tmp_path, changed, "broken")) == content(like(tmp_path, changed, "new"))
+    other = content(like(tmp_path, changed, "broken", seed=1))
+    assert all(other[path] != content(tmp_path / "new")[path] for path in other)
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    ("labels", "label", "column labels"), ("A0001,RBBB", "A0001,XX", "line 2: label 'XX'"),
+    ("A0999,AF;", "A0999,LBBB;", "line 3: LBBB and RBBB"), ("A0999", "A0001", "line 3: A0001 is"),
+    ("6000", "60", "line 4: n_samples '60'"), ("B7", "../B7", "line 5: '../B7' cannot be"),
+])  # fmt: skip
+def test_a_table_that_cannot_be_made_writes_nothing(old, new, words, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        like(tmp_path, TABLE.replace(old, new, 1))
+    assert stopped.value.code == 2 and not (tmp_path / "twin").exists()
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line and "table.csv" in line
+
+
+@NEEDS_SHARED
+def test_every_record_of_cpsc2018_shows_all_its_labels_and_keeps_its_length():
+    rows = twin.read_table(SHARED / "cpsc2018_metadata.csv")
+    assert len(rows) == 6877 and {row.group for row in rows} == {f"g{i}" for i in range(1, 8)}
+    several = [row for row in rows if len(row.labels) > 1]
+    assert len(several) == 476 and sum(len(row.labels) == 3 for row in several) == 6
+    for row in several:
+        _, evidence = twin.make_twin(0, row, with_signal=False)
+        assert {found[0] for found in evidence} == set(row.labels), row
+        assert all(0 <= start < stop <= row.n and leads for _, start, stop, leads in evidence)

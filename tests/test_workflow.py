@@ -1,6 +1,8 @@
 """The workflow on 40 records: killed and started again to the report, failing, and on a cluster."""
 
 import fcntl
+import functools
+import hashlib
 import json
 import os
 import re
@@ -23,8 +25,9 @@ import resnet
 import utils
 from ecg import synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.io import formats
 from ecg.training import checkpoints
-from ecg.training.estimate import estimate
+from ecg.training.estimate import estimate, estimate_others
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -72,7 +75,7 @@ def labelled(folder):
 def start(*argv, config=(), **environment):
     """Start Snakemake here; return the process."""
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", *argv, "--config", *SMALL, *config]
-    environment["PYTHONPATH"] = f"{Path('site').resolve()}{os.pathsep}{ROOT}"
+    environment["PYTHONPATH"] = str(Path("site").resolve())  # the Snakefile itself adds the code
     return subprocess.Popen(
         list(map(str, command)), env=os.environ | environment, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -90,7 +93,9 @@ def to_do(*config):
     """Return how often each rule is run, and the last lines, according to a dry run."""
     out = run("--dry-run", config=config)
     found = re.findall(r"^(\w+) +(\d+)$", out, re.M)
-    return {rule: int(number) for rule, number in found}, out.splitlines()[-3:]
+    lines = out.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.endswith("jobs to do")), len(lines))
+    return {rule: int(number) for rule, number in found}, lines[first:]
 
 
 def weights(run):
@@ -131,6 +136,7 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
     assert not {"baseline", "features", "preprocess"} & set(rules)
     assert lines[0] == "11 jobs to do" and "2 models, 2 to train" in lines[1]
     assert "4 epochs of" in lines[2] and "measured in resnet18_tiny" in lines[2]
+    assert lines[3].startswith("all but the epochs takes about") and "score" in lines[3]
     rules, _ = to_do("samples=3")
     assert set(rules) == {"explain", "faithfulness", "report", "all", "total"}
     header = next(Path("data/tiny").glob("*.hea"))
@@ -206,10 +212,30 @@ def test_the_paper_is_130_models(tmp_path, monkeypatch):
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.M))
     assert (counts["train"], counts["score"], counts["baseline"]) == ("130", "130", "40")
-    lines = done.stdout.splitlines()[-3:]
+    lines = done.stdout.splitlines()[-4:]
     assert lines[0] == f"{counts['total']} jobs to do" == "317 jobs to do"
     assert lines[1].startswith("130 models, 130 to train; models/ takes 8.7 GB")
     assert "not known" in lines[2]  # there are no records
+    assert lines[3].startswith("not counted") and "explain" in lines[3]
+
+
+def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models").symlink_to(ROOT / "models")
+    changed = yaml.safe_load((ROOT / "config/rehearsal.yaml").read_text())
+    assert set(changed) < set(paper()) and not {"rounds", "lead_sets", "classifiers"} & set(changed)
+    assert not {"limit", "seed"} & set(changed)
+    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile",
+               ROOT / "config/rehearsal.yaml", "--dry-run", "--printshellcmds"]  # fmt: skip
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    out = done.stdout + done.stderr
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", out, re.M))
+    assert counts["total"] == "317"
+    assert "130 models, 130 to train; models/ takes 0.6 GB" in out
+    (report,) = [line for line in out.splitlines() if "-m ecg.report" in line]
+    assert "The paper'\"'\"'s configuration but for:" in report
+    for text in ("init models/general.pth (none)", "epochs 1 (40)", "seconds 10 (30)"):
+        assert text in report, report
 
 
 def test_the_configuration_and_the_names_are_those_of_the_steps():
@@ -238,23 +264,89 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
         assert scope["network_name"]() == resnet.network_name(arch, width, init)
 
 
+def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
+    text, scope = (ROOT / "Snakefile").read_text(), {"DIR": tmp_path, "Path": Path}
+    scope |= {"functools": functools, "hashlib": hashlib}
+    for name in ("files", "fingerprint"):
+        exec(re.search(rf"^(@.*\n)?def {name}.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
+
+    def found():
+        scope["fingerprint"].cache_clear()
+        return scope["fingerprint"]()
+
+    seen = [found()]
+    read = [suffix for suffix in formats.READERS if suffix not in formats.TABLES]
+    for name in [f"a{suffix}" for suffix in (*read, ".dat", ".HEA")] + ["T/REFERENCE.csv"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+        seen.append(found())
+    (tmp_path / "a.hea").write_text("2")  # the same size
+    seen.append(found())
+    assert len(set(seen)) == len(seen)
+    for name in ("reference.csv", "labels.csv", "dataset_table.csv", "signals.json", "s.i16"):
+        (tmp_path / name).write_text("1")
+    assert found() == seen[-1]
+
+
 def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["a", "b", "c", "d"]
-    size, text = estimate(runs, runs[1:], paper(epochs=5), 1, 1000)
+    size, text = estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
     assert size.startswith("4 models, 3 to train; models/ takes 0.3 GB")
-    seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second, by the benchmark
-    assert f"5 epochs of {seconds:.1f} s each (from the benchmark" in text
+    seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second on two cores
+    assert f"5 epochs of {seconds:.1f} s each (from the benchmark: 2 processor" in text
+    # the same cores shared by two models: each takes twice as long
+    shared = estimate(runs, runs[1:], paper(epochs=5), 2, 1000, 1)[1]
+    assert f"5 epochs of {2 * seconds:.1f} s each" in shared
+    assert shared.split(":")[0] == text.split(":")[0]
     folder = Path("results/a")
     folder.mkdir(parents=True)
-    described = {"args": paper(), "seconds_per_epoch": [3500, 3700]}
+    described = {"args": paper(), "seconds_per_epoch": [3500, 3700], "threads": 2}
     (folder / "run.json").write_text(json.dumps(described))
     assert "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in estimate(
-        runs, runs[1:], paper(epochs=5), 1, 1000
+        runs, runs[1:], paper(epochs=5), 1, 1000, 2
     )[1]  # fmt: skip
-    assert "about 5.0 hours" in estimate(runs, runs[1:], paper(epochs=5), 3, 1000)[1]
-    assert "not known" in estimate(runs, runs, paper(use_gpu=True), 1, 1000)[1]
-    assert len(estimate(runs, [], paper(), 1, 1000)) == 1
+    assert "about 5.0 hours" in estimate(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
+    # on other cores that time says nothing
+    assert "benchmark" in estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
+    unknown = estimate(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
+    # 130 x 40 / 8 = 650 s
+    assert "not known" in unknown and unknown.endswith("an epoch is 11 minutes of the whole")
+    assert len(estimate(runs, [], paper(), 1, 1000, 2)) == 1
+
+
+def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    general = paper(init=str(ROOT / "models/general.pth"), epochs=1, amp=True, seconds=10)
+    small = paper(arch="resnet18", width=24, epochs=1, amp=True, seconds=10)
+    runs = [str(i) for i in range(130)]
+    told = estimate(runs, runs, general, 2, 6877, 1)
+    assert told == estimate(runs, runs, small, 2, 6877, 1)
+    assert "models/ takes 0.6 GB" in told[0]
+    size = sum(value.numel() for value in resnet.ResNet1d("resnet18", 12, 9, 24).parameters()) * 4
+    assert 130 * size / 1e9 == pytest.approx(0.6, abs=0.05)
+    folder = Path("results/0")
+    folder.mkdir(parents=True)
+    # what main.py keeps: the network of the model, and the model's path
+    then = general | {"arch": "resnet18", "width": 24}
+    described = {"args": then, "seconds_per_epoch": [72], "threads": 1}
+    (folder / "run.json").write_text(json.dumps(described))
+    assert "1 epoch of 72.0 s each (measured in 0)" in estimate(runs, runs, general, 2, 6877, 1)[1]
+
+
+def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("results/a").mkdir(parents=True)
+    Path("results/a/run.json").write_text('{"seconds_per_epoch": [50, 30]}')
+    done = {"score_a": 20, "score_a_r1": 40, "compare_leads": 7, "explain": 60, "train_a": 100}
+    for name, seconds in done.items():
+        (tmp_path / f"{name}.tsv").write_text(f"s\tmax_rss\n{seconds}\t1\n")
+    left = {"score": 16, "explain": 1, "baseline": 40, "train": 3}
+    told = estimate_others(left, tmp_path, 2)
+    # (16 x 30 + 60 + 3 x (100 - 80)) / 2 = 300 s
+    assert told[0].startswith("all but the epochs takes about 5 minutes, as they did before (score")
+    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in told[0]
+    assert told[1] == "not counted, as none has been done here: baseline"
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock")

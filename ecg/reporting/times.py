@@ -1,5 +1,6 @@
 """What the report shows of the runs themselves: their time and memory, versions and options."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from ecg.reporting.tables import Table, number, read_table
 from utils import read_json
 
-OPTIONS = ["seed", "round", "limit", "seconds", "windows", "epochs", "batch_size", "lr"]
+OPTIONS = ["seed", "limit", "seconds", "windows", "epochs", "batch_size", "lr"]
 OPTIONS += ["schedule", "patience", "pad"]
 
 
@@ -19,32 +20,53 @@ def read_runs(names):
 
 
 def training_table(runs):
-    """Return the time and memory of each training, or None if there is none."""
-    rows = []
+    """Return the time and memory of the trainings that were alike, or None if there is none."""
+    alike = {}
     for run, content in runs.items():
-        seconds = content.get("seconds_per_epoch")
-        if seconds:
-            texts = [content["device"], content["threads"], content["precision"], len(seconds)]
-            times = [number(sum(seconds) / len(seconds), 1), number(sum(seconds) / 60, 1)]
-            memory = [content["peak_memory_mb"], content.get("peak_gpu_memory_mb") or ""]
-            rows.append([run, *map(str, texts), *times, *map(str, memory)])
+        if content.get("seconds_per_epoch"):
+            epochs = len(content["seconds_per_epoch"])
+            key = content["device"], content["threads"], content["precision"], epochs
+            alike.setdefault(key, {})[run] = content
+    rows = []
+    for key, found in alike.items():
+        seconds = [s for content in found.values() for s in content["seconds_per_epoch"]]
+        times = [number(sum(seconds) / len(seconds), 1), number(sum(seconds) / 60, 1)]
+        memory = [
+            max(content.get(name) or 0 for content in found.values()) or ""
+            for name in ("peak_memory_mb", "peak_gpu_memory_mb")
+        ]
+        rows.append([together(found), *map(str, key), *times, *map(str, memory)])
     head = ["run", "device", "threads", "precision", "epochs", "s an epoch", "min", "MB", "GPU MB"]
     return Table("Training", head, rows) if rows else None
 
 
-def job_table(folder):
-    """Return the time and memory of each job, or None, from Snakemake's benchmark files.
+def together(runs):
+    """Name runs that share a row by the first of them."""
+    first, *others = runs
+    return f"{first} and {len(others)} more" if others else first
 
-    They are tables with a row a repetition: s (seconds), max_rss (MB), cpu_time (seconds).
+
+def job_table(folder):
+    """Return the time and memory of the jobs by rule, or None, from Snakemake's benchmark files.
+
+    They are tables with a row a repetition: s (seconds), max_rss (MB), cpu_time (seconds); their
+    names begin with that of the rule.
     """
-    rows = []
+    found = {}
     for path in sorted(folder.glob("*.tsv")):
         table = read_table(path, "s", sep="\t", na_values=["-", "NA"])
         if table is not None:
             table = table.reindex(columns=["s", "max_rss", "cpu_time"])
-            wall, memory, cpu = table.apply(pd.to_numeric, errors="coerce").mean()
-            rows.append([path.stem, number(wall / 60, 1), number(memory, 0), number(cpu / 60, 1)])
-    head = ["job", "min", "peak MB", "processor min"]
+            rule = re.match(r"compare_[a-z]+|[^_]+|", path.stem)[0]
+            found.setdefault(rule, []).append(table.apply(pd.to_numeric, errors="coerce").mean())
+    rows = []
+    for rule, jobs in found.items():
+        table = pd.DataFrame(jobs)
+        wall, sums = table["s"], table.sum(min_count=1) / 60
+        times = number(wall.mean(), 1), number(wall.max(), 1), number(sums["s"], 1)
+        more = number(sums["cpu_time"], 1), number(table["max_rss"].max(), 0)
+        rows.append([rule, str(len(jobs)), *times, *more])
+    head = ["rule", "jobs", "s a job", "longest", "min", "processor min", "peak MB"]
     return Table("Jobs of the reproduction", head, rows) if rows else None
 
 
@@ -57,16 +79,26 @@ def run_tables(runs):
         [name, ", ".join(sorted(set(values.dropna().astype(str))))]
         for name, values in versions.iterrows()
     ]
-    options = []
+    alike = {}  # runs that differ in their round and leads alone
     for run, content in runs.items():
         values = [content["args"].get(name) for name in OPTIONS]
-        values.append(content.get("trained_on"))
-        options.append([run, *("" if value is None else str(value) for value in values)])
+        texts = ["" if value is None else str(value) for value in values]
+        alike.setdefault((*texts, kind_of(content)), []).append((run, content.get("trained_on")))
+    options = [
+        [together([run for run, _ in found]), *key[:-1], found[0][1] or ""]
+        for key, found in alike.items()
+    ]
     title = "Versions (git: revision of the code, + with changes) and hardware"
     return [
         Table(title, ["what", "version"], rows),
         Table("Options", ["run", *OPTIONS, "trained on"], options),
     ]
+
+
+def kind_of(content):
+    """Return what a run is of: its network with the model it started from, or its classifier."""
+    names = ("arch", "width", "init", "classifier")
+    return tuple(str(content["args"].get(name)) for name in names)
 
 
 def run_notes(runs):

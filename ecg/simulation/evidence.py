@@ -3,6 +3,8 @@
 Rows hold samples, start included, stop left out; a beat cut by an end of the record is left out.
 """
 
+import numpy as np
+
 from dataset import SAMPLE_RATE
 from ecg.simulation.leads import MARGIN
 
@@ -31,7 +33,9 @@ def evidence_rows(name, beats, n, leads):
             "STE": (j, j + 0.12),
         }.get(name, (onset, j))
         before = before if kind == "blocked PAC" else t_end
-        if kind in SHOWN_BY.get(name, ("sinus",)):
+        if name == "AF" and not (beats["af"][i] and beats["af"][i - 1]):
+            continue  # where AF sets in within the record
+        if kind in SHOWN_BY.get(name, ("sinus",)) and not np.isnan(span).any():
             start, stop = (round(SAMPLE_RATE * second) for second in span)
             if 0 <= start < stop <= n:
                 rows.append((name, start, stop, leads))

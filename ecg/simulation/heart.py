@@ -32,7 +32,7 @@ from ecg.simulation.forms import conducted_form, ventricular_form
 from ecg.simulation.leads import MARGIN, record_leads
 from ecg.simulation.patient import draw_patient
 from ecg.simulation.rhythm import make_beats, set_landmarks
-from ecg.simulation.st import draw_st, shifted_leads
+from ecg.simulation.st import draw_st, is_shifted, shifted_leads
 from ecg.simulation.waves import draw_dipole, fibrillation
 
 # Forty records in turn: 6 normal, 2 of each other class alone, and pairs as they occur in patients.
@@ -47,34 +47,51 @@ MIX = [*CLASSES, *PAIRS[:9], "SNR", "SNR", *CLASSES, "SNR", "SNR", *PAIRS[9:]]
 def draw_forms(rng, patient, classes):
     """Draw the forms of a record's beats: usual, two foci of PVCs, aberrant."""
     block = next((name for name in ("LBBB", "RBBB") if name in classes), "normal")
-    shift = next((name for name in ("STE", "STD") if name in classes), None)
-    usual = conducted_form(rng, patient, block, draw_st(rng, patient, shift), shift)
+    shifts, usual = [name for name in ("STE", "STD") if name in classes], None
+    # the block's own shift may take away what was drawn
+    while not usual or not all(is_shifted(name, patient, usual) for name in shifts):
+        st = draw_st(rng, patient, *shifts)
+        usual = conducted_form(rng, patient, block, st, shifts[0] if shifts else None)
     foci = [ventricular_form(rng, patient) for _ in range(2)]
     other = rng.choice(["RBBB", "LBBB"], p=[0.8, 0.2])
     aberrant = conducted_form(rng, patient, other, usual["st"]) if block == "normal" else usual
     return [usual, *foci, aberrant]
 
 
-def simulate(rng, classes, seconds):
-    """Return a record's signal (12, T) int16 uV, patient, beats and evidence (without name)."""
-    patient, n = draw_patient(rng), (seconds + 2 * MARGIN) * SAMPLE_RATE
+def draw_heart(rng, classes, seconds, person):
+    """Return patient, beats, forms and evidence of a record, all but its signal; see simulate."""
+    patient = draw_patient(rng) | person
     if "IAVB" in classes:  # as long as the rate leaves room
         patient["pr"] = rng.uniform(0.205, np.clip(patient["rr"] - 0.25, 0.23, 0.36))
     beats, forms = make_beats(rng, patient, classes, seconds), draw_forms(rng, patient, classes)
     set_landmarks(rng, patient, beats, forms)
+    leads = {"LBBB": "I;aVL;V1;V5;V6", "RBBB": "I;V1;V2;V6"}
+    leads |= {name: ";".join(shifted_leads(name, patient, forms[0])) for name in ("STD", "STE")}
+    n, rows = round(seconds * SAMPLE_RATE), []
+    for name in classes:
+        rows += evidence_rows(name, beats, n, leads.get(name, "all"))
+    return patient, beats, forms, rows
+
+
+def render(rng, patient, beats, forms, seconds):
+    """Return the signal (12, T) int16 uV of a heart that was drawn."""
+    n = round(seconds * SAMPLE_RATE) + 2 * MARGIN * SAMPLE_RATE
     dipole, t = draw_dipole(patient, beats, forms, n), np.arange(n) / SAMPLE_RATE - MARGIN
-    if "AF" in classes:
-        dipole += fibrillation(rng, t)
+    if beats["af_from"] < np.inf:
+        dipole += fibrillation(rng, t) * np.clip((t - beats["af_from"]) / 0.3, 0, 1)
     swing = patient["sway"] * np.sin(2 * np.pi * patient["breath"] * t)
     dipole *= 1 + swing  # the heart moves with breath
     dipole[:2] += swing * dipole[1::-1] * [[-1], [1]]
-    signal = record_leads(rng, patient["leads"] @ dipole, t)
-    leads = {"LBBB": "I;aVL;V1;V5;V6", "RBBB": "I;V1;V2;V6"}
-    leads |= {name: ";".join(shifted_leads(name, patient, forms[0])) for name in ("STD", "STE")}
-    rows = []
-    for name in classes:
-        rows += evidence_rows(name, beats, seconds * SAMPLE_RATE, leads.get(name, "all"))
-    return signal, patient, beats, rows
+    return record_leads(rng, patient["leads"] @ dipole, t)
+
+
+def simulate(rng, classes, seconds, **person):
+    """Return a record's signal (12, T) int16 uV, patient, beats and evidence (without name).
+
+    `seconds` may be any multiple of a sample, `person` gives age and sex in place of drawn ones.
+    """
+    patient, beats, forms, rows = draw_heart(rng, classes, seconds, person)
+    return render(rng, patient, beats, forms, seconds), patient, beats, rows
 
 
 def make_record(seed, number, seconds=10):

@@ -10,14 +10,9 @@ bigeminy, couplets) and Chong et al., Int J Cardiol 2012 (PACs); RR in AF is gam
 import numpy as np
 
 KINDS = ("sinus", "PAC", "PVC", "blocked PAC")
-PATTERNS = (
-    0.04,
-    0.04,
-    0.15,
-    0.35,
-    2,
-    3,
-)  # chance of an early beat in a gap, or every second, third
+# the chance of an early beat in a gap, or every second, third
+PATTERNS = (0.04, 0.04, 0.15, 0.35, 2, 3)
+NEED_P = {"IAVB", "PAC"}  # classes that are not seen in AF, which has no P
 
 
 def sinus_steps(rng, patient, irregular, n):
@@ -57,41 +52,61 @@ def insert_early(rng, patient, kind, onset, step, af):
     return [(time, "PVC", 0) for time in times], max(full, times[-1] + 0.45)
 
 
+def af_start(rng, classes, seconds):
+    """Return from when on there is AF (s): always, never, or, after a class that needs P, midway.
+
+    Early atrial beats are what sets AF off (Haissaguerre et al., N Engl J Med 1998).
+    """
+    if "AF" not in classes:
+        return np.inf
+    return rng.uniform(0.45, 0.6) * seconds if NEED_P & set(classes) else -np.inf
+
+
 def make_beats(rng, patient, classes, seconds):
     """Return the beats from before the record to after it, as arrays (B,), times in s.
 
     kind (see KINDS), onset (of QRS), p (onset of P; nan: none), form (0: usual, 1 and 2: foci of
-    PVCs, 3: aberrant), rr (from the beat before).
+    PVCs, 3: aberrant), rr (from the beat before), af (whether in AF); and af_from (s), a number.
     """
-    af, kind = "AF" in classes, next((k for k in ("PAC", "PVC") if k in classes), None)
-    steps = sinus_steps(rng, patient, af, int(4 * seconds) + 20)
+    af_from = af_start(rng, classes, seconds)
+    kinds = [kind for kind in ("PAC", "PVC") if kind in classes]
+    n, room = int(4 * seconds) + 20, af_from if 0 < af_from < seconds else seconds
+    steps = sinus_steps(rng, patient, af_from < 0, n)
+    later = sinus_steps(rng, patient, True, n) if 0 < af_from < seconds else steps
     often = PATTERNS[rng.integers(len(PATTERNS))]
-    due = rng.random(len(steps)) < often if often < 1 else np.arange(len(steps)) % often == 0
+    due = rng.random(n) < often if often < 1 else np.arange(n) % often == 0
     onset, rows = -1.5 - rng.random(), []
-    sure = rng.uniform(0.2, max(0.3, seconds - 2.5 * patient["rr"] - 0.6))  # one, well inside
-    for step, early in zip(steps, due, strict=True):
+    # one early beat of each kind, well inside; of two kinds they come in turn
+    last = room - 2.5 * patient["rr"] * max(1, len(kinds)) - 0.6
+    sure = np.sort(rng.uniform(0.2, max(0.3, last), max(1, len(kinds))))
+    for step, step_in_af, early in zip(steps, later, due, strict=True):
+        af = onset >= af_from
         rows.append((onset, "sinus", patient["pr"]))
-        if kind and (early or onset >= sure):
-            sure = np.inf if onset >= sure else sure
-            more, onset = insert_early(rng, patient, kind, onset, step, af)
+        usable = [kind for kind in kinds if kind == "PVC" or not af]
+        if usable and (early or onset >= sure[0]):
+            sure = np.r_[sure[1:], np.inf] if onset >= sure[0] else sure
+            more, onset = insert_early(rng, patient, usable[0], onset, step, af)
+            kinds = kinds[1:] + kinds[:1]
             rows += more
         else:
-            onset += step
+            onset += step_in_af if af else step
         if onset > seconds + 1.5:
             break
-    return finish_beats(rng, patient, rows, af)
+    return finish_beats(rng, patient, rows, af_from)
 
 
-def finish_beats(rng, patient, rows, af):
+def finish_beats(rng, patient, rows, af_from):
     """Return the rows (onset, kind, PR) as arrays, with P, form and interval of every beat."""
     onset, kind, pr = (np.array(column) for column in zip(*rows, strict=True))
     form = np.zeros(len(rows), int)
     form[kind == "PVC"] = 1 + (rng.random((kind == "PVC").sum()) < patient["second_focus"])
     if patient["aberrant"]:
         form[(kind == "PAC") & (rng.random(len(rows)) < 0.7)] = 3
-    no_p = (kind == "PVC") | ((kind == "sinus") & af)
-    p = np.where(no_p, np.nan, onset - pr)
-    return {"kind": kind, "onset": onset, "p": p, "form": form,
+    if 0 < af_from < np.inf:  # not before the last early atrial beat, which sets it off
+        af_from = max([af_from, *onset[np.isin(kind, ("PAC", "blocked PAC"))]])
+    af = onset > af_from
+    p = np.where((kind == "PVC") | ((kind == "sinus") & af), np.nan, onset - pr)
+    return {"kind": kind, "onset": onset, "p": p, "form": form, "af": af, "af_from": af_from,
             "rr": np.diff(onset, prepend=onset[0] - patient["rr"])}  # fmt: skip
 
 

@@ -42,8 +42,17 @@ def shifted_leads(name, patient, form):
     return [lead for lead, shown in zip(LEADS, beyond, strict=True) if shown]
 
 
-def draw_st(rng, patient, name):
-    """Draw the vector (3,) of ST at J + 60 ms: a shift of class STD or STE, or none to speak of."""
+def is_shifted(name, patient, form):
+    """Tell whether a form's ST is beyond the limit of STD or STE in two neighbouring leads."""
+    shift = twelve_leads(patient["leads"] @ form["st"]) * (1 if name == "STE" else -1)
+    return excess(shift, st_limits(name, patient["sex"])) >= 1
+
+
+def draw_st(rng, patient, name=None, other=None):
+    """Draw the vector (3,) of ST at J + 60 ms: a shift of class STD or STE, or none to speak of.
+
+    With both, the depression is the reciprocal of the elevation, itself beyond the limit.
+    """
     sign = -1 if name == "STD" else 1
     limits = st_limits("STE", patient["sex"]), st_limits("STD", patient["sex"])
     territories = TERRITORIES[name or "STE"]
@@ -55,6 +64,8 @@ def draw_st(rng, patient, name):
         if name is None:  # as large as is still normal: more up, as in early repolarisation
             size = rng.uniform(0, 0.65) * rng.choice([1, 1, 1, -0.7])
             return size * direction / max(up, down, 0.3)
-        wanted, other = (up, down) if name == "STE" else (down, up)
-        if wanted > max(other, 0.2):  # most are not far beyond the limit
+        wanted, against = (up, down) if name == "STE" else (down, up)
+        if other:
+            wanted, against = min(up, down), 0.4 * max(up, down)
+        if wanted > max(against, 0.2):  # most are not far beyond the limit
             return direction * 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / wanted

@@ -1,0 +1,94 @@
+"""A twin of a data set: a synthetic record for each row of a table of its records.
+
+The table has the columns record, labels (such as AF;RBBB), age, sex and n_samples (at 500 Hz).
+
+All labels of a row are drawn into its record. Where they cannot be in one heart at one time:
+SNR beside another class is left to that class, as preprocess.py does; AF beside PAC or IAVB, which
+need a P wave, sets in midway; STE beside STD is an infarction whose reciprocal depression is beyond
+the limit too; an ST shift beside a bundle branch block comes on top of the block's own shift, and
+is what is left of both. LBBB beside RBBB is refused.
+"""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dataset import CLASSES, SAMPLE_RATE
+from ecg.simulation.heart import draw_heart, render
+from utils import is_plain
+
+COLUMNS = ["record", "labels", "age", "sex", "n_samples"]
+SHORTEST, LONGEST = 5, 3600  # s: shorter ones have no room for an early beat and its pause
+
+
+class Row(NamedTuple):
+    """A record of the table."""
+
+    name: str
+    labels: tuple  # in the order of CLASSES
+    age: str  # years as a header writes them; NaN where it is missing
+    sex: str  # Male, Female or Unknown
+    n: int  # samples
+
+    @property
+    def group(self):
+        """Return the folder that PhysioNet's copy of CPSC2018 has the record in: 1,000 in each."""
+        digits = re.search(r"\d+$", self.name)
+        return f"g{int(digits[0]) // 1000 + 1 if digits else 1}"
+
+    @property
+    def drawn(self):
+        """Return the classes that the signal shows."""
+        return [name for name in self.labels if name != "SNR"] or ["SNR"]
+
+
+def read_table(path):
+    """Return the rows of a table of records; raises ValueError, which names line and fault."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    missing = [column for column in COLUMNS if column not in table]
+    if missing or table.empty:
+        raise ValueError(f"it has no {f'column {missing[0]}' if missing else 'rows'}; "
+                         f"it needs {','.join(COLUMNS)}")  # fmt: skip
+    rows, seen = [], set()
+    for line, cells in enumerate(table[COLUMNS].itertuples(index=False), start=2):
+        try:
+            rows.append(read_row(*cells))
+            if rows[-1].name in seen:
+                raise ValueError(f"{rows[-1].name} is there twice")
+        except ValueError as error:
+            raise ValueError(f"line {line}: {error}") from None
+        seen.add(rows[-1].name)
+    return rows
+
+
+def read_row(name, labels, age, sex, n):
+    """Return a Row of cells as they are written; raises ValueError."""
+    found = set(re.split(r"[;, ]+", labels.strip()))
+    unknown = sorted(found - set(CLASSES))
+    if unknown or {"LBBB", "RBBB"} <= found:
+        raise ValueError(f"label {unknown[0]!r} is none of {' '.join(CLASSES)}" if unknown else
+                         "LBBB and RBBB are not drawn in one record")  # fmt: skip
+    if not is_plain(name) or not re.fullmatch(r"\w[\w.-]*", name):
+        raise ValueError(f"{name!r} cannot be the name of a record")
+    if not n.isdecimal() or not SHORTEST <= int(n) / SAMPLE_RATE <= LONGEST:
+        raise ValueError(f"n_samples {n!r} is not {SHORTEST} to {LONGEST} s at {SAMPLE_RATE} Hz")
+    years = "NaN" if age.strip().lower() in ("", "nan") else f"{float(age):g}"
+    known = {"m": "Male", "f": "Female"}.get(sex.strip().lower()[:1], "Unknown")
+    return Row(name, tuple(c for c in CLASSES if c in found), years, known, int(n))
+
+
+def make_twin(seed, row, with_signal=True):
+    """Return signal (12, n) int16 uV, or None, and evidence (class, start, stop, leads) of a Row.
+
+    Both depend on the seed and the row alone; without the signal it takes a fraction of the time.
+    A record that shows one of its classes nowhere as a whole is drawn again.
+    """
+    seconds = row.n / SAMPLE_RATE
+    for attempt in range(100):
+        rng = np.random.default_rng([seed, *row.name.encode(), attempt])
+        patient, beats, forms, rows = draw_heart(rng, row.drawn, seconds, {"sex": row.sex})
+        if {found[0] for found in rows} == set(row.drawn):
+            break
+    return render(rng, patient, beats, forms, seconds) if with_signal else None, rows
