@@ -28,7 +28,6 @@ Correlations are Pearson's and Spearman's (rank) of values summed over the figur
 
 import json
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,7 @@ from dataset import (
     pad_signal,
     to_mv,
 )
-from ecg.explanation import checks, ludb, maps, values
-from ecg.explanation.attributions import Options
+from ecg.explanation import checks, ludb, maps, measures, values
 from ecg.plot.maps import plot_faithfulness, plot_samples
 from resnet import (
     add_model_args,
@@ -93,7 +91,7 @@ def parse_args(argv=None):
     )
     group.add_argument("--ludb-sd", type=positive_number, help=text)
     args = parser.parse_args(argv)
-    maps.refuse_unused(parser, args.method, args.reliability)
+    maps.refuse_unused(parser, args)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
     if not any(needs.get(check, True) for check in args.checks):
         parser.error("--checks training needs --other-model, beats and marks need --ludb-dir")
@@ -153,7 +151,7 @@ def load_companions(args, folder, run, options):
     others, words = {}, {}
     evidence = Path(args.data_dir) / "evidence.csv"
     if "evidence" in args.checks and evidence.is_file():
-        others["evidence"] = checks.read_evidence(evidence)
+        others["evidence"] = measures.read_evidence(evidence)
         words["evidence"] = f"{file_digest(evidence)[:8]}-"
         for old in folder.glob("rows/evidence-*"):  # of another table
             if not old.name.startswith(f"evidence-{words['evidence']}"):
@@ -232,7 +230,7 @@ def main(args):
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = get_device(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
-    options = Options(*attrgetter(*Options._fields)(args))
+    options = maps.options_of(args)
     names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name / "faithfulness"
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")
@@ -253,7 +251,7 @@ def main(args):
     write_csv(table, table_path)
     plot_faithfulness(table, figure, f"{run.name}: do the maps hold?")
     if (table["check"] == "samples").any():
-        plot_samples(table, args.method, samples_figure)
+        plot_samples(table, options.method, samples_figure)
     shown = table[table["class"] == "all"].drop(columns="class")
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     print(f"{table_path}: every class; {figure}\n{RESEARCH_USE}")

@@ -15,7 +15,7 @@ from ecg.evaluation.findings import DIGITS, FULL_NAMES
 from utils import RESEARCH_USE, fail, git_revision, replacing
 
 COLUMNS = ("record", "path", "sample_rate", "seconds", "heart_rate", "leading", "leading_name",
-           "findings", "not_assessable")  # fmt: skip
+           "findings", "not_assessable", "page", "explained")  # fmt: skip
 
 
 def software():

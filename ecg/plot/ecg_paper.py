@@ -32,6 +32,7 @@ PAGE_ROWS = (
     ("III", "aVF", "V3", "V6"),
     ("II",),
 )
+NAME, NAME_WIDTH = 13, 17  # mm of a lead's name above its baseline, and how wide it may be
 PAGE_LINES = 3  # of notes above the paper
 NOTE_WIDTH = 225  # characters that surely fit
 BELOW_WIDTH = 135  # characters
@@ -111,6 +112,15 @@ def page_rows(explained):
     return (*PAGE_ROWS, (top,)), EXPLAINED_TOP, EXPLAINED_ROW
 
 
+def name_height(points, x, y):
+    """Return how many mm above y a lead's name at x mm hides nothing of the trace (T, 2)."""
+    near = points[points[:, 0] < x + NAME_WIDTH, 1] - y
+    for above in (NAME, -NAME, 1.5 * NAME):
+        if near.max() < above - 3 or near.min() > above + 3:
+            return above
+    return NAME
+
+
 def draw_name(ax, name, x, y, shares):
     """Write a lead's name, with its share of an explanation; `shares` (12,) or None.
 
@@ -166,12 +176,14 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
         for i, name in enumerate(names):
             k, x = LEADS.index(name), PAGE_START + i * step / sample_rate * MM_PER_SECOND
             part = signal[k, i * step : (i + 1) * step]
+            above = NAME
             if part.size:
                 points = draw_strip(ax, part, sample_rate, x, y)
+                above = name_height(points, x, y)
                 if explained is not None:
                     begin = explained.first + i * step
                     draw_windows(ax, points, explained.colours[k], begin, sample_rate, 4.5)
-            draw_name(ax, name, x, y + 13, shares)
+            draw_name(ax, name, x, y + above, shares)
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
     draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS, sd)
