@@ -7,23 +7,26 @@ Writes  explanations/<run>/faithfulness.csv and .png, samples.png, and what they
 
     python -m ecg.faithfulness --data-dir data/synthetic
     python -m ecg.faithfulness --data-dir data/ptbxl --ludb-dir data/ludb --ludb-sd 0.2
+    python -m ecg.faithfulness --data-dir data/CPSC --checks halves samples --few 40
 
 The classes explained are those a record is labelled with (the predicted one if none; on LUDB the
 predicted one). faithfulness.csv has a row per check, class and measure of all in the folder:
-n records, the mean, and its 95 % interval over resampled records.
+n records, the mean, its 95 % interval over resampled records, and the median.
 
 evidence   positive phi inside the criterion in time, in leads and in both, beside the part a
            uniform map would have there; pointing game: is the highest window inside?
 curves     how far the logit falls as the 1-20 % of samples with the highest, random or lowest
            values become a background record's (deletion), or rises from there (insertion)
 halves     how reliable the values are: the agreement of two halves of their samples
-layers     correlation with the values of a network re-initialised from the output on
-seeds      correlation with the values of another --seed, which draws another background too
-training   correlation with the values of another model: --other-model
-samples    how reliable the values are, and what they miss of the logit's change, over --samples
+layers     agreement with the values of a network re-initialised from the output on
+seeds      agreement with the values of another --seed, which draws another background too
+training   agreement with the values of another model: --other-model
+samples    agreement of the halves of 100 to 600 samples, what those miss of the logit's change,
+           and how many a reliability of 0.9 takes
 beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
 
-Correlations are Pearson's and Spearman's (rank) of values summed over the figures' windows.
+Agreement is Pearson's correlation of values in the figures' windows, of single samples and of the
+leads' shares, and Spearman's of single samples.
 """
 
 import json

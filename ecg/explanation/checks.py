@@ -26,7 +26,7 @@ from ecg.explanation.measures import (
 )
 from ecg.explanation.values import each_class, make_values, seen_part
 
-SAMPLES_STEPS = (40, 100, 200, 400, 600)  # of which residual and agreement are compared
+SAMPLES_STEPS = (100, 200, 400, 600)  # of which residual and agreement are compared
 RECORDS, SAMPLES, FEW = 40, 100, 4  # defaults of ecg/faithfulness.py
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 REPLACEMENTS = 4  # background records whose samples take the place of those removed

@@ -115,7 +115,7 @@ def page_rows(explained):
 def name_height(points, x, y):
     """Return how many mm above y a lead's name at x mm hides nothing of the trace (T, 2)."""
     near = points[points[:, 0] < x + NAME_WIDTH, 1] - y
-    for above in (NAME, -NAME, 1.5 * NAME):
+    for above in (NAME, -0.6 * NAME, -NAME, 1.5 * NAME):
         if near.max() < above - 3 or near.min() > above + 3:
             return above
     return NAME
