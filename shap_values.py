@@ -64,7 +64,7 @@ def parse_args(argv=None):
     text = "explain the logit of the predicted class, or those of all classes"
     parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
     args = parser.parse_args(argv)
-    maps.refuse_unused(parser, args)
+    maps.refuse_unused(parser, args.method, args.reliability)
     if args.record and not args.model_path:
         parser.error("--record needs --model-path, such as models/general.pth")
     if args.record and (args.classes == "all" or args.patients):
@@ -254,7 +254,7 @@ def explain_files(args):
     path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
     device = distributed.start(args.use_gpu)
     model, checkpoint = load_model(path, device, args.leads)
-    options, background = maps.options_of(args), None
+    options, background = maps.options_of(**vars(args)), None
     if args.method is None or not METHODS[args.method].from_zero:
         background = own.training_background(args.data_dir, path, checkpoint, device, options)
         if background is None and (args.method or args.reliability):
@@ -277,7 +277,7 @@ def main(args):
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = distributed.start(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
-    options = maps.options_of(args)
+    options = maps.options_of(**vars(args))
     names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name
     if distributed.rank() == 0:

@@ -94,7 +94,7 @@ def parse_args(argv=None):
     )
     group.add_argument("--ludb-sd", type=positive_number, help=text)
     args = parser.parse_args(argv)
-    maps.refuse_unused(parser, args)
+    maps.refuse_unused(parser, args.method, args.reliability)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
     if not any(needs.get(check, True) for check in args.checks):
         parser.error("--checks training needs --other-model, beats and marks need --ludb-dir")
@@ -233,7 +233,7 @@ def main(args):
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = get_device(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
-    options = maps.options_of(args)
+    options = maps.options_of(**vars(args))
     names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name / "faithfulness"
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")

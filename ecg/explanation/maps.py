@@ -64,16 +64,16 @@ def fraction(text):
     return number
 
 
-def refuse_unused(parser, args):
+def refuse_unused(parser, method, reliability):
     """Stop if --reliability is asked of a method that draws nothing."""
-    if args.reliability and args.method and not METHODS[args.method].drawn:
-        parser.error(f"--reliability needs samples that are drawn, not --method {args.method}")
+    if reliability and method and not METHODS[method].drawn:
+        parser.error(f"--reliability needs samples that are drawn, not --method {method}")
 
 
-def options_of(args):
-    """Return the Options that the flags name."""
-    given = {name: getattr(args, name) for name in Options._fields}
-    return Options(**given | {"method": args.method or Options().method})
+def options_of(**given):
+    """Return the Options among the values of flags; the method is the default one if None."""
+    options = {name: given[name] for name in Options._fields}
+    return Options(**options | {"method": given["method"] or Options().method})
 
 
 class Run(NamedTuple):

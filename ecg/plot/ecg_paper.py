@@ -115,7 +115,7 @@ def page_rows(explained):
 def name_height(points, x, y):
     """Return how many mm above y a lead's name at x mm hides nothing of the trace (T, 2)."""
     near = points[points[:, 0] < x + NAME_WIDTH, 1] - y
-    for above in (NAME, -0.6 * NAME, -NAME, 1.5 * NAME):
+    for above in (NAME, -0.6 * NAME, 1.5 * NAME):
         if near.max() < above - 3 or near.min() > above + 3:
             return above
     return NAME
@@ -135,7 +135,7 @@ def draw_name(ax, name, x, y, shares):
             text = f"{name}  {share:.0%}"
             style["weight"] = "bold" if share >= even else "normal"
             box = box | ({"ec": "black", "lw": 0.8, "alpha": 0.85} if share >= even else {})
-    label = ax.text(x + 1, y, text, size=9, va="center", zorder=4, **style)
+    label = ax.text(x + 1, y, text, size=9, va="center", zorder=1.9, **style)  # below the trace
     label.set_bbox(box | {"pad": 1.2 if box["ec"] == "black" else 0.6})
 
 
@@ -182,7 +182,7 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
                 above = name_height(points, x, y)
                 if explained is not None:
                     begin = explained.first + i * step
-                    draw_windows(ax, points, explained.colours[k], begin, sample_rate, 4.5)
+                    draw_windows(ax, points, explained.colours[k], begin, 4.5)
             draw_name(ax, name, x, y + above, shares)
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)

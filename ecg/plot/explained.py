@@ -1,5 +1,6 @@
 """Pages of explained records: the ECG on paper, what raises and lowers a logit as colour."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from utils import RESEARCH_USE
 MISSED = 0.25  # of the change of the logit; values that miss more do not explain it
 NOTES_WIDTH = 148  # characters, beside the colour bar
 LENGTH = PAGE_SECONDS * SAMPLE_RATE  # samples on a page
+MORE = " ... more in the answer"
 READING = "%: a lead's share of |value|; framed: above an even share"
 
 
@@ -37,7 +39,7 @@ def plot_explained(path, packed, values, leads, at, begin, title, notes, below="
     `agreement` (L, windows of 40 ms), 0 to 1, fades what cannot be trusted (None: nothing).
     """
     signal = to_mv(packed)
-    explained = explained_colours(values, leads, SAMPLE_RATE, begin - at, agreement)
+    explained = explained_colours(values, leads, begin - at, agreement)
     figure = draw_ecg_page(
         signal[:, begin : begin + LENGTH],
         SAMPLE_RATE,
@@ -120,7 +122,8 @@ def plot_own(folder, row, packed, model, checkpoint, model_text, method=(FROM_ZE
     notes = [
         f"{how}; they miss {missed:.0%} of its change of {change:.1f}",
         reliability_text(stored, 0, METHODS[method[0].method].drawn),
-        *findings.warning_notes(row),
+        # a line, of which the large ones come first; the page has no room for more
+        textwrap.shorten(" | ".join(findings.warning_notes(row)), NOTES_WIDTH, placeholder=MORE),
     ]
     begin = int(np.clip(at + fullest(values), 0, max(0, n - LENGTH)))
     title += missed_text(residual, change)

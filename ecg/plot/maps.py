@@ -38,7 +38,7 @@ def plot_average_beats(signal, values, borders, unit, leads, path, title):
     )
     edges = 0.6 / size[0], 0.65 / size[1], 1 - 1.3 / size[0], 1 - 0.62 / size[1]
     figure.subplots_adjust(*edges, wspace=0.06, hspace=0.1)
-    norm = value_norm(values, SAMPLE_RATE)
+    norm = value_norm(values)
     seconds = np.arange(signal.shape[1]) / SAMPLE_RATE - WINDOW[0]
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
@@ -48,7 +48,7 @@ def plot_average_beats(signal, values, borders, unit, leads, path, title):
         ax.axvspan(borders[1], borders[2], color="0.94", zorder=0)
         for border in borders[[0, 3]]:
             ax.axvline(border, color="0.8", lw=0.8, ls=":", zorder=0)
-        draw_values(ax, points, values[row], SAMPLE_RATE, norm, width=6)
+        draw_values(ax, points, values[row], norm, width=6)
         ax.plot(*points.T, color="black", lw=0.8, zorder=3)
         ax.text(0.03, 0.95, name, transform=ax.transAxes, weight="bold", size=9, va="top")
         ax.tick_params(labelsize=7, length=2)

@@ -25,7 +25,7 @@ def square_wave(n_leads=12, seconds=10, rate=500):
 
 def page(values, leads=LEADS, **options):
     """Return the figure and the paper's axes of an explained page."""
-    explained = explained_colours(values, leads, 500)
+    explained = explained_colours(values, leads)
     figure = ecg_paper.draw_ecg_page(square_wave(), 500, "t", explained=explained, **options)
     return figure, figure.axes[0]
 
@@ -113,9 +113,7 @@ def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
     signal[6] *= -3
     values = np.zeros((12, 5000))
     values[6] = 1  # V1 is the lead below
-    figure = ecg_paper.draw_ecg_page(
-        signal, 500, "t", explained=explained_colours(values, LEADS, 500)
-    )
+    figure = ecg_paper.draw_ecg_page(signal, 500, "t", explained=explained_colours(values, LEADS))
     ax = figure.axes[0]
     lowest = min(ax.lines, key=lambda line: line.get_ydata().min())
     strips = [c for c in ax.collections[2:] if len(c.get_segments()) == 250]

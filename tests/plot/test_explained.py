@@ -105,6 +105,12 @@ def test_ones_own_page_names_the_finding_the_window_and_what_is_missed(
     assert "AF" in title and "0.50" in title and "SNR" not in title and "threshold" not in title
     assert "5.0 to 15.0 s" in notes[0] and "miss 5% of its change of 4.0" in notes[0]
     assert notes[-1].endswith("flat: V1")
+    # the large warnings stay on the page, in the one line that there is room for
+    row["warnings"] = ["the limb leads do not add up: " + "x" * 60, *["another small one"] * 9]
+    explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
+    line = drawn_pages.pop()[0][7][-1]
+    assert "limb leads do not add up" in line and line.endswith("more in the answer")
+    assert len(line) <= explained.NOTES_WIDTH
     row |= {"findings": [], "leading": None}
     explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
     assert "SNR" in drawn_pages[1][0][6] and "below its threshold" in drawn_pages[1][0][6]
