@@ -382,7 +382,7 @@ def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(run, wor
     notes, made = [], []
     original = own.make_values
     monkeypatch.setattr(own, "make_values", lambda *a: made.append(original(*a)) or made[-1])
-    monkeypatch.setattr(explained, "plot_explained", lambda *args: notes.append(args[7]))
+    monkeypatch.setattr(explained, "plot_explained", lambda *args, **_: notes.append(args[7]))
     np.save("b.npy", work[1]["R002"] / 1000)
     flags = ["--model-path", "models/resnet18_own_all_42.pth", "--sample-rate", "500"]
     for method in ([], ["--method", "ig"]):

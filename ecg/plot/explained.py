@@ -129,7 +129,7 @@ def plot_own(folder, row, packed, model, checkpoint, model_text, method=(FROM_ZE
     title += missed_text(residual, change)
     path, leads = Path(folder) / f"{row['record']}.pdf", checkpoint["leads"]
     shown = packed, values, leads, at, begin, title, notes, model_text
-    plot_explained(path, *shown, trust(stored, 0))
+    plot_explained(path, *shown, agreement=trust(stored, 0))
     return path
 
 
