@@ -186,10 +186,12 @@ class BeatAverages:
 
     def title(self, k):
         """Say what a class's average beat is made of."""
-        kinds = {"PAC": "early ", "PVC": "broad, odd "}
+        kinds = {"PAC": "early ", "PVC": "broad "}
         name, count, *_ = self.medoid(k)
         beats = f"{kinds.get(CLASSES[k], '')}beat{'s' * (count != 1)}"
         text = f"{CLASSES[k]}: average of {count} {beats} of record {name}"
+        if len(self.kept[k]) == 1:
+            return f"{text}, the only one"
         return f"{text},\nwhich is most like the others (n = {len(self.kept[k])} records)"
 
     def table(self):
