@@ -103,7 +103,7 @@ def csv_answers(target, head, bad):
                 values[name] = " ".join(row[name])
             texts = "; ".join(row["warnings"])
             numbers = [row["probabilities"][name] for name in classes]
-            rows.writerow([*(values[name] for name in COLUMNS), *numbers, texts, ""])
+            rows.writerow([*map(values.get, COLUMNS), *numbers, texts, ""])
 
         about = " ".join(f"{head['about']}; {head['software']}".split())
         file.write(f"# {about}. {RESEARCH_USE}\n")
