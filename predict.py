@@ -216,15 +216,21 @@ def answer_records(args):
     if not quiet:
         print(model_text)
     head = answers.answer_head(path.stem, model_text, checkpoint)
+    if args.explain:
+        from ecg.explanation.own import method_at_hand
+
+        method = method_at_hand(args.data_dir, path, checkpoint, device)
     with answers.open_answers(args.json, args.csv, head, bad) as write:
         for row, packed in own_answers(model, checkpoint, sources, bad, args, device):
             if not quiet:
                 findings.show(findings.answer_text(row, checkpoint) if few else findings.line(row))
+            row["explained"] = None
             row["page"] = draw_answer(row, packed, folder, model_text) if drawn else None
             if args.explain:
                 from ecg.plot.explained import plot_own
 
-                plot_own(folder / "explained", row, packed, model, checkpoint, model_text)
+                parts = folder / "explained", row, packed, model, checkpoint, model_text
+                row["explained"] = str(plot_own(*parts, method) or "") or None
             write(row)
             answered += 1
     if not answered:

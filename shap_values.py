@@ -17,16 +17,16 @@ A record's values depend on its name, the seed and the other options in run.json
 bit on one machine with one --batch-size), so a killed run goes on where it was. The tables and the
 figures cover every finished record of the folder. The background comes from the training folds,
 the explained records from the test fold; of a data set that the model was not trained on, every
-record may be explained, against a background that leaves that record out. With --record, files as
-for predict.py are explained from a flat line, as there is no training set to compare them with: a
-page of each goes to results/<model>_records/explained.
+record may be explained, against a background that leaves that record out. With --record, the
+leading finding of files as for predict.py is explained on a page each, in
+results/<model>_records/explained: against the training folds where --data-dir holds what the model
+was trained on, else from a flat line (--method ig).
 """
 
 from utils import run_main  # first, as it also knows of Ctrl-C while the others load
 
 # isort: split
 
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +34,8 @@ import pandas as pd
 import torch
 
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
-from ecg.explanation import maps, values
-from ecg.explanation.attributions import Options, agreement
+from ecg.explanation import maps, own, values
+from ecg.explanation.attributions import METHODS
 from ecg.io.tables import add_table_args
 from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
@@ -45,7 +45,7 @@ from ecg.processing.detection import find_peaks
 from ecg.reporting.pages import write_page
 from ecg.training import distributed
 from resnet import add_model_args, add_model_path_arg, find_model, load_model, network_name
-from utils import RESEARCH_USE, Progress, make_parser, write_csv
+from utils import RESEARCH_USE, Progress, fail, make_parser, write_csv
 
 LISTED = 10  # maps that are named where too many are not reliable
 DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")
@@ -62,7 +62,7 @@ def parse_args(argv=None):
     add_model_path_arg(parser)
     maps.add_explain_args(parser, records=200, samples=200)
     group = parser.add_argument_group("one's own records")
-    text = "explain these files instead, each from a flat line; needs --model-path"
+    text = "explain the leading finding of these files instead; needs --model-path"
     group.add_argument("--record", nargs="+", metavar="PATH", help=text)
     add_table_args(group)
     text = "explain the logit of the predicted class, or those of all classes"
@@ -71,6 +71,9 @@ def parse_args(argv=None):
     maps.refuse_unused(parser, args.method, args.reliability)
     if args.record and not args.model_path:
         parser.error("--record needs --model-path, such as models/general.pth")
+    if args.record and (args.classes == "all" or args.patients):
+        parser.error("--record explains the leading finding of files; leave --classes and "
+                     "--patients out")  # fmt: skip
     return args
 
 
@@ -100,7 +103,7 @@ def explain_records(folder, names, run, options, every_class):
         if not figure.exists():
             true = [CLASSES[k] for k in np.flatnonzero(y)]
             packed, leads = run.data.signals[name], run.checkpoint["leads"]
-            draw_patient(figure, name, packed, stored, leads, true)
+            plot_patient(figure, name, packed, stored, leads, true)
 
 
 def amp_error(run, options, background):
@@ -111,13 +114,6 @@ def amp_error(run, options, background):
         for amp in (False, True)
     )
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
-
-
-def draw_patient(path, name, packed, stored, leads, true):
-    """Draw the values of a record's predicted class on the whole of it (12, n): .png and .pdf."""
-    i = values.predicted_place(stored)
-    parts, faded = values.explained_class(stored, i), agreement(stored["halves"][:, i])
-    plot_patient(path, name, packed, *parts, leads, true, faded, stored["reliability"][i, 0])
 
 
 def value_rows(name, stored, true):
@@ -204,7 +200,14 @@ def write_heat_maps(folder, run, leads, count, shares, sums):
     path = folder / "population_signed"
     rows, second = write_population(path, run, leads, count, signed, notes, label)
     title = f"{run}: the paper's signed sums, and shares that cannot cancel, by predicted class"
+    title += few_text(count)
     plot_heat_maps([second, first], rows, leads, folder / "population_both.png", title)
+
+
+def few_text(count):
+    """Return what a heat map's title says of classes with few records, from counts (K,)."""
+    some = ((count > 0) & (count < FEW)).any()
+    return f"\nfew: fewer than {FEW} records, read with care" if some else ""
 
 
 def write_population(path, run, leads, count, cells, notes, label):
@@ -223,7 +226,8 @@ def write_population(path, run, leads, count, cells, notes, label):
         f"{name} (n = {n}{', few' if 0 < n < FEW else ''})"
         for name, n in zip(frame["class"], frame["n"], strict=True)
     ]
-    title, figure = f"{run}: {label}, by predicted class", path.with_suffix(".png")
+    title = f"{run}: {label}, by predicted class{few_text(count)}"
+    figure = path.with_suffix(".png")
     parts = cells, label, frame["note"]
     plot_heat_maps([parts], rows, leads, figure, title)
     return rows, parts
@@ -249,19 +253,35 @@ def wait():
         torch.distributed.barrier()
 
 
+def explain_files(args):
+    """Explain the files that --record names, by the method asked for or the one at hand."""
+    path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
+    device = distributed.start(args.use_gpu)
+    model, checkpoint = load_model(path, device, args.leads)
+    options, background = maps.options_of(**vars(args)), None
+    if args.method is None or not METHODS[args.method].from_zero:
+        background = own.training_background(args.data_dir, path, checkpoint, device, options)
+        if background is None and (args.method or args.reliability):
+            fail(
+                f"{args.data_dir} is not what {path} was trained on, which --method shap and "
+                "--reliability draw from; name it with --data-dir, or leave them out"
+            )
+        if background is None:
+            options = options._replace(method="ig")
+    names = ("sample_rate", "leads_order", "units_per_mv")
+    table = {name: getattr(args, name) for name in names}
+    plot_records(path, model, checkpoint, args.record, table, (options, background))
+
+
 def main(args):
     if args.record:
-        path = find_model(args.model_path, "", args.data_dir, args.seed, args.round, "")
-        model, checkpoint = load_model(path, distributed.start(args.use_gpu), args.leads)
-        names = ("sample_rate", "leads_order", "units_per_mv")
-        table = {name: getattr(args, name) for name in names}
-        return plot_records(path, model, checkpoint, args.record, table)
+        return explain_files(args)
     leads = leads_text(args.leads)
     network = network_name(args.arch, args.width, args.init)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = distributed.start(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
-    options = Options(*attrgetter(*Options._fields)(args))
+    options = maps.options_of(**vars(args))
     names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name
     if distributed.rank() == 0:

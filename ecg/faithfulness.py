@@ -7,23 +7,26 @@ Writes  explanations/<run>/faithfulness.csv and .png, samples.png, and what they
 
     python -m ecg.faithfulness --data-dir data/synthetic
     python -m ecg.faithfulness --data-dir data/ptbxl --ludb-dir data/ludb --ludb-sd 0.2
+    python -m ecg.faithfulness --data-dir data/CPSC --checks halves samples --few 40
 
 The classes explained are those a record is labelled with (the predicted one if none; on LUDB the
 predicted one). faithfulness.csv has a row per check, class and measure of all in the folder:
-n records, the mean, and its 95 % interval over resampled records.
+n records, the mean, its 95 % interval over resampled records, and the median.
 
 evidence   positive phi inside the criterion in time, in leads and in both, beside the part a
            uniform map would have there; pointing game: is the highest window inside?
 curves     how far the logit falls as the 1-20 % of samples with the highest, random or lowest
            values become a background record's (deletion), or rises from there (insertion)
 halves     how reliable the values are: the agreement of two halves of their samples
-layers     correlation with the values of a network re-initialised from the output on
-seeds      correlation with the values of another --seed, which draws another background too
-training   correlation with the values of another model: --other-model
-samples    how reliable the values are, and what they miss of the logit's change, over --samples
+layers     agreement with the values of a network re-initialised from the output on
+seeds      agreement with the values of another --seed, which draws another background too
+training   agreement with the values of another model: --other-model
+samples    agreement of the halves of 100 to 600 samples, what those miss of the logit's change,
+           and how many a reliability of 0.9 takes
 beats      found R peaks and borders against LUDB's marks; marks: |phi| by the marked borders
 
-Correlations are Pearson's and Spearman's (rank) of values summed over the figures' windows.
+Agreement is Pearson's correlation of values in the figures' windows, of single samples and of the
+leads' shares, and Spearman's of single samples.
 """
 
 from utils import run_main  # first, as it also knows of Ctrl-C while the others load
@@ -32,7 +35,6 @@ from utils import run_main  # first, as it also knows of Ctrl-C while the others
 
 import json
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +49,7 @@ from dataset import (
     pad_signal,
     to_mv,
 )
-from ecg.explanation import checks, ludb, maps, values
-from ecg.explanation.attributions import Options
+from ecg.explanation import checks, ludb, maps, measures, values
 from ecg.plot.maps import plot_faithfulness, plot_samples
 from resnet import (
     add_model_args,
@@ -156,7 +157,7 @@ def load_companions(args, folder, run, options):
     others, words = {}, {}
     evidence = Path(args.data_dir) / "evidence.csv"
     if "evidence" in args.checks and evidence.is_file():
-        others["evidence"] = checks.read_evidence(evidence)
+        others["evidence"] = measures.read_evidence(evidence)
         words["evidence"] = f"{file_digest(evidence)[:8]}-"
         for old in folder.glob("rows/evidence-*"):  # of another table
             if not old.name.startswith(f"evidence-{words['evidence']}"):
@@ -235,7 +236,7 @@ def main(args):
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     device = get_device(args.use_gpu)
     run = maps.load_run(args.data_dir, args.limit, path, args.leads, args.round, device)
-    options = Options(*attrgetter(*Options._fields)(args))
+    options = maps.options_of(**vars(args))
     names = maps.choose_records(run, options, args.records, args.patients)
     folder = Path("explanations") / run.name / "faithfulness"
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")
@@ -256,7 +257,7 @@ def main(args):
     write_csv(table, table_path)
     plot_faithfulness(table, figure, f"{run.name}: do the maps hold?")
     if (table["check"] == "samples").any():
-        plot_samples(table, args.method, samples_figure)
+        plot_samples(table, options.method, samples_figure)
     shown = table[table["class"] == "all"].drop(columns="class")
     print(shown.to_string(index=False, float_format="{:.3f}".format))
     print(f"{table_path}: every class; {figure}\n{RESEARCH_USE}")

@@ -42,6 +42,13 @@ MAPS = {
     "population": "Mean share of |SHAP value| per lead, by predicted class",
     "population_signed": "The paper's map: signed SHAP values summed, each row divided by its sum",
 }
+MAP_FILES = (
+    "index.html",
+    "population_both.png",
+    "population_both.svg",
+    "values.csv",
+    "population.csv",
+)
 
 
 def parse_args(argv=None):
@@ -205,7 +212,7 @@ def file_links(run, name, lead_folder, folder, baselines):
         ],
         "baselines": [Path("results", base, "scores.csv") for base in baselines],
         "leads": [lead_folder / "single_lead.csv"],
-        "maps": [folder / "index.html", folder / "values.csv", folder / "population.csv"],
+        "maps": [folder / name for name in MAP_FILES],
         "checks": [folder / "faithfulness.csv"],
     }
     return {part: tables.links(paths, "results") for part, paths in files.items()}

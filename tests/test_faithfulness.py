@@ -46,7 +46,7 @@ def run_script(*flags):
 
 @NEEDS_SHARED
 def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypatch):
-    monkeypatch.setattr(checks, "SAMPLES_STEPS", (4, 64))
+    monkeypatch.setattr(checks, "SAMPLES_STEPS", (20, 64))
     monkeypatch.setattr(checks, "NORM_RECORDS", 4)
     for path in [*SHARED.glob("ludb/1.*"), *SHARED.glob("ludb/31.*")]:
         (work / "ludb").mkdir(exist_ok=True)
@@ -57,12 +57,17 @@ def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypa
     assert set(table["check"]) == set(faithfulness.CHECKS)
     whole = table[table["class"] == "all"].set_index("measure")
     # another training that is the same one gives the same values
-    for kind in ("correlation", "rank correlation"):
+    for kind in ("windows", "single samples", "ranks of single samples"):
         assert whole.loc[f"{kind}, another training", "mean"] == pytest.approx(1)
         assert whole.loc[f"{kind}, another seed", "mean"] < 0.99
     assert whole.loc["reliability of windows", "n"] == 3 and whole.loc["samples", "mean"] == 4
-    more, few = (whole.loc[f"reliability of windows of {n} samples", "mean"] for n in (64, 4))
+    more, few = (whole.loc[f"reliability of windows of {n} samples", "mean"] for n in (64, 20))
     assert few < more
+    # what a half of them agrees on, stepped up to the whole, is the reliability
+    r = table[table["measure"] == "windows, halves of 32"].set_index("class").drop("all")["mean"]
+    found = table[table["measure"] == "reliability of windows of 64 samples"].set_index("class")
+    assert (2 * r / (1 + r.abs())).to_dict() == pytest.approx(found["mean"].drop("all").to_dict())
+    assert whole.loc["samples for 0.9, 64 at most", "median"] <= 64
     assert whole.loc["pointing game", "n"] == 3  # the test fold
     assert whole.loc["R peak sensitivity", "n"] == 2
     shares = whole.loc[[f"share {region}" for region in REGIONS], "mean"]
@@ -94,13 +99,16 @@ def test_another_model_under_the_same_name_is_checked_again(work):
     other = work / "models/other.pth"
     shutil.copy(work / f"models/{RUN}.pth", other)
     flags = ["--checks", "training", "--other-model", str(other)]
-    assert run_script(*flags)["mean"].tolist() == pytest.approx([1] * 4)
+    assert run_script(*flags)["mean"].tolist() == pytest.approx(
+        [1] * 8
+    )  # four measures, of one class and of all
     content = torch.load(other, weights_only=True)
     content["state_dict"]["fc.weight"] *= -1
     torch.save(content, other)
     table = run_script(*flags)  # the mean of two other models by now: the same, the opposite
     assert len(list(work.glob("explanations/*/faithfulness/rows/training-*"))) == 2
-    assert abs(table["mean"]).max() < 0.2
+    signed = table[~table["measure"].str.startswith("leads")]  # shares of |value| have no sign
+    assert abs(signed["mean"]).max() < 0.2
 
 
 def test_a_model_of_other_leads_is_no_other_training(work, capsys):

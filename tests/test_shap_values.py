@@ -16,7 +16,9 @@ from small_run import N_SAMPLES, QUICK, padded, write_data, write_model
 
 import shap_values
 from dataset import CLASSES, LEADS
+from ecg.explanation import own
 from ecg.explanation.attributions import Options
+from ecg.plot import explained
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def run(work, tmp_path, monkeypatch):
 
     def script(*flags, data="data/own", figures=False):
         if not figures:
-            monkeypatch.setattr(shap_values, "draw_patient", draw_nothing)
+            monkeypatch.setattr(shap_values, "plot_patient", draw_nothing)
         shap_values.main(shap_values.parse_args(["--data-dir", data, *QUICK, *flags]))
         return tmp_path / "explanations" / "resnet18_own_all_42"
 
@@ -322,26 +324,27 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
     tmp_path, monkeypatch
 ):
     calls = []
-    monkeypatch.setattr(shap_values, "plot_patient", lambda *args: calls.append(args))
+    monkeypatch.setattr(
+        explained, "plot_explained", lambda *args, agreement: calls.append((*args, agreement))
+    )
     packed = np.zeros((12, 12 * 500), np.int16)
     phi = np.zeros((2, 3, 15 * 500))
     phi[1, 0, :1000] = 0.003  # padding
     phi[1, :, -11 * 500] = 1, 6, 3
     logits, base = np.linspace(-1, 1, 9)[::-1], np.full(9, -9.0)
     stored = {"phi": phi, "classes": np.array([4, 0]), "logits": logits, "base": base}
-    stored |= {"n": np.array(12 * 500), "starts": np.array([0, 0])}
+    stored |= {"n": np.array(12 * 500), "starts": np.array([0, 0]), "samples": [200] * 2}
     stored |= {"halves": np.ones((2, 2, 3, 300)), "reliability": np.array([[0.1, 0.2], [0.7, 0.8]])}
     stored["halves"][:, 1, 2, 7] = 1, -1
     path = tmp_path / "a.png"
-    shap_values.draw_patient(path, "a", packed, stored, ["I", "II", "V1"], ["AF", "PVC"])
-    ((_, name, whole, k, values, at, logit, change, residual, leads, true, faded, reliable),) = (
-        calls
-    )
-    assert (name, whole.shape, k, logit, true) == ("a", packed.shape, 0, 1, ["AF", "PVC"])
+    shap_values.plot_patient(path, "a", packed, stored, ["I", "II", "V1"], ["AF", "PVC"])
+    ((_, whole, values, leads, at, begin, title, notes, faded),) = calls
+    assert whole is packed and "predicted SNR (probability 0.73), labelled AF + PVC" in title
     assert values.shape == (3, 6000) and values.sum() == 10 and leads == ["I", "II", "V1"]
-    assert (at, change, residual) == (0, 10, pytest.approx(3))  # 13 with the padding
-    assert reliable == 0.7 and faded.shape == (3, 300)
-    assert faded[2, 7] == 0 and np.delete(faded[2], 7).min() == 1
+    assert (at, begin) == (0, 1000) and "miss 3.0 of a change of 10.0" in title  # with the padding
+    assert "0.70 of 1" in notes[1] and faded.shape == (3, 300)
+    # what two halves agree on is as strong as the whole map is reliable
+    assert faded[2, 7] == 0 and np.delete(faded[2], 7) == pytest.approx(0.7)
 
 
 def test_a_file_is_explained_on_a_page_without_any_data_folder(work, tmp_path, monkeypatch, capsys):
@@ -360,10 +363,38 @@ def test_a_file_is_explained_on_a_page_without_any_data_folder(work, tmp_path, m
     assert {path.name for path in folder.iterdir()} == {"A1.pdf", "A1.png", "b.pdf", "b.png"}
     assert "Research use only" in capsys.readouterr().out
     assert not (tmp_path / "explanations").exists()
+    refused = {
+        ("--classes", "all"): "leave --classes",
+        ("--method", "shap"): "data/CPSC is not what",
+        ("--reliability", "0.9"): "--data-dir",
+    }
+    for flags, message in refused.items():
+        with pytest.raises(SystemExit, match="2"):
+            explain("b.npy", *flags)
+        assert message in capsys.readouterr().err
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(SystemExit, match="2"):
         explain("empty.csv")
     assert "empty" in capsys.readouterr().err
+
+
+def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(run, work, monkeypatch):
+    notes, made = [], []
+    original = own.make_values
+    monkeypatch.setattr(own, "make_values", lambda *a: made.append(original(*a)) or made[-1])
+    monkeypatch.setattr(explained, "plot_explained", lambda *args, **_: notes.append(args[7]))
+    np.save("b.npy", work[1]["R002"] / 1000)
+    flags = ["--model-path", "models/resnet18_own_all_42.pth", "--sample-rate", "500"]
+    for method in ([], ["--method", "ig"]):
+        shap_values.main(
+            shap_values.parse_args(
+                ["--data-dir", "data/own", *flags, *QUICK, *method, "--record", "b.npy"]
+            )
+        )
+    assert "expected gradients" in notes[0][0] and "records of the training set" in notes[0][0]
+    assert "integrated gradients" in notes[1][0]
+    assert [stored["samples"].tolist() for stored in made] == [[int(QUICK[3])]] * 2
+    assert not np.allclose(made[0]["phi"], made[1]["phi"])
 
 
 def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):

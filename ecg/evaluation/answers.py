@@ -15,7 +15,7 @@ from ecg.evaluation.findings import DIGITS, FULL_NAMES
 from utils import RESEARCH_USE, fail, git_revision, replacing
 
 COLUMNS = ("record", "path", "sample_rate", "seconds", "heart_rate", "leading", "leading_name",
-           "findings", "not_assessable")  # fmt: skip
+           "findings", "not_assessable", "page", "explained")  # fmt: skip
 
 
 def software():
@@ -103,7 +103,7 @@ def csv_answers(target, head, bad):
                 values[name] = " ".join(row[name])
             texts = "; ".join(row["warnings"])
             numbers = [row["probabilities"][name] for name in classes]
-            rows.writerow([*(values[name] for name in COLUMNS), *numbers, texts, ""])
+            rows.writerow([*map(values.get, COLUMNS), *numbers, texts, ""])
 
         about = " ".join(f"{head['about']}; {head['software']}".split())
         file.write(f"# {about}. {RESEARCH_USE}\n")

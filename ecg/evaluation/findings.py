@@ -4,7 +4,7 @@ An answer is a dictionary, as in the JSON (`ecg.evaluation.answers`): record (it
 sample_rate (Hz), seconds, heart_rate (per minute, or null and why not), flat (leads without a
 signal), warnings (large ones first), probabilities, not_assessable (why) and findings by class
 name, leading (the finding furthest above its threshold), answer (that in a sentence), page (the
-PDF, or null).
+PDF, or null), explained (that of what raises and lowers the leading finding, or null).
 """
 
 import itertools

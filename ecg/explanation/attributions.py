@@ -11,6 +11,7 @@ agree says how far the values can be trusted: `reliability`.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -106,7 +107,8 @@ def mean_gradients(model, k, x, background, path, batch_size, enough=None):
     """Return the Values of x (L, T) for logit k against background records (B, L, T).
 
     The first half is of the even places of the path, the second of the odd ones. With `enough`, a
-    function of the halves, it is asked after every DRAW samples whether they will do.
+    function of the halves and of how many samples they hold, it is asked after every DRAW samples
+    whether they will do.
     """
     rows, alphas = torch.from_numpy(path[0]), torch.from_numpy(path[1])
     totals = x.new_zeros(2, *x.shape)
@@ -122,26 +124,22 @@ def mean_gradients(model, k, x, background, path, batch_size, enough=None):
         samples = int(draw[-1]) + 1
         counts = torch.tensor([(samples + 1) // 2, max(1, samples // 2)], device=x.device)
         halves = totals / counts[:, None, None]
-        if enough and enough(halves):
+        if enough and enough(halves, samples):
             break
     return Values(totals.sum(0) / samples, halves, samples)
 
 
-def explain(model, parts, classes, background, options, seed, cut):
+def explain(model, parts, classes, background, options, seed, enough=None):
     """Return for each of some classes the Values of its part (L, T) of a record.
 
-    `cut` turns halves (2, L, T) into those that count for the reliability, in windows.
+    `enough` is that of `mean_gradients`, but is told the number of the class first.
     """
     network, path = fold_norms(model), METHODS[options.method].path
     path = path(options.samples, len(background), seed)
     batch, found = max(1, options.batch_size // GRADIENT_MEMORY), []
-
-    def enough(halves):
-        return reliability(cut(halves))[0] >= options.reliability
-
-    until = enough if options.reliability else None
     for k, x in zip(classes, parts, strict=True):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
+            until = partial(enough, k) if enough else None
             found.append(mean_gradients(network, k, x, background, path, batch, until))
     return found
 

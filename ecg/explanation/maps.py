@@ -20,7 +20,7 @@ from dataset import (
     round_folds,
 )
 from ecg.evaluation.runs import is_training_data
-from ecg.explanation.attributions import METHODS, score
+from ecg.explanation.attributions import METHODS, Options, score
 from resnet import ResNet1d, load_model, scored_run, weights_digest
 from utils import (
     RESEARCH_USE,
@@ -50,7 +50,7 @@ def add_explain_args(parser, records, samples):
     text = "stop drawing samples of a record where its windows reach this reliability, such as 0.9"
     group.add_argument("--reliability", type=fraction, help=text)
     text = "; ".join(f"{name}: {method.text}" for name, method in METHODS.items())
-    group.add_argument("--method", choices=METHODS, default="shap", help=text)
+    group.add_argument("--method", choices=METHODS, help=f"{text} (default: shap)")
     text = "go on if the folder's values were made with the same options, else start anew"
     group.add_argument("--resume", choices=["auto"], help=text)
     group.add_argument("--force", action="store_true", help="delete the folder's values first")
@@ -66,8 +66,14 @@ def fraction(text):
 
 def refuse_unused(parser, method, reliability):
     """Stop if --reliability is asked of a method that draws nothing."""
-    if reliability and not METHODS[method].drawn:
+    if reliability and method and not METHODS[method].drawn:
         parser.error(f"--reliability needs samples that are drawn, not --method {method}")
+
+
+def options_of(**given):
+    """Return the Options among the values of flags; the method is the default one if None."""
+    options = {name: given[name] for name in Options._fields}
+    return Options(**options | {"method": given["method"] or Options().method})
 
 
 class Run(NamedTuple):

@@ -1,12 +1,15 @@
-"""Explain the leading finding of one's own record, where the training set is not at hand."""
+"""Explain the leading finding of one's own record, with the training set or without it."""
+
+from pathlib import Path
 
 import torch
 
-from dataset import ECGDataset, unlabelled
+from dataset import ECGDataset, PackedSignals, labels_digest, load_labels, unlabelled
+from ecg.explanation import maps
 from ecg.explanation.attributions import Options
 from ecg.explanation.values import make_values
 
-STEPS = 100  # of the integral, by the midpoint rule
+FROM_ZERO = Options(method="ig", samples=100)  # steps, where no training set is at hand
 
 
 def class_to_explain(row):
@@ -28,12 +31,33 @@ def own_scores(model, checkpoint, packed):
     return torch.sigmoid(logits).cpu().numpy()
 
 
-def explain_own(model, checkpoint, packed, name, steps=STEPS):
+def training_background(data_dir, path, checkpoint, device, options):
+    """Return the Background of the model at `path`, None if `data_dir` is not its training set."""
+    trained, folder = checkpoint["args"], Path(data_dir)
+    named = folder.resolve().name == Path(trained["data_dir"]).name
+    if not named or not (folder / "labels.csv").is_file():
+        return None
+    labels, signals = load_labels(folder, trained["limit"]), PackedSignals(folder)
+    now = labels_digest(labels), signals.fingerprint
+    if now != (checkpoint["labels"], checkpoint["signals"]):
+        return None
+    run = maps.load_run(folder, trained["limit"], path, None, trained["round"], device)
+    return maps.load_background(run, options._replace(round=trained["round"]))
+
+
+def method_at_hand(data_dir, path, checkpoint, device):
+    """Return the Options and the Background (None: a flat line) that `data_dir` allows for."""
+    background = training_background(data_dir, path, checkpoint, device, Options())
+    return (FROM_ZERO if background is None else Options()), background
+
+
+def explain_own(model, checkpoint, packed, record, name, options=FROM_ZERO, background=None):
     """Return the arrays of `make_values` of a packed record (12, n) for the class called `name`.
 
-    They are integrated gradients from a signal of zeros; of a model with a window, in the window
-    whose logit of that class is largest, which is the one that counts.
+    Without a `background`, `options` must name a method that starts from a signal of zeros. Of a
+    model with a window they are those of the window whose logit of that class is largest, which is
+    the one that counts. `record` is the record's name, which seeds what is drawn.
     """
     x, k = read_input(checkpoint, packed), checkpoint["classes"].index(name)
-    options = Options(method="ig", samples=steps)
-    return make_values(model.requires_grad_(False), options, "", x, None, [k], packed.shape[1])
+    model, n = model.requires_grad_(False), packed.shape[1]
+    return make_values(model, options, record, x, background, [k], n)

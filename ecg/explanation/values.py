@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import torch
 
-from ecg.explanation.attributions import METHODS, binned, explain, reliability, score
+from ecg.explanation.attributions import METHODS, agreement, binned, explain, reliability, score
 from utils import replacing
 
 STORED = {"phi", "halves", "reliability", "samples", "classes", "starts", "logits", "base", "n"}
@@ -37,13 +37,14 @@ def write_values(path, stored):
         np.savez(temporary, **stored)
 
 
-def make_values(model, options, name, x, background, classes=None, n=None):
+def make_values(model, options, name, x, background, classes=None, n=None, enough=None):
     """Return arrays of one record x (L, t) in mV, as `load_record` gives it, of n samples in all.
 
     `classes` are the numbers of those to explain, the highest logit's if None; `background` may be
     None for a method that starts from zeros. A record that is not padded is compared with as long
     an end of the background's records. Of a model with a window, each class is explained in the
-    window where its logit is highest, which is the record's.
+    window where its logit is highest, which is the record's. `enough`, of a class, halves
+    (2, L, T) and their samples, says when to stop drawing, instead of the options' reliability.
 
     phi (k, L, T)           the values; halves (2, k, L, W) are those of two halves of the samples,
                             without padding, summed over windows (`binned`)
@@ -68,8 +69,12 @@ def make_values(model, options, name, x, background, classes=None, n=None):
     def cut(halves):
         return binned(halves[..., padding:].cpu().numpy())
 
+    def reliable(_, halves, samples):
+        return reliability(cut(halves))[0] >= options.reliability
+
     seed = record_seed(name, options.seed)
-    found = explain(model, windows[best], classes, others, options, seed, cut)
+    enough = enough or (reliable if options.reliability else None)
+    found = explain(model, windows[best], classes, others, options, seed, enough)
     halves = np.stack([cut(values.halves) for values in found], 1)
     return {
         "phi": np.stack([values.phi.cpu().numpy() for values in found]),
@@ -126,6 +131,15 @@ def explained_class(stored, i):
     change = stored["logits"][k] - stored["base"][k]
     residual = stored["phi"][i].sum(dtype=float) - change
     return k, phi, int(stored["starts"][i]), stored["logits"][k], change, residual
+
+
+def trust(stored, i):
+    """Return how far each window (L, W) of the i-th explained class can be trusted, 0 to 1.
+
+    How far its two halves agree, as far as the map as a whole is reliable: where it is not, single
+    windows agree by chance.
+    """
+    return agreement(stored["halves"][:, i]) * np.clip(stored["reliability"][i, 0], 0, 1)
 
 
 def seen_part(x, stored, i=0):

@@ -23,7 +23,7 @@ LEFT, RIGHT, BOTTOM, TOP = 4, 4, 12, 14  # mm around the paper of a figure
 PAGE = np.array([297, 210])
 PAGE_PAPER = (289, 180)
 PAGE_START = 20  # in front of the traces, on a 5 mm line
-EXPLAINED_TOP, EXPLAINED_ROW = 25, 33  # with a lead more throughout
+EXPLAINED_TOP, EXPLAINED_ROW = 23, 32  # with a lead more throughout
 PAGE_TOP, PAGE_ROW = 28, 44  # from the paper's top to the first baseline, from one to the next
 PAGE_SECONDS = 10
 PAGE_ROWS = (
@@ -32,6 +32,7 @@ PAGE_ROWS = (
     ("III", "aVF", "V3", "V6"),
     ("II",),
 )
+NAME, NAME_WIDTH = 13, 17  # mm of a lead's name above its baseline, and how wide it may be
 PAGE_LINES = 3  # of notes above the paper
 NOTE_WIDTH = 225  # characters that surely fit
 BELOW_WIDTH = 135  # characters
@@ -111,6 +112,15 @@ def page_rows(explained):
     return (*PAGE_ROWS, (top,)), EXPLAINED_TOP, EXPLAINED_ROW
 
 
+def name_height(points, x, y):
+    """Return how many mm above y a lead's name at x mm hides nothing of the trace (T, 2)."""
+    near = points[points[:, 0] < x + NAME_WIDTH, 1] - y
+    for above in (NAME, -0.6 * NAME, 1.5 * NAME):
+        if near.max() < above - 3 or near.min() > above + 3:
+            return above
+    return NAME
+
+
 def draw_name(ax, name, x, y, shares):
     """Write a lead's name, with its share of an explanation; `shares` (12,) or None.
 
@@ -125,7 +135,7 @@ def draw_name(ax, name, x, y, shares):
             text = f"{name}  {share:.0%}"
             style["weight"] = "bold" if share >= even else "normal"
             box = box | ({"ec": "black", "lw": 0.8, "alpha": 0.85} if share >= even else {})
-    label = ax.text(x + 1, y, text, size=9, va="center", zorder=4, **style)
+    label = ax.text(x + 1, y, text, size=9, va="center", zorder=1.9, **style)  # below the trace
     label.set_bbox(box | {"pad": 1.2 if box["ec"] == "black" else 0.6})
 
 
@@ -166,12 +176,14 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
         for i, name in enumerate(names):
             k, x = LEADS.index(name), PAGE_START + i * step / sample_rate * MM_PER_SECOND
             part = signal[k, i * step : (i + 1) * step]
+            above = NAME
             if part.size:
                 points = draw_strip(ax, part, sample_rate, x, y)
+                above = name_height(points, x, y)
                 if explained is not None:
                     begin = explained.first + i * step
-                    draw_windows(ax, points, explained.colours[k], begin, sample_rate, 4.5)
-            draw_name(ax, name, x, y + 13, shares)
+                    draw_windows(ax, points, explained.colours[k], begin, 4.5)
+            draw_name(ax, name, x, y + above, shares)
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
     draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS, sd)

@@ -25,8 +25,8 @@ def beat_grid(leads):
     return -(-len(leads) // columns), columns, list(leads)
 
 
-def plot_average_beats(signal, values, borders, leads, path, title):
-    """Draw a class's average beat (L, W) mV of each lead, coloured by its average values (L, W).
+def plot_average_beats(signal, values, borders, unit, leads, path, title):
+    """Draw a class's average beat (L, W) of each lead, coloured by its average values (L, W).
 
     `borders` (4,) are P-to-QRS, QRS and ST-T onset and T end, in s from the middle of QRS. One
     colour scale and one height scale serve all leads.
@@ -38,7 +38,7 @@ def plot_average_beats(signal, values, borders, leads, path, title):
     )
     edges = 0.6 / size[0], 0.65 / size[1], 1 - 1.3 / size[0], 1 - 0.62 / size[1]
     figure.subplots_adjust(*edges, wspace=0.06, hspace=0.1)
-    norm = value_norm(values, SAMPLE_RATE)
+    norm = value_norm(values)
     seconds = np.arange(signal.shape[1]) / SAMPLE_RATE - WINDOW[0]
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
@@ -48,14 +48,14 @@ def plot_average_beats(signal, values, borders, leads, path, title):
         ax.axvspan(borders[1], borders[2], color="0.94", zorder=0)
         for border in borders[[0, 3]]:
             ax.axvline(border, color="0.8", lw=0.8, ls=":", zorder=0)
-        draw_values(ax, points, values[row], SAMPLE_RATE, norm, width=6)
+        draw_values(ax, points, values[row], norm, width=6)
         ax.plot(*points.T, color="black", lw=0.8, zorder=3)
         ax.text(0.03, 0.95, name, transform=ax.transAxes, weight="bold", size=9, va="top")
         ax.tick_params(labelsize=7, length=2)
         ax.set_xlim(-WINDOW[0], WINDOW[1])
     note = "seconds from the middle of QRS (gray); dotted: start of the part before it, end of T"
     figure.supxlabel(note, size=8, y=0.22 / size[1])
-    figure.supylabel("mV", size=8, x=0.12 / size[0])
+    figure.supylabel(unit, size=8, x=0.12 / size[0])
     figure.suptitle(title, size=10, y=1 - 0.2 / size[1])
     place = (1 - 1.1 / size[0], 0.25, 0.13 / size[0], 0.5)
     label = "SHAP value (change of the logit)\na beat, summed over " + WINDOWS
@@ -126,23 +126,23 @@ def draw_curves(ax, table, kind):
 
 
 def draw_correlations(ax, table):
-    """Draw both correlations with other seeds, trainings and re-initialised layers."""
+    """Draw how far maps of other seeds, trainings and re-initialised layers agree."""
     rows = table[table["check"].isin(["seeds", "training", "layers"]) & (table["class"] == "all")]
     order = {"seeds": 0, "training": 1, "layers": 2}
     rows = rows.sort_values("check", key=lambda checks: checks.map(order), kind="stable")
-    kinds = {"correlation, ": ("Pearson", "o", BLUE), "rank correlation, ": ("rank", "s", GRAY)}
-    for shift, (start, (kind, marker, colour)) in zip((0.12, -0.12), kinds.items(), strict=True):
+    kinds = {"windows, ": ("o", BLUE), "ranks of single samples, ": ("s", GRAY)}
+    for shift, (start, (marker, colour)) in zip((0.12, -0.12), kinds.items(), strict=True):
         own = rows[rows["measure"].str.startswith(start)]
         place = np.arange(len(own))[::-1]
         errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
-        style = {"fmt": marker, "c": colour, "capsize": 2, "ms": 4, "label": kind}
+        style = {"fmt": marker, "c": colour, "capsize": 2, "ms": 4, "label": start[:-2]}
         ax.errorbar(own["mean"], place + shift, xerr=errors, **style)
         names = own["measure"].str.removeprefix(start)
     ax.axvline(0, color="0.3", lw=0.8)
     ax.set_yticks(place, names.str.replace("random from output to ", "random to "), size=7)
     ax.legend(fontsize=7)
     ax.set_xlim(min(-0.2, rows["low"].min() - 0.05), 1.02)
-    ax.set_xlabel(f"correlation of phi ({WINDOWS}; n = {rows['n'].max()})")
+    ax.set_xlabel(f"correlation of phi (windows of {WINDOWS}; n = {rows['n'].max()})")
 
 
 def draw_marks(ax, table):

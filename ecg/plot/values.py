@@ -9,8 +9,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.ticker import MaxNLocator
 
-from dataset import LEADS
-from ecg.explanation.attributions import VALUE_BIN
+from dataset import LEADS, SAMPLE_RATE
+from ecg.explanation.attributions import VALUE_BIN, binned
 from ecg.plot.figures import LOWERS, RAISES, VALUE_MAP
 
 
@@ -21,16 +21,6 @@ class Explained(NamedTuple):
     shares: np.ndarray  # (12,) of |value|, NaN of a lead that the network does not see
     norm: Normalize
     first: int  # sample of the values that the page begins with; may lie before or after them
-
-
-def bin_starts(n, sample_rate):
-    """Return where the windows of 40 ms begin over which n values are summed to be visible."""
-    return np.arange(0, n, round(VALUE_BIN * sample_rate))
-
-
-def value_sums(values, sample_rate):
-    """Return values (..., T) summed over windows of 40 ms: (..., windows)."""
-    return np.add.reduceat(values, bin_starts(values.shape[-1], sample_rate), axis=-1)
 
 
 def value_colours(sums, norm, agreement=None):
@@ -46,13 +36,13 @@ def value_colours(sums, norm, agreement=None):
     return colours
 
 
-def draw_windows(ax, points, colours, first, sample_rate, width):
+def draw_windows(ax, points, colours, first, width):
     """Colour the line through points (T, 2) by the RGBA (windows, 4) of windows of values.
 
     `first` is the sample of the values that the points begin with; there is no colour before or
     after them.
     """
-    step = round(VALUE_BIN * sample_rate)
+    step = round(VALUE_BIN * SAMPLE_RATE)
     edges = np.unique([0, *range(-first % step, len(points), step), len(points)])
     # each piece ends on the first point of the next, so that the colour has no gaps
     pieces = [points[a : b + 1] for a, b in pairwise(edges)]
@@ -63,26 +53,25 @@ def draw_windows(ax, points, colours, first, sample_rate, width):
     ax.add_collection(LineCollection(pieces, colors=shown, **style))
 
 
-def draw_values(ax, points, values, sample_rate, norm, width):
+def draw_values(ax, points, values, norm, width):
     """Colour the line through points (T, 2) by values (T,), summed over windows of 40 ms."""
-    colours = value_colours(value_sums(values, sample_rate), norm)
-    draw_windows(ax, points, colours, 0, sample_rate, width)
+    draw_windows(ax, points, value_colours(binned(values), norm), 0, width)
 
 
-def value_norm(values, sample_rate):
+def value_norm(values):
     """Return the colour scale of values (L, T): symmetric, to the 99.8th percentile of |40 ms|."""
-    top = max(np.quantile(np.abs(value_sums(values, sample_rate)), 0.998), 1e-12)
+    top = max(np.quantile(np.abs(binned(values)), 0.998), 1e-12)
     return Normalize(-top, top, clip=True)
 
 
-def explained_colours(values, leads, sample_rate, first=0, agreement=None):
+def explained_colours(values, leads, first=0, agreement=None):
     """Return what a page shows of values (L, t) of a record, as Explained.
 
     `agreement` (L, windows), 0 to 1, is how far the value of each window can be trusted (None: no
     fading); `first` is the sample of the values that the page begins with.
     """
-    norm, rows = value_norm(values, sample_rate), [LEADS.index(lead) for lead in leads]
-    own = value_colours(value_sums(values, sample_rate), norm, agreement)
+    norm, rows = value_norm(values), [LEADS.index(lead) for lead in leads]
+    own = value_colours(binned(values), norm, agreement)
     colours = np.zeros((len(LEADS), *own.shape[1:]))
     colours[rows] = own
     shares = np.full(len(LEADS), np.nan)

@@ -18,6 +18,7 @@ from scipy.ndimage import uniform_filter1d
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, to_mv
 from ecg.processing.detection import PREMATURE, SMOOTHING
+from ecg.processing.quality import standard_deviation
 
 REGIONS = ("before_qrs", "qrs", "st_t", "elsewhere")
 STEEP = 0.10  # of a beat's steepest slope
@@ -133,7 +134,8 @@ class BeatAverages:
         self.records = np.zeros(n_classes, int)
         self.shares = np.zeros((n_classes, n_leads + 1, len(REGIONS)))  # the last row: all leads
         self.time = np.zeros((n_classes, len(REGIONS)))
-        # of each record with such beats: name, how many, signal in mV and phi (2, L, W), borders
+        # of each record with such beats: name, how many, signal in mV and phi (2, L, W), borders,
+        # and the mV of a standard deviation if the signal is z-scored
         self.kept = [[] for _ in CLASSES]
 
     def add(self, k, name, phi, packed, peaks):
@@ -164,26 +166,32 @@ class BeatAverages:
             ]
             average = np.mean(cuts, axis=1, dtype=float).astype(np.float32)
             lines = (borders[inside] - peaks[inside, None]).mean(0) / SAMPLE_RATE
-            self.kept[k].append((name, int(inside.sum()), average, lines))
+            sd = standard_deviation(signal)
+            self.kept[k].append((name, int(inside.sum()), average, lines, sd))
 
     def medoid(self, k):
         """Return what is kept of the record whose average beat correlates best with the others'."""
         start, stop = (self.before + round(t * SAMPLE_RATE) for t in (-LIKENESS[0], LIKENESS[1]))
-        beats = np.array([average[0, :, start:stop].ravel() for _, _, average, _ in self.kept[k]])
+        beats = np.array([average[0, :, start:stop].ravel() for _, _, average, *_ in self.kept[k]])
         likeness = np.nan_to_num(np.atleast_2d(np.corrcoef(beats)))
         return self.kept[k][likeness.sum(1).argmax()]
 
     def beat(self, k):
-        """Return a class's beat: signal (L, W) mV, phi (L, W), borders (4,) s after its middle."""
-        _, _, (signal, phi), borders = self.medoid(k)
-        return signal, phi, borders
+        """Return a class's beat: signal (L, W), phi (L, W), borders (4,) s after its middle, unit.
+
+        The signal is in mV, or in standard deviations of a z-scored record.
+        """
+        _, _, (signal, phi), borders, sd = self.medoid(k)
+        return signal / (sd or 1), phi, borders, "standard deviations" if sd else "mV"
 
     def title(self, k):
         """Say what a class's average beat is made of."""
-        kinds = {"PAC": "early ", "PVC": "broad, odd "}
-        name, count, _, _ = self.medoid(k)
+        kinds = {"PAC": "early ", "PVC": "broad "}
+        name, count, *_ = self.medoid(k)
         beats = f"{kinds.get(CLASSES[k], '')}beat{'s' * (count != 1)}"
         text = f"{CLASSES[k]}: average of {count} {beats} of record {name}"
+        if len(self.kept[k]) == 1:
+            return f"{text}, the only one"
         return f"{text},\nwhich is most like the others (n = {len(self.kept[k])} records)"
 
     def table(self):

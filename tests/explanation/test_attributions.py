@@ -111,7 +111,7 @@ def test_drawing_on_stops_where_it_is_enough_and_is_the_beginning_of_more(work):
     x, others = padded(signals["R002"])[0], torch.cat([padded(signals[f"R00{i}"]) for i in (5, 8)])
     path, asked = attributions.random_path(100, 2, 3), []
 
-    def enough(halves):
+    def enough(halves, _):
         asked.append(halves.clone())
         return len(asked) == 2
 

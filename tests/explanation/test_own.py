@@ -26,7 +26,8 @@ def record(n):
 
 
 def explained(model, checkpoint, packed, name, steps):
-    return explained_class(own.explain_own(model, checkpoint, packed, name, steps), 0)
+    options = own.FROM_ZERO._replace(samples=steps)
+    return explained_class(own.explain_own(model, checkpoint, packed, "R", name, options), 0)
 
 
 def plain_gradients(model, x, k, steps):

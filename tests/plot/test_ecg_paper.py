@@ -25,7 +25,7 @@ def square_wave(n_leads=12, seconds=10, rate=500):
 
 def page(values, leads=LEADS, **options):
     """Return the figure and the paper's axes of an explained page."""
-    explained = explained_colours(values, leads, 500)
+    explained = explained_colours(values, leads)
     figure = ecg_paper.draw_ecg_page(square_wave(), 500, "t", explained=explained, **options)
     return figure, figure.axes[0]
 
@@ -113,9 +113,7 @@ def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
     signal[6] *= -3
     values = np.zeros((12, 5000))
     values[6] = 1  # V1 is the lead below
-    figure = ecg_paper.draw_ecg_page(
-        signal, 500, "t", explained=explained_colours(values, LEADS, 500)
-    )
+    figure = ecg_paper.draw_ecg_page(signal, 500, "t", explained=explained_colours(values, LEADS))
     ax = figure.axes[0]
     lowest = min(ax.lines, key=lambda line: line.get_ydata().min())
     strips = [c for c in ax.collections[2:] if len(c.get_segments()) == 250]
@@ -141,4 +139,21 @@ def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
     ticks = (*ax.get_xticklabels(), *figure.axes[1].get_xticklabels())
     boxes = [text.get_window_extent() for text in (*figure.texts, *ticks)]
     assert not any(a.overlaps(b) for a, b in combinations(boxes, 2))
+    plt.close(figure)
+
+
+def test_the_name_of_a_lead_hides_nothing_of_its_trace():
+    signal = np.zeros((12, 5000), np.float32)
+    signal[[4, 8], 100::400], signal[8, 120::400] = 1.6, -2  # aVL, V3: an R wave beneath the name
+    figure = ecg_paper.draw_ecg_page(signal, 500, "t")
+    ax = figure.axes[0]
+    figure.canvas.draw()
+    for text in ax.texts:
+        (x0, y0), (x1, y1) = ax.transData.inverted().transform(text.get_window_extent())
+        for line in ax.lines:
+            xs, ys = line.get_data()
+            under = ys[(xs > x0) & (xs < x1)] if len(xs) > 100 else ys[:0]
+            assert not ((under > y0) & (under < y1)).any(), text.get_text()
+    heights = {text.get_text(): text.get_position()[1] for text in ax.texts[:12]}
+    assert heights["aVL"] < heights["II"] < heights["V3"] + 44  # below, usual
     plt.close(figure)

@@ -21,9 +21,13 @@ def drawn_pages(monkeypatch):
 
 def pretend(monkeypatch, phi, at, change, residual):
     """Have values phi (L, t) from sample `at` on come out of every explanation."""
-    monkeypatch.setattr(explained, "explain_own", lambda *_: None)
-    found = 1, phi, at, 2.0, change, residual
+    stored = {"reliability": np.array([[0.61, 0.9]]), "samples": [200]}
+    monkeypatch.setattr(explained, "explain_own", lambda *_: stored)
+    found = 6, phi, at, 0.0, change, residual
     monkeypatch.setattr(explained, "explained_class", lambda *_: found)
+    monkeypatch.setattr(explained, "trust", lambda *_: "trusted")
+    monkeypatch.setattr(explained, "predicted_place", lambda _: 0)
+    return stored
 
 
 def packed_noise(n, seed=0):
@@ -31,14 +35,14 @@ def packed_noise(n, seed=0):
 
 
 @pytest.mark.parametrize(("residual", "said"), [(2.4, ""), (-2.6, "miss 2.6 of a change of 10.0")])
-def test_a_residual_over_a_quarter_of_the_change_stands_in_the_title(drawn_pages, residual, said):
+def test_a_residual_over_a_quarter_of_the_change_stands_in_the_title(
+    drawn_pages, monkeypatch, residual, said
+):
     phi = np.zeros((12, 4000))
-    numbers = 6, phi, 2000, 0.0, -10.0, residual
-    explained.plot_patient(
-        "a.png", "a", packed_noise(6000), *numbers, LEADS, ["AF", "PVC"], None, 0.61
-    )
+    stored = pretend(monkeypatch, phi, 2000, -10.0, residual)
+    explained.plot_patient("a.png", "a", packed_noise(6000), stored, LEADS, ["AF", "PVC"])
     ((_, _, values, _, at, begin, title, notes), more) = drawn_pages[0]
-    assert values is phi and (at, begin) == (2000, 1000) and more == {"agreement": None}
+    assert values is phi and (at, begin) == (2000, 1000) and more == {"agreement": "trusted"}
     assert all(text in title for text in ("a: ", "PVC", "0.50", "AF + PVC", said))
     assert (
         ("miss" in title) == bool(said) and "2 to 12 s of 12 s" in notes[0] and "0.61" in notes[1]
@@ -101,6 +105,12 @@ def test_ones_own_page_names_the_finding_the_window_and_what_is_missed(
     assert "AF" in title and "0.50" in title and "SNR" not in title and "threshold" not in title
     assert "5.0 to 15.0 s" in notes[0] and "miss 5% of its change of 4.0" in notes[0]
     assert notes[-1].endswith("flat: V1")
+    # the large warnings stay on the page, in the one line that there is room for
+    row["warnings"] = ["the limb leads do not add up: " + "x" * 60, *["another small one"] * 9]
+    explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
+    line = drawn_pages.pop()[0][7][-1]
+    assert "limb leads do not add up" in line and line.endswith("more in the answer")
+    assert len(line) <= explained.NOTES_WIDTH
     row |= {"findings": [], "leading": None}
     explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
     assert "SNR" in drawn_pages[1][0][6] and "below its threshold" in drawn_pages[1][0][6]

@@ -65,7 +65,7 @@ def test_colour_lies_where_the_values_are_whatever_the_page_begins_with(first):
     points = np.column_stack([np.arange(100), np.zeros(100)])
     colours = np.zeros((4, 4))
     colours[2] = 0, 0, 1, 1  # samples 40 to 59 of the values
-    values.draw_windows(ax, points, colours, first, 500, 3)
+    values.draw_windows(ax, points, colours, first, 3)
     (strip,) = ax.collections
     shown = {
         int(x)
@@ -80,7 +80,7 @@ def test_colour_lies_where_the_values_are_whatever_the_page_begins_with(first):
 def test_shares_are_those_of_the_absolute_values_and_an_unseen_lead_has_none():
     phi = np.zeros((2, 40))
     phi[0, 3], phi[1, 30], phi[1, 31] = 3, -2, 3
-    found = values.explained_colours(phi, ["V1", "I"], 500)
+    found = values.explained_colours(phi, ["V1", "I"])
     assert found.shares[6] == 3 / 8 and found.shares[0] == 5 / 8
     assert np.isnan(np.delete(found.shares, [0, 6])).all()
     assert found.colours.shape == (12, 2, 4) and found.colours[0, 1, 3] > 0

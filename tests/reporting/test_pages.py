@@ -48,7 +48,10 @@ def folder(tmp_path):
     for path in ("beats/AF", "patient/R1", f"patient/{ODD}", "patient/R3", "population"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         plt.imsave(tmp_path / f"{path}.png", np.zeros((40, 300)))
-    shutil.copy(tmp_path / "population.png", tmp_path / "population_signed.png")
+    for name in ("population_signed.png", "population_both.png", "population_both.svg"):
+        shutil.copy(tmp_path / "population.png", tmp_path / name)
+    for path in list(tmp_path.glob("patient/*.png")):
+        shutil.copy(path, path.with_suffix(".pdf"))
     write_page(tmp_path, "resnet34_CPSC_all_42", LEADS)
     return tmp_path
 
