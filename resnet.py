@@ -104,10 +104,11 @@ class ResNet1d(nn.Module):
 
 
 def add_model_args(parser):
-    """Add the flags of the scripts that save or load a model."""
+    """Add the flags of the scripts that save or load a model; return their group."""
     group = add_network_args(parser)
     group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+    return group
 
 
 def add_network_args(parser, **arch):

@@ -55,18 +55,18 @@ CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute su
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    add_data_args(parser)
-    add_round_arg(parser)
-    add_signal_args(parser)
-    add_model_args(parser)
-    add_model_path_arg(parser)
-    maps.add_explain_args(parser, records=200, samples=200)
     group = parser.add_argument_group("one's own records")
     text = "explain the leading finding of these files instead; needs --model-path"
     group.add_argument("--record", nargs="+", metavar="PATH", help=text)
     add_table_args(group)
+    add_data_args(parser)
+    group = maps.add_explain_args(parser, records=200, samples=200)
     text = "explain the logit of the predicted class, or those of all classes"
-    parser.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
+    group.add_argument("--classes", choices=("predicted", "all"), default="predicted", help=text)
+    add_signal_args(parser)
+    group = add_model_args(parser)
+    add_model_path_arg(group)
+    add_round_arg(group)
     args = parser.parse_args(argv)
     maps.refuse_unused(parser, args.method, args.reliability)
     if args.record and not args.model_path:

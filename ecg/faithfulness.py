@@ -78,11 +78,6 @@ CHECKS = (*checks.CHECKS, "beats", "marks")  # the last two: of LUDB's records
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_data_args(parser)
-    add_round_arg(parser)
-    add_signal_args(parser)
-    add_model_args(parser)
-    add_model_path_arg(parser)
-    maps.add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
     group = parser.add_argument_group("checks")
     group.add_argument(
         "--checks", nargs="+", metavar="CHECK", choices=CHECKS, default=CHECKS, help="which to run"
@@ -96,6 +91,11 @@ def parse_args(argv=None):
         "scale LUDB's leads to this standard deviation in mV, for a model trained on such signals"
     )
     group.add_argument("--ludb-sd", type=positive_number, help=text)
+    maps.add_explain_args(parser, checks.RECORDS, checks.SAMPLES)
+    add_signal_args(parser)
+    group = add_model_args(parser)
+    add_model_path_arg(group)
+    add_round_arg(group)
     args = parser.parse_args(argv)
     maps.refuse_unused(parser, args.method, args.reliability)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}

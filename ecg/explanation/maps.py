@@ -36,7 +36,7 @@ POOL = 10  # times as many records are scored as are drawn from them, at most
 
 
 def add_explain_args(parser, records, samples):
-    """Add the flags of the scripts that explain records, with that script's defaults."""
+    """Add the flags of scripts that explain records, with each script's defaults; return them."""
     group = parser.add_argument_group("explanation")
     number = {"type": positive, "metavar": "N"}
     group.add_argument(
@@ -54,6 +54,7 @@ def add_explain_args(parser, records, samples):
     text = "go on if the folder's values were made with the same options, else start anew"
     group.add_argument("--resume", choices=["auto"], help=text)
     group.add_argument("--force", action="store_true", help="delete the folder's values first")
+    return group
 
 
 def fraction(text):
