@@ -15,6 +15,7 @@ from scipy.stats import t as student
 
 from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.reporting import checked
 from ecg.reporting.tables import Table, number, over_rounds
 from utils import fail, read_json, replacing
 
@@ -142,6 +143,14 @@ def real_rows(tables):
     return rows
 
 
+def explained(rows, *names):
+    """Return the source of a table of benchmarks/explanations.py."""
+    files = {name: f"results/faithfulness/{name}.csv" for name in names}
+    made = [path.replace(".csv", ".json") for path in files.values()]
+    command = "python benchmarks/explanations.py --demo ... --general ..."
+    return Source("docs/explanations.md", command, files, made, rows)
+
+
 def transfer(page, command, rows, *names):
     """Return the source of a table of benchmarks/transfer.py."""
     files = {name: f"results/transfer/{name}.csv" for name in names}
@@ -179,6 +188,9 @@ TABLES = {
     "ptbxl": transfer("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
     "paper": transfer("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),
     "baselines": baseline_source(),
+    "agreement": explained(checked.agreement_rows, "demo", "real"),
+    "noise": explained(checked.noise_rows, "demo", "real"),
+    "truth": explained(checked.truth_rows, "demo", "demo_ig", "general", "general_ig"),
 }
 
 

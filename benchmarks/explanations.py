@@ -1,0 +1,59 @@
+"""Check the explanations of the demo's model and of the general one: for docs/explanations.md.
+
+    python benchmarks/explanations.py --demo MODEL OTHER --general models/general.pth OTHER
+
+OTHER is another training of the same recipe (--seed 43). The data are data/synthetic, of make demo,
+and data/cpsc2018_feb2020, preprocessed. The csv files of ecg.faithfulness, 40 records each, go to
+results/faithfulness/; python -m ecg.report --readme writes the tables. A quarter of an hour.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ecg import faithfulness  # noqa: E402
+from utils import make_parser, replacing, software_versions  # noqa: E402
+
+OUT = Path("results/faithfulness")
+PLACES = ["--checks", "evidence"]
+IG = [*PLACES, *"--method ig --samples 50 --force".split()]
+NOISE = [["--checks", *"curves halves samples --few 40".split()]]
+NOISE += [["--checks", *"layers seeds training --few 9".split()]]
+
+
+def parse_args(argv=None):
+    parser = make_parser(__doc__)
+    for name in ("--demo", "--general"):
+        parser.add_argument(name, nargs=2, required=True, help="model, and another training of it")
+    return parser.parse_args(argv)
+
+
+def measure(name, data_dir, models, runs):
+    """Run some checks of a model on a data folder; keep the csv of the last as results' `name`."""
+    for flags in runs:
+        given = ["--data-dir", data_dir, "--model-path", models[0], "--resume", "auto"]
+        other = ["--other-model", models[1]] if "training" in flags else []
+        faithfulness.main(faithfulness.parse_args([*given, *flags, *other]))
+    run = Path(models[0]).stem
+    here = run if f"_{Path(data_dir).name}_" in run else f"{run}_on_{Path(data_dir).name}"
+    OUT.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path("explanations", here, "faithfulness.csv"), OUT / f"{name}.csv")
+    with replacing(OUT / f"{name}.json") as temporary:
+        temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
+
+
+def main(args):
+    synthetic, real = "data/synthetic", "data/cpsc2018_feb2020"
+    measure("demo", synthetic, args.demo, [PLACES, *NOISE])
+    measure("demo_ig", synthetic, args.demo, [IG])
+    measure("general", synthetic, args.general, [PLACES])
+    measure("general_ig", synthetic, args.general, [IG])
+    measure("real", real, args.general, NOISE)
+
+
+if __name__ == "__main__":
+    main(parse_args())

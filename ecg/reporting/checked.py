@@ -1,0 +1,90 @@
+"""Rows of the tables of docs/explanations.md, of what ecg.faithfulness measured.
+
+`tables` are {name of MODELS: its faithfulness.csv}; the functions return the head and the other
+rows, as text.
+"""
+
+import numpy as np
+
+from dataset import CLASSES
+
+AGREEMENT = {
+    "windows": "Pearson, windows of 40 ms",
+    "single samples": "Pearson, single samples",
+    "ranks of single samples": "Spearman, single samples",
+    "leads": "Pearson, shares of the leads",
+}
+MODELS = {  # and the records that they are asked about
+    "demo": "demo's, synthetic",
+    "demo_ig": "demo's, ig",
+    "general": "general, synthetic",
+    "general_ig": "general, ig",
+    "real": "general, CPSC2018",
+}
+
+
+def look_up(table, measure, name="all", column="mean"):
+    """Return a figure of a faithfulness.csv, NaN if it is not there; `name` is a class."""
+    row = table[(table["measure"] == measure) & (table["class"] == name)]
+    return row[column].item() if len(row) else np.nan
+
+
+def brief(value):
+    """Write a correlation, a share or a factor with two digits; nothing where it is not known."""
+    if not np.isfinite(value):
+        return ""
+    text = f"{round(value, 2) + 0.0:.2f}"  # + 0.0: no minus before a zero
+    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
+
+
+def agreement_rows(tables):
+    """Return how far two halves, seeds, trainings and a random network agree, by measure."""
+    kinds = {f"halves of {n}": f"halves of {n} samples" for n in (100, 200, 300)}
+    kinds |= {word: word for word in ("another seed", "another training")}
+    kinds |= {"random from output to stem": "a random network"}
+    rows = [["model", "agreement of, with", "records", *AGREEMENT.values()]]
+    for name, table in tables.items():
+        for kind, text in kinds.items():
+            cells = [brief(look_up(table, f"{measure}, {kind}")) for measure in AGREEMENT]
+            n = look_up(table, f"windows, {kind}", column="n")
+            rows.append([MODELS[name], text, f"{n:.0f}", *cells])
+    return rows
+
+
+def noise_rows(tables):
+    """Return, by class, how far two halves agree in windows and what a reliability of .9 takes."""
+    needed = "samples for 0.9, 600 at most"
+    rows = [["model", "", *CLASSES, "all"]]
+    for name, table in tables.items():
+        columns = [*CLASSES, "all"]
+        counts = [f"{look_up(table, needed, k, 'n'):.0f}" for k in columns]
+        rows.append([MODELS[name], "records", *counts])
+        for n in (100, 200, 300):
+            cells = [brief(look_up(table, f"windows, halves of {n}", k)) for k in columns]
+            rows.append([MODELS[name], f"halves of {n} samples", *cells])
+        for n in (200, 400, 600):
+            parts = [look_up(table, f"windows reach 0.9 of {n} samples", k) for k in columns]
+            cells = [f"{100 * part:.0f} %" for part in parts]
+            rows.append([MODELS[name], f"reach .9 with {n} samples", *cells])
+        medians = [look_up(table, needed, k, "median") for k in columns]
+        cells = [f"{m:.0f}" if m < 600 else "over 600" for m in medians]
+        rows.append([MODELS[name], "samples for .9, median", *cells])
+    return rows
+
+
+def truth_rows(tables):
+    """Return where the values are beside the known place of each criterion, by model and method."""
+    measures = {
+        "times uniform in time": "in time",
+        "times uniform in both": "in time and leads",
+        "pointing game": "pointing game",
+        "evidence lead above another": "evidence lead above another",
+    }
+    rows = [["model, method", "", *CLASSES]]
+    for name, table in tables.items():
+        counts = [look_up(table, "pointing game", k, "n") for k in CLASSES]
+        rows.append([MODELS[name], "records", *(f"{n:.0f}" for n in counts)])
+        for measure, text in measures.items():
+            cells = [brief(look_up(table, measure, k)) for k in CLASSES]
+            rows.append([MODELS[name], text, *cells])
+    return rows

@@ -1,0 +1,48 @@
+"""The rows of docs/explanations.md, against figures written by hand."""
+
+import pandas as pd
+
+from dataset import CLASSES
+from ecg.reporting import checked
+
+
+def table(*rows):
+    """Return a faithfulness.csv of (class, measure, n, mean, median)."""
+    return pd.DataFrame(rows, columns=["class", "measure", "n", "mean", "median"])
+
+
+def test_agreement_is_listed_by_what_it_is_with_and_by_measure():
+    found = table(
+        ["all", "windows, halves of 100", 40, 0.666, 0.7],
+        ["AF", "windows, halves of 100", 8, 0.1, 0.1],
+        ["all", "leads, halves of 100", 40, 0.998, 1],
+        *[["all", f"windows, {kind}", 9, -0.004, 0] for kind in (
+            "halves of 200", "halves of 300", "another seed", "another training",
+            "random from output to stem")],
+    )  # fmt: skip
+    head, first, *_, last = checked.agreement_rows({"demo": found})
+    assert head[2:4] == ["records", "Pearson, windows of 40 ms"]
+    assert first == ["demo's, synthetic", "halves of 100 samples", "40", ".67", "", "", "1.00"]
+    assert last[1:4] == ["a random network", "9", ".00"]
+
+
+def test_samples_that_a_reliability_takes_are_a_bound_where_it_is_not_reached():
+    columns, needed = [*CLASSES, "all"], "samples for 0.9, 600 at most"
+    rows = [[k, needed, 4, 500, 600 if k == "AF" else 430] for k in columns]
+    rows += [[k, f"windows, halves of {n}", 4, 0.5, 0.5] for k in columns for n in (100, 200, 300)]
+    rows += [[k, f"windows reach 0.9 of {n} samples", 4, 0.25, 0]
+             for k in columns for n in (200, 400, 600)]  # fmt: skip
+    found = {row[1]: row[2:] for row in checked.noise_rows({"real": table(*rows)})[1:]}
+    assert found["records"] == ["4"] * 10 and found["halves of 200 samples"] == [".50"] * 10
+    assert found["reach .9 with 400 samples"] == ["25 %"] * 10
+    assert found["samples for .9, median"] == ["430", "over 600", *["430"] * 8]
+
+
+def test_places_are_shown_for_the_classes_that_have_them():
+    rows = [[k, "pointing game", 3, 1, 1] for k in CLASSES]
+    rows += [["STD", "evidence lead above another", 3, 0.85, 0.9], ["PVC", "times uniform in time",
+             3, 11.816, 9]]  # fmt: skip
+    head, records, time, both, game, leads = checked.truth_rows({"general_ig": table(*rows)})
+    assert records[2:] == ["3"] * 9 and game[2:] == ["1.00"] * 9
+    assert time[head.index("PVC")] == "11.82" and not any(both[2:])
+    assert leads[2:].count("") == 8 and leads[head.index("STD")] == ".85"
