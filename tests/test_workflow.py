@@ -128,6 +128,10 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
         assert Path(path).is_file(), path
 
     assert to_do()[0] == {}  # nothing to do the second time
+    Path("results/report.html").write_text("that of other runs")
+    assert to_do()[0] == {"report": 1, "all": 1, "total": 2}
+    run()
+    assert RUN in Path("results/report.html").read_text() and to_do()[0] == {}
     for path in [*Path("data").rglob("*"), *Path("results").rglob("*"), *Path("models").glob("*")]:
         os.utime(path)
     assert to_do("num_workers=1", "jobs=1")[0] == {}  # touched files, and what changes no number
