@@ -144,10 +144,10 @@ def real_rows(tables):
 
 
 def explained(rows, *names):
-    """Return the source of a table of benchmarks/explanations.py."""
+    """Return the source of a table of benchmarks/agreement.py."""
     files = {name: f"results/faithfulness/{name}.csv" for name in names}
     made = [path.replace(".csv", ".json") for path in files.values()]
-    command = "python benchmarks/explanations.py --demo ... --general ..."
+    command = "python benchmarks/agreement.py --demo ... --general ..."
     return Source("docs/explanations.md", command, files, made, rows)
 
 

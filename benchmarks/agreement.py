@@ -1,6 +1,6 @@
 """Check the explanations of the demo's model and of the general one: for docs/explanations.md.
 
-    python benchmarks/explanations.py --demo MODEL OTHER --general models/general.pth OTHER
+    python benchmarks/agreement.py --demo MODEL OTHER --general models/general.pth OTHER
 
 OTHER is another training of the same recipe (--seed 43). The data are data/synthetic, of make demo,
 and data/cpsc2018_feb2020, preprocessed. The csv files of ecg.faithfulness, 40 records each, go to
