@@ -73,7 +73,7 @@ DATA = Path(DIR).resolve().name
 CODE, PYTHON = shlex.quote(workflow.basedir), shlex.quote(sys.executable)
 ROUNDS = range(int(config["rounds"]))
 LEAD_SETS = list(dict.fromkeys(map(lead_set, words(config["lead_sets"]))))
-CLASSIFIERS = words(config["classifiers"])
+CLASSIFIERS = words(config["classifiers"])  # LR, or LR-rhythm: with the rhythm features
 MODELS = {run_name(NETWORK, i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
 BASELINES = {run_name(name, i): (i, name) for name in CLASSIFIERS for i in ROUNDS}
 MAIN = run_name(NETWORK, 0, LEAD_SETS[0])
@@ -189,14 +189,26 @@ rule dataset_table:  # where the report looks for it, and for whether the signal
         "if [ -e {params.made} ]; then echo 'signals made by ecg/synthetic.py' > {params.mark}; fi"
 
 
+def features_flags(*classifiers):
+    """Return the flag of the features that classifiers take; none for the paper's."""
+    rhythm = any(name.endswith("-rhythm") for name in classifiers)
+    return flags(features="rhythm" if rhythm else None)
+
+
 rule features:
     input: PACKED
     output: touch(f"results/dataset_{DATA}/features")
-    params: flags=DATA_FLAGS
+    params: flags=f"{DATA_FLAGS} {features_flags(*CLASSIFIERS)}".strip()
     threads: THREADS
     log: f"results/logs_{DATA}/features.log"
     benchmark: f"results/times_{DATA}/features.tsv"
     shell: "{PYTHON} {CODE}/baselines.py {params.flags} --classifier none --jobs {threads} > {log} 2>&1"
+
+
+def baseline_flags(number, name):
+    given = flags("data_dir", "seed", "limit", round=number or None,
+                  classifier=name.removesuffix("-rhythm"))
+    return f"{given} {features_flags(name)}".strip()
 
 
 rule baseline:
@@ -204,8 +216,7 @@ rule baseline:
     output: expand("results/{{run}}/{name}", name=SCORED)
     wildcard_constraints: run="|".join(BASELINES) or "none"
     params:
-        flags=lambda w: flags("data_dir", "seed", "limit", round=BASELINES[w.run][0] or None,
-                              classifier=BASELINES[w.run][1])
+        flags=lambda w: baseline_flags(*BASELINES[w.run])
     threads: THREADS
     log: f"results/logs_{DATA}/baseline_{{run}}.log"
     benchmark: f"results/times_{DATA}/baseline_{{run}}.tsv"

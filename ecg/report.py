@@ -30,7 +30,7 @@ import pandas as pd
 
 from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
-from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
 from ecg.plot.scores import captions
 from ecg.reporting import explained, latex, markdown, pages, tables, times
@@ -140,9 +140,7 @@ def baseline_context(network, run, found, named, today):
     `summary` is the table of all of them that the screen shows.
     """
     rounds = {network: found}
-    found = {
-        name: tables.read_rounds(runs.finished_rounds(named[name], today)) for name in CLASSIFIERS
-    }
+    found = {name: tables.read_rounds(runs.finished_rounds(named[name], today)) for name in METHODS}
     found = {name: rounds for name, rounds in found.items() if rounds}
     baselines, pairs, old = None, {}, []
     summary = markdown.summary_table((rounds if rounds[network] else {}) | found)
@@ -151,7 +149,7 @@ def baseline_context(network, run, found, named, today):
         marks = {name: tables.doubtful_over(rounds) for name, rounds in found.items()}
         marks = {name: why for name, why in marks.items() if why}
         baselines = {"tables": tables.baseline_tables(found, marks), "marks": marks}
-    for name in CLASSIFIERS:
+    for name in METHODS:
         folder = Path("results", f"compare_rounds_{run}_vs_rounds_{named[name][0]}")
         table = tables.read_table(folder / "differences.csv")
         if table is None:
@@ -231,7 +229,7 @@ def main(args):
             *runs.other_lead_sets(network, args.data_dir, args.seed),
         ]
     )
-    methods = {key: (network, key) for key in sets} | {key: (key, None) for key in CLASSIFIERS}
+    methods = {key: (network, key) for key in sets} | {key: (key, None) for key in METHODS}
     named = {
         key: runs.round_runs(method, args.data_dir, args.seed, choice)
         for key, (method, choice) in methods.items()
@@ -272,7 +270,7 @@ def main(args):
         "jobs": times.job_table(Path("results", f"times_{name}")),
         "run_tables": times.run_tables(read),
         "notes": times.run_notes(read),
-        "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in CLASSIFIERS]),
+        "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in METHODS]),
     }
     summary = tables.without_empty(context.pop("summary"))
     pages.write(Path("results", "report.html"), "report", **context)

@@ -67,6 +67,9 @@ CLASSIFIERS = {
     "LGB": Classifier(gradient_boosting, "gain"),
     "MLP": Classifier(perceptron),
 }
+# what a reproduction compares: each on the paper's features, and on the rhythm's beside them
+RHYTHM = "-rhythm"
+METHODS = (*CLASSIFIERS, *(name + RHYTHM for name in CLASSIFIERS))
 
 
 def make_model(classifier, scale, seed, jobs):

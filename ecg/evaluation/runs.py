@@ -17,7 +17,7 @@ from dataset import (
     load_labels,
     round_folds,
 )
-from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.evaluation.classifiers import METHODS
 from utils import fail, file_digest, read_json, replacing, run_name
 
 # options that differ between the rounds of one experiment, or change no number
@@ -39,7 +39,7 @@ MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, whic
 
 def round_runs(method, data_dir, seed, leads=None):
     """Name the runs of the ten rounds, {round: run}; a classifier's names hold no leads."""
-    text = None if method in CLASSIFIERS else leads_text(leads)
+    text = None if method in METHODS else leads_text(leads)
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
