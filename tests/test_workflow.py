@@ -24,7 +24,7 @@ import preprocess
 import resnet
 import utils
 from ecg import synthetic
-from ecg.evaluation.classifiers import CLASSIFIERS
+from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
 from ecg.training import checkpoints
 from ecg.training.estimate import estimate, estimate_others
@@ -227,14 +227,25 @@ def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     Path("models").symlink_to(ROOT / "models")
     changed = yaml.safe_load((ROOT / "config/rehearsal.yaml").read_text())
-    assert set(changed) < set(paper()) and not {"rounds", "lead_sets", "classifiers"} & set(changed)
-    assert not {"limit", "seed"} & set(changed)
+    assert set(changed) < set(paper())
+    assert not {"rounds", "lead_sets", "limit", "seed"} & set(changed)
+    # the paper's four, and each of them once more with the rhythm features
+    assert changed["classifiers"] == list(METHODS) and list(METHODS)[:4] == paper()["classifiers"]
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile",
                ROOT / "config/rehearsal.yaml", "--dry-run", "--printshellcmds"]  # fmt: skip
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     out = done.stdout + done.stderr
     counts = dict(re.findall(r"^(\w+) +(\d+)$", out, re.M))
-    assert counts["total"] == "317"
+    # a baseline more: ten rounds, their summary and their comparison with the network
+    assert counts["total"] == str(317 + 4 * 12) and counts["baseline"] == "80"
+    # the features of both kinds are computed once; a method's name says which of them it reads
+    (line,) = [line for line in out.splitlines() if "--classifier none" in line]
+    assert "--features rhythm" in line
+    fits = [line for line in out.splitlines() if "baselines.py" in line]
+    for name in paper()["classifiers"]:
+        of = [line for line in fits if f"--classifier {name} " in line + " "]
+        assert sum("--features rhythm" in line for line in of) == 10 and len(of) == 20
+    assert "--arch RF-rhythm" in out
     assert "130 models, 130 to train; models/ takes 0.6 GB" in out
     (report,) = [line for line in out.splitlines() if "-m ecg.report" in line]
     assert "The paper'\"'\"'s configuration but for:" in report
