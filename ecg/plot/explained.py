@@ -56,7 +56,11 @@ def plot_explained(path, packed, values, leads, at, begin, title, notes, below="
 def reliability_text(stored, i, drawn=True):
     """Say how reliable the windows of the i-th explained class are."""
     found = f"{stored['reliability'][i, 0]:.2f} of 1"
-    note = "pale: halves of the samples disagree" if drawn else "odd and even steps; none is drawn"
+    note = (
+        "pale: halves of the samples disagree"
+        if drawn
+        else "halves of the steps; nothing is random"
+    )
     return f"reliability of the {WINDOWS} windows: {found} ({note}); {READING}"
 
 
