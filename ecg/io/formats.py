@@ -41,8 +41,8 @@ TABLES = (".csv", ".tsv", ".txt", ".npy")  # those that do not say their rate
 # What brings a format that is not read here to one that is.
 CONVERTERS = {
     ".edf": "edf2mit of PhysioNet's WFDB software package makes a WFDB record of it",
-    ".xml": "of GE MUSE files ecg2dcm (python -m pip install ecg2dcm) makes DICOM, of HL7 aECG "
-    "the C# ECG Toolkit (sourceforge.net/projects/ecgtoolkit-cs)",
+    ".xml": "ecg2dcm-convert, from python -m pip install ecg2dcm in an environment of its own, "
+    "makes DICOM of GE MUSE and HL7 aECG files",
     ".scp": "the C# ECG Toolkit (sourceforge.net/projects/ecgtoolkit-cs) makes DICOM of it",
 }
 

@@ -1,7 +1,7 @@
-"""Rows of the tables of docs/explanations.md, of what ecg.faithfulness measured.
+"""Rows of the tables of docs/explanations.md: what ecg.faithfulness and benchmarks/twin.py found.
 
-`tables` are {name of MODELS: its faithfulness.csv}; the functions return the head and the other
-rows, as text.
+`tables` are {name of MODELS: its faithfulness.csv}, or {name: csv of results/twin}; the functions
+return the head and the other rows, as text.
 """
 
 import numpy as np
@@ -87,4 +87,45 @@ def truth_rows(tables):
         for measure, text in measures.items():
             cells = [brief(look_up(table, measure, k)) for k in CLASSES]
             rows.append([MODELS[name], text, *cells])
+    return rows
+
+
+def visible_rows(tables):
+    """Return, by class, how many of a twin's records are found, by how visible they are."""
+    rows = [["class", "records", "F1", "recall", "visible as",
+             "least visible third: median, recall", "middle third", "most visible third",
+             "found above missed"]]  # fmt: skip
+    for row in tables["visible"].itertuples(index=False):
+        cells = [row[0], str(row.n), brief(row.f1), brief(row.recall)]
+        if isinstance(row.measure, str):
+            thirds = [
+                (getattr(row, f"visible_{i}"), getattr(row, f"recall_{i}")) for i in (1, 2, 3)
+            ]
+            shown = [f"{visible:.3g}, {brief(recall)}" for visible, recall in thirds]
+            cells += [row.measure, *shown, brief(row.above)]
+        rows.append(cells + [""] * (len(rows[0]) - len(cells)))
+    return rows
+
+
+def lead_rows(tables):
+    """Return, by class, the leads of the evidence beside those of single-lead models and maps."""
+    rows = [["class", "leads of the evidence (% of records)", "best single leads (AUC)",
+             "best in how many rounds", "rank correlation of AUC and evidence",
+             "recall of a lead that is evidence; that is not",
+             "rank correlation of the map and evidence"]]  # fmt: skip
+    for name, group in tables["leads"].groupby("class", sort=False):
+        group = group.set_index("lead")
+        some = group["in_evidence"].nunique() > 1
+        first = group.sort_values("in_evidence", ascending=False, kind="stable")["in_evidence"]
+        first = [f"{lead} {100 * share:.0f}" for lead, share in first[first >= 0.2].items()]
+        best = group["auc"].sort_values(ascending=False)[:3]
+        won = group.filter(regex=r"^auc_\d").idxmax().value_counts()
+        ranks = group[["auc", "map", "in_evidence"]].corr("spearman")["in_evidence"]
+        both = group[["recall_in", "recall_out"]].dropna().mean()
+        shown = "; ".join(map(brief, both)) if both.notna().all() else ""
+        cells = [", ".join(first) if some else "all"]
+        cells.append(", ".join(f"{lead} {brief(auc)}" for lead, auc in best.items()))
+        cells.append(", ".join(f"{lead} {n}" for lead, n in won.items()))
+        cells += [brief(ranks["auc"]), shown, brief(ranks["map"])] if some else [""] * 3
+        rows.append([name, *cells])
     return rows

@@ -158,6 +158,13 @@ def transfer(page, command, rows, *names):
     return Source(page, f"python benchmarks/transfer.py {command}", files, made, rows)
 
 
+def twin(rows, name):
+    """Return the source of a table of benchmarks/twin.py."""
+    command = "python benchmarks/twin.py --data-dir data/CPSC_twin --init models/general.pth"
+    files = {name: f"results/twin/{name}.csv"}
+    return Source("docs/explanations.md", command, files, ["results/twin/made.json"], rows)
+
+
 def baseline_source():
     """Return the source of the table of docs/baselines.md."""
     files, made = {}, []
@@ -191,6 +198,8 @@ TABLES = {
     "agreement": explained(checked.agreement_rows, "demo", "real"),
     "noise": explained(checked.noise_rows, "demo", "real"),
     "truth": explained(checked.truth_rows, "demo", "demo_ig", "general", "general_ig"),
+    "visible": twin(checked.visible_rows, "visible"),
+    "leads": twin(checked.lead_rows, "leads"),
 }
 
 

@@ -1,0 +1,149 @@
+"""What a rehearsal finds again of what was put into its twin: for docs/explanations.md.
+
+    python benchmarks/twin.py --data-dir data/CPSC_twin --init models/general.pth
+
+in the folder of the rehearsal (docs/reproduce.md), after it. Writes results/twin/visible.csv, a row
+for each class: how visible its criterion is in a record, by evidence.csv, and which records were
+found; and leads.csv, a row for each class and lead. python -m ecg.report --readme makes two tables
+of them.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import f1_score, roc_auc_score
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from dataset import (  # noqa: E402
+    CLASSES,
+    LEADS,
+    SAMPLE_RATE,
+    PackedSignals,
+    add_data_args,
+    load_labels,
+)
+from ecg.evaluation import runs  # noqa: E402
+from ecg.explanation.measures import read_evidence  # noqa: E402
+from resnet import add_network_args, network_name  # noqa: E402
+from utils import fail, make_parser, replacing, software_versions, write_csv  # noqa: E402
+
+OUT = Path("results/twin")
+FEWEST = 10  # positives with and without a lead in the evidence, to compare their recall
+# how visible a class is in a record, from its rows of evidence.csv and its length in s
+VISIBLE = {
+    "AF": ("variation of RR (sd / mean)", lambda rows, s: variation(rows)),
+    "IAVB": ("PR, ms", lambda rows, s: width(rows)),
+    "LBBB": ("QRS, ms", lambda rows, s: width(rows)),
+    "RBBB": ("QRS, ms", lambda rows, s: width(rows)),
+    "PAC": ("early beats in 10 s", lambda rows, s: 10 * len(rows) / s),
+    "PVC": ("early beats in 10 s", lambda rows, s: 10 * len(rows) / s),
+    "STD": ("leads with the shift", lambda rows, s: len(rows["leads"].iloc[0].split(";"))),
+    "STE": ("leads with the shift", lambda rows, s: len(rows["leads"].iloc[0].split(";"))),
+}
+
+
+def parse_args(argv=None):
+    parser = make_parser(__doc__)
+    add_data_args(parser)
+    add_network_args(parser)
+    return parser.parse_args(argv)
+
+
+def variation(rows):
+    """Return sd / mean of the times between the ends of QRS."""
+    rr = np.diff(np.sort(rows["stop"]))
+    return rr.std() / rr.mean() if len(rr) > 1 else np.nan
+
+
+def width(rows):
+    """Return the median length of the rows, in ms."""
+    return 1000 / SAMPLE_RATE * (rows["stop"] - rows["start"]).median()
+
+
+def visible_table(evidence, seconds, labels, y_score, thresholds):
+    """Return the row of each class; `labels` are rows of labels.csv, scores and thresholds (N, K).
+
+    `seconds` are {record: length}. The other columns are of the positives, in the order of how
+    visible they are, ties in that of the records: thirds of them, and `above`, how often one that
+    was found is more visible than one that was missed.
+    """
+    rows = []
+    for k, name in enumerate(CLASSES):
+        true, found = labels[name].to_numpy() == 1, y_score[:, k] >= thresholds[:, k]
+        row = {"class": name, "n": true.sum(), "f1": f1_score(true, found)}
+        row["recall"] = found[true].mean()
+        if name in VISIBLE:
+            measure, function = VISIBLE[name]
+            shown = evidence[evidence["class"] == name].groupby("patient_id")
+            values = {i: function(part, seconds[i]) for i, part in shown}
+            table = pd.DataFrame({"found": found[true]}, index=labels["patient_id"][true])
+            table = table.assign(visible=pd.Series(values)).dropna()
+            table = table.sort_values("visible", kind="stable")
+            for i, part in enumerate(np.array_split(np.arange(len(table)), 3), start=1):
+                row[f"visible_{i}"] = table["visible"].iloc[part].median()
+                row[f"recall_{i}"] = table["found"].iloc[part].mean()
+            if table["found"].nunique() == 2:
+                row["above"] = roc_auc_score(table["found"], table["visible"])
+            row["measure"] = measure
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def lead_table(evidence, parts, shares):
+    """Return a row for each class and lead.
+
+    `parts` are the single-lead models, {lead: [(rows of labels.csv, scores, thresholds) of a
+    round]}; `shares`, class x lead, are the population map's.
+    """
+    rows = []
+    for k, name in enumerate(CLASSES):
+        shown = evidence[evidence["class"] == name].groupby("patient_id")["leads"].first()
+        for lead, rounds in parts.items():
+            aucs = [roc_auc_score(labels[name], score[:, k]) for labels, score, _ in rounds]
+            labels, score, thresholds = runs.pool(rounds)
+            true = labels[name].to_numpy() == 1
+            found = (score[:, k] >= thresholds[:, k])[true]
+            leads = shown.reindex(labels["patient_id"][true]).fillna("")
+            inside = np.array([text == "all" or lead in text.split(";") for text in leads])
+            row = {"class": name, "lead": lead, "n": true.sum(), "in_evidence": inside.mean()}
+            row |= {"auc": np.mean(aucs), "map": shares.loc[name, lead]}
+            if min(inside.sum(), (~inside).sum()) >= FEWEST:
+                row |= {"recall_in": found[inside].mean(), "recall_out": found[~inside].mean()}
+            row |= {f"auc_{i}": auc for i, auc in enumerate(aucs)}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def main(args):
+    labels = load_labels(args.data_dir, args.limit)
+    evidence = read_evidence(Path(args.data_dir, "evidence.csv"))
+    today = runs.data_digests(args.data_dir, args.limit)
+    network = network_name(args.arch, args.width, args.init)
+    lead_sets = {"all": None} | {lead: (lead,) for lead in LEADS}
+    parts = {}
+    for name, leads in lead_sets.items():
+        named = runs.round_runs(network, args.data_dir, args.seed, leads)
+        found = runs.finished_rounds(named, today)
+        if not found:
+            fail(f"results/ has no round of {named[0]} that is finished; run the rehearsal")
+        parts[name] = [runs.load_test(r, labels, args.data_dir, today) for r in found.values()]
+    twelve = runs.round_runs(network, args.data_dir, args.seed)[0]
+    shares = pd.read_csv(Path("explanations", twelve, "population.csv"), index_col="class")
+    lengths = PackedSignals(args.data_dir).index
+    seconds = {name: length / SAMPLE_RATE for name, (_, length) in lengths.items()}
+    pooled = runs.pool(parts.pop("all"))
+    OUT.mkdir(parents=True, exist_ok=True)
+    write_csv(visible_table(evidence, seconds, *pooled), OUT / "visible.csv")
+    write_csv(lead_table(evidence, parts, shares), OUT / "leads.csv")
+    with replacing(OUT / "made.json") as temporary:
+        temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
+    print(f"{OUT}/visible.csv and leads.csv")
+
+
+if __name__ == "__main__":
+    main(parse_args())
