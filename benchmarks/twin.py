@@ -19,14 +19,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dataset import (  # noqa: E402
-    CLASSES,
-    LEADS,
-    SAMPLE_RATE,
-    PackedSignals,
-    add_data_args,
-    load_labels,
-)
+from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels  # noqa: E402
 from ecg.evaluation import runs  # noqa: E402
 from ecg.explanation.measures import read_evidence  # noqa: E402
 from resnet import add_network_args, network_name  # noqa: E402
@@ -34,17 +27,6 @@ from utils import fail, make_parser, replacing, software_versions, write_csv  # 
 
 OUT = Path("results/twin")
 FEWEST = 10  # positives with and without a lead in the evidence, to compare their recall
-# how visible a class is in a record, from its rows of evidence.csv and its length in s
-VISIBLE = {
-    "AF": ("variation of RR (sd / mean)", lambda rows, s: variation(rows)),
-    "IAVB": ("PR, ms", lambda rows, s: width(rows)),
-    "LBBB": ("QRS, ms", lambda rows, s: width(rows)),
-    "RBBB": ("QRS, ms", lambda rows, s: width(rows)),
-    "PAC": ("early beats in 10 s", lambda rows, s: 10 * len(rows) / s),
-    "PVC": ("early beats in 10 s", lambda rows, s: 10 * len(rows) / s),
-    "STD": ("leads with the shift", lambda rows, s: len(rows["leads"].iloc[0].split(";"))),
-    "STE": ("leads with the shift", lambda rows, s: len(rows["leads"].iloc[0].split(";"))),
-}
 
 
 def parse_args(argv=None):
@@ -65,12 +47,30 @@ def width(rows):
     return 1000 / SAMPLE_RATE * (rows["stop"] - rows["start"]).median()
 
 
-def visible_table(evidence, seconds, labels, y_score, thresholds):
+def count_leads(rows):
+    """Return in how many leads the rows are, which all name the same ones."""
+    return len(rows["leads"].iloc[0].split(";"))
+
+
+# how visible a class is in a record, from its rows of evidence.csv
+VISIBLE = {
+    "AF": ("variation of RR (sd / mean)", variation),
+    "IAVB": ("PR, ms", width),
+    "LBBB": ("QRS, ms", width),
+    "RBBB": ("QRS, ms", width),
+    "PAC": ("early beats", len),
+    "PVC": ("early beats", len),
+    "STD": ("leads with the shift", count_leads),
+    "STE": ("leads with the shift", count_leads),
+}
+
+
+def visible_table(evidence, labels, y_score, thresholds):
     """Return the row of each class; `labels` are rows of labels.csv, scores and thresholds (N, K).
 
-    `seconds` are {record: length}. The other columns are of the positives, in the order of how
-    visible they are, ties in that of the records: thirds of them, and `above`, how often one that
-    was found is more visible than one that was missed.
+    The columns after `recall` are of the positives in the order of how visible they are, ties in
+    that of the records: thirds of them, and `above`, how often one that was found is more visible
+    than one that was missed.
     """
     rows = []
     for k, name in enumerate(CLASSES):
@@ -80,7 +80,7 @@ def visible_table(evidence, seconds, labels, y_score, thresholds):
         if name in VISIBLE:
             measure, function = VISIBLE[name]
             shown = evidence[evidence["class"] == name].groupby("patient_id")
-            values = {i: function(part, seconds[i]) for i, part in shown}
+            values = {i: function(part) for i, part in shown}
             table = pd.DataFrame({"found": found[true]}, index=labels["patient_id"][true])
             table = table.assign(visible=pd.Series(values)).dropna()
             table = table.sort_values("visible", kind="stable")
@@ -134,11 +134,8 @@ def main(args):
         parts[name] = [runs.load_test(r, labels, args.data_dir, today) for r in found.values()]
     twelve = runs.round_runs(network, args.data_dir, args.seed)[0]
     shares = pd.read_csv(Path("explanations", twelve, "population.csv"), index_col="class")
-    lengths = PackedSignals(args.data_dir).index
-    seconds = {name: length / SAMPLE_RATE for name, (_, length) in lengths.items()}
-    pooled = runs.pool(parts.pop("all"))
     OUT.mkdir(parents=True, exist_ok=True)
-    write_csv(visible_table(evidence, seconds, *pooled), OUT / "visible.csv")
+    write_csv(visible_table(evidence, *runs.pool(parts.pop("all"))), OUT / "visible.csv")
     write_csv(lead_table(evidence, parts, shares), OUT / "leads.csv")
     with replacing(OUT / "made.json") as temporary:
         temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
