@@ -46,3 +46,28 @@ def test_places_are_shown_for_the_classes_that_have_them():
     assert records[2:] == ["3"] * 9 and game[2:] == ["1.00"] * 9
     assert time[head.index("PVC")] == "11.82" and not any(both[2:])
     assert leads[2:].count("") == 8 and leads[head.index("STD")] == ".85"
+
+
+def test_records_found_are_listed_by_how_visible_they_are():
+    thirds = [205, 0.5, 230, 0.75, 301.4, 1]
+    columns = [f"{name}_{i}" for i in (1, 2, 3) for name in ("visible", "recall")]
+    columns = ["class", "n", "f1", "recall", *columns, "above", "measure"]
+    rows = [["SNR", 9, 0.5, 1, *[None] * 8], ["IAVB", 12, 0.8, 0.75, *thirds, 0.911, "PR, ms"]]
+    head, snr, block = checked.visible_rows({"visible": pd.DataFrame(rows, columns=columns)})
+    assert snr == ["SNR", "9", ".50", "1.00", *[""] * 5]
+    assert block[4:] == ["PR, ms", "205, .50", "230, .75", "301, 1.00", ".91"]
+    assert len(head) == len(block)
+
+
+def test_leads_of_single_lead_models_and_maps_are_ranked_beside_those_of_the_evidence():
+    rows = [
+        ["STD", "I", 0.1, 0.70, 0.2, 0.9, None, 0.69, 0.71],
+        ["STD", "V4", 0.6, 0.90, 0.3, 0.8, 0.3, 0.91, 0.89],
+        ["STD", "V5", 0.8, 0.92, 0.1, 0.6, 0.5, 0.90, 0.94],
+        *[["AF", lead, 1.0, 0.95, 0.3, None, None, 0.9, 1.0] for lead in ("I", "V4", "V5")],
+    ]
+    columns = "class lead in_evidence auc map recall_in recall_out auc_0 auc_1".split()
+    head, std, af = checked.lead_rows({"leads": pd.DataFrame(rows, columns=columns)})
+    assert std == ["STD", "V5 80, V4 60", "V5 .92, V4 .90, I .70", "V4 1, V5 1", "1.00", ".70; .40",
+                   "-.50"]  # fmt: skip
+    assert af[1] == "all" and af[4:] == [""] * 3 and len(head) == len(af)

@@ -1,0 +1,72 @@
+"""benchmarks/twin.py: what it says of a twin, on evidence and scores written by hand."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dataset import CLASSES, LEADS
+
+PATH = Path(__file__).parents[1] / "benchmarks" / "twin.py"
+
+
+@pytest.fixture(scope="module")
+def twin():
+    spec = importlib.util.spec_from_file_location("twin_benchmark", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows_of(names, name, leads, lengths):
+    """Return evidence of one row for each record, `lengths` samples from the first on."""
+    columns = ["patient_id", "class", "start", "stop", "leads"]
+    rows = [(i, name, 0, n, text) for i, n, text in zip(names, lengths, leads, strict=True)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def labelled(names, name):
+    """Return rows of labels.csv: the first half of the records shows a class, the others SNR."""
+    labels = pd.DataFrame(0, index=range(len(names)), columns=list(CLASSES))
+    labels.loc[: len(names) // 2 - 1, name] = 1
+    labels.loc[len(names) // 2 :, "SNR"] = 1
+    return labels.assign(patient_id=names)
+
+
+def test_recall_rises_with_what_is_visible_where_only_long_pr_is_found(twin):
+    names = [f"S{i:02d}" for i in range(12)]
+    evidence = rows_of(names[:6], "IAVB", ["all"] * 6, [130, 110, 120, 150, 140, 160])
+    scores, k = np.zeros((12, 9)), CLASSES.index("IAVB")
+    scores[[3, 4, 5], k] = 0.9  # PR of 280 ms and more
+    table = twin.visible_table(evidence, labelled(names, "IAVB"), scores, np.full((12, 9), 0.5))
+    row = table.set_index("class").loc["IAVB"]
+    assert row[["n", "recall", "above"]].tolist() == [6, 0.5, 1]
+    assert row[[f"visible_{i}" for i in (1, 2, 3)]].tolist() == [230, 270, 310]
+    assert row[[f"recall_{i}" for i in (1, 2, 3)]].tolist() == [0, 0.5, 1]
+    assert row["f1"] == pytest.approx(2 * 3 / (2 * 3 + 3))
+
+
+def test_a_lead_is_asked_where_it_shows_the_class_and_where_it_does_not(twin):
+    names = [f"S{i:02d}" for i in range(80)]
+    shown = ["V5;V6"] * 15 + ["II;III"] * 25
+    evidence = rows_of(names[:40], "STD", shown, [60] * 40)
+    scores, k = np.zeros((80, 9)), CLASSES.index("STD")
+    scores[:15, k], scores[15:20, k] = 0.9, 0.8  # all with V5, and five of the 25 without it
+    parts = {lead: [(labelled(names, "STD"), scores, np.full((80, 9), 0.5))] for lead in LEADS}
+    labels = parts["I"][0][0].assign(**{name: [1, 0] * 40 for name in CLASSES if name != "STD"})
+    parts = {lead: [(labels, *arrays) for _, *arrays in part] for lead, part in parts.items()}
+    shares = pd.DataFrame(0.1, index=list(CLASSES), columns=list(LEADS))
+    table = twin.lead_table(evidence, parts, shares).set_index(["class", "lead"]).loc["STD"]
+    assert table.loc["V5", "in_evidence"] == 15 / 40 and table.loc["I", "in_evidence"] == 0
+    assert table.loc["V5", ["recall_in", "recall_out"]].tolist() == [1, 0.2]
+    assert table["recall_in"].notna().sum() == 4  # I and aVL show it nowhere, the others too
+    # 40 positives, of which 20 stand above all 40 others and 20 beside them
+    assert table.loc["V5", "auc_0"] == pytest.approx(0.5 + 0.5 * 0.5)
+
+
+def test_irregular_rhythm_is_more_visible(twin):
+    steady = pd.DataFrame({"stop": [100, 500, 900, 1300]})
+    assert twin.variation(steady) == 0
+    assert twin.variation(steady.assign(stop=[100, 300, 900, 1300])) > 0.3
