@@ -1,4 +1,4 @@
-"""Score a trained model: thresholds from the validation fold, the paper's table on the test fold.
+"""Score a model on the test fold, as the paper does, or answer for one's own ECGs (--record).
 
 Reads   models/<run>.pth (from main.py), data/CPSC/labels.csv and the packed signals beside it
 Writes  results/<run>/predictions.csv   patient_id, fold, nine probabilities: validation and test
@@ -24,8 +24,9 @@ classes go to stdout (of more than 20 records a line each), and the ECG on paper
 results/<model>_records/<record>.pdf, true to scale, and .png. Without a model it uses the one that
 comes with it, which has learnt from synthetic records alone (docs/model.md):
 
-    python predict.py --record A0001.hea
+    python predict.py --record A0001.hea --explain
     python predict.py --record own.csv --sample-rate 500
+    python predict.py --record own.txt --sample-rate 500 --units-per-mv 200 --leads-order I,II,...
     python predict.py --record folder --csv answers.csv
     python predict.py --model-path models/resnet34_CPSC_all_42.pth --record A0001.hea
 """
@@ -126,12 +127,12 @@ def find(args):
     return find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
 
 
-def score(model, checkpoint, signals, labels, args, device):
-    """Return the probabilities (N, K) of the records of `labels`."""
+def score(model, checkpoint, signals, labels, args, device, quiet=False):
+    """Return the probabilities (N, K) of the records of `labels`; `quiet`: without progress."""
     loader = ECGDataset.of_model(signals, labels, checkpoint).loader(
         args.batch_size, args.num_workers
     )
-    y_score = predict_scores(model, loader, device, args.amp)[1]
+    y_score = predict_scores(model, loader, device, args.amp, quiet)[1]
     bad = labels["patient_id"][~np.isfinite(y_score).all(1)].tolist()
     if bad:
         fail(f"{find(args)} gives values that are not finite for {len(bad)} records (first "
@@ -184,7 +185,7 @@ def own_answers(model, checkpoint, sources, bad, args, device):
         progress.update(len(bad) - told)
         told = len(bad)
         if rows:
-            y_score = score(model, checkpoint, signals, unlabelled(signals), args, device)
+            y_score = score(model, checkpoint, signals, unlabelled(signals), args, device, n > 1)
         for i, row in enumerate(rows):
             packed = signals[row["record"]]
             findings.add_findings(row, packed, y_score[i], checkpoint)
@@ -206,15 +207,15 @@ def draw_answer(row, packed, folder, model_text):
 def answer_records(args):
     """Answer for the records that --record names: on the screen, on paper and in files."""
     device = get_device(args.use_gpu)
-    answers.check_targets(args.json, args.csv)
     sources, bad = findings.find_own(args.record)
+    answers.check_targets(args.json, args.csv, sources)
     path, answered = find(args), 0
     model, checkpoint = load_model(path, device, args.leads)
     model_text, few = describe(path, checkpoint), len(sources) <= FEW
     drawn = few if args.pages is None else args.pages
     folder, quiet = Path("results") / f"{path.stem}_records", "-" in (args.json, args.csv)
     if not quiet:
-        print(model_text)
+        print(model_text if few else f"{model_text}\n{RESEARCH_USE}")
     head = answers.answer_head(path.stem, model_text, checkpoint)
     if args.explain:
         from ecg.explanation.own import method_at_hand
@@ -233,8 +234,8 @@ def answer_records(args):
                 row["explained"] = str(plot_own(*parts, method) or "") or None
             write(row)
             answered += 1
-    if not answered:
-        findings.fail_unread(bad)
+        if not answered:
+            findings.fail_unread(bad)  # within the block: a file that is there stays
     if not quiet:
         print(f"\nwrote the ECG pages (pdf, png) to {folder}" if drawn else
               "\nno ECG pages drawn; add --pages")  # fmt: skip

@@ -18,6 +18,7 @@ from utils import run_main  # first, as it also knows of Ctrl-C while the others
 
 import hashlib
 import http.client
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -47,8 +48,11 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def get(url):
-    """Return the content of an address; raises one of FAULTS, at once if it is not there."""
+def get(url, tell=False):
+    """Return the content of an address; raises one of FAULTS, at once if it is not there.
+
+    With `tell`, each new attempt is told on stderr.
+    """
     request = urllib.request.Request(url, headers={"User-Agent": "ecg-diagnosis"})
     for wait in (*WAITS, None):
         try:
@@ -58,6 +62,8 @@ def get(url):
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if wait is None or (refused and error.code != BUSY):
                 raise
+            if tell:
+                tqdm.write(f"{url}: {words(error)}; again in {wait} s", file=sys.stderr)
         time.sleep(wait)
 
 
@@ -73,7 +79,7 @@ def words(error):
 def published_sums(url):
     """Return {file: SHA-256} of the part, from SHA256SUMS.txt; None where there is no such file."""
     try:
-        lines = get(f"{url}/SHA256SUMS.txt").decode("utf-8", "replace").splitlines()
+        lines = get(f"{url}/SHA256SUMS.txt", tell=True).decode("utf-8", "replace").splitlines()
     except urllib.error.HTTPError:
         return None
     pairs = [line.split(maxsplit=1) for line in lines if PART in line]

@@ -150,12 +150,13 @@ def test_every_fault_is_one_line_and_nothing_wrong_is_written(
     assert len(content(folder)) == 40
 
 
-def test_a_server_that_is_busy_is_asked_again(served, tmp_path):
+def test_a_server_that_is_busy_is_asked_again(served, tmp_path, capsys):
     url, _ = served
     Handler.faults.update({"A0002.mat": [503, 429], "SHA256SUMS.txt": [502]})
     fetch(url, tmp_path / "CPSC")
     assert len(content(tmp_path / "CPSC")) == 40
     assert sum(path.endswith("A0002.mat") for path in Handler.asked) == 3
+    assert re.search(r"SHA256SUMS.txt: the server answers 502 .*; again in", capsys.readouterr().err)
 
 
 def test_without_checksums_the_names_come_from_records(served, tmp_path, capsys):

@@ -218,7 +218,7 @@ def test_the_paper_is_130_models(tmp_path, monkeypatch):
     assert (counts["train"], counts["score"], counts["baseline"]) == ("130", "130", "40")
     lines = done.stdout.splitlines()[-4:]
     assert lines[0] == f"{counts['total']} jobs to do" == "317 jobs to do"
-    assert lines[1].startswith("130 models, 130 to train; models/ takes 8.7 GB")
+    assert lines[1].startswith("130 models, 130 to train; networks take 8.7 GB")
     assert "not known" in lines[2]  # there are no records
     assert lines[3].startswith("not counted") and "explain" in lines[3]
 
@@ -246,7 +246,7 @@ def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch)
         of = [line for line in fits if f"--classifier {name} " in line + " "]
         assert sum("--features rhythm" in line for line in of) == 10 and len(of) == 20
     assert "--arch RF-rhythm" in out
-    assert "130 models, 130 to train; models/ takes 0.6 GB" in out
+    assert "130 models, 130 to train; networks take 0.6 GB" in out
     (report,) = [line for line in out.splitlines() if "-m ecg.report" in line]
     assert "The paper'\"'\"'s configuration but for:" in report
     for text in ("init models/general.pth (none)", "epochs 1 (40)", "seconds 10 (30)"):
@@ -307,7 +307,7 @@ def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["a", "b", "c", "d"]
     size, text = estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
-    assert size.startswith("4 models, 3 to train; models/ takes 0.3 GB")
+    assert size.startswith("4 models, 3 to train; networks take 0.3 GB")
     seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second on two cores
     assert f"5 epochs of {seconds:.1f} s each (from the benchmark: 2 processor" in text
     # the same cores shared by two models: each takes twice as long
@@ -337,7 +337,7 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     runs = [str(i) for i in range(130)]
     told = estimate(runs, runs, general, 2, 6877, 1)
     assert told == estimate(runs, runs, small, 2, 6877, 1)
-    assert "models/ takes 0.6 GB" in told[0]
+    assert "networks take 0.6 GB" in told[0]
     size = sum(value.numel() for value in resnet.ResNet1d("resnet18", 12, 9, 24).parameters()) * 4
     assert 130 * size / 1e9 == pytest.approx(0.6, abs=0.05)
     folder = Path("results/0")

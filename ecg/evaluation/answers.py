@@ -46,11 +46,15 @@ def parse_target(text):
     return "-" if text == "/dev/stdout" else text
 
 
-def check_targets(json_target, csv_target):
-    """Stop if what --json and --csv name cannot be written."""
+def check_targets(json_target, csv_target, sources):
+    """Stop if what --json and --csv name cannot be written, or is a record of `sources`."""
+    read = {path.resolve() for path in sources}
+    read |= {path.with_suffix(suffix) for path in read for suffix in (".mat", ".dat")}
     for name, path in (("json", json_target), ("csv", csv_target)):
         if path and (Path(path).is_dir() or Path(path).parent.is_file()):
             fail(f"--{name} {path} cannot be a file; name one, or - for stdout")
+        if path and Path(path).resolve() in read:
+            fail(f"--{name} {path} is one of the records to answer for; name another file")
     if json_target and json_target == csv_target:
         fail(f"--json and --csv cannot both go to {json_target}; name another file")
 

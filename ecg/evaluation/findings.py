@@ -39,6 +39,7 @@ KNOWN = "the model was trained or chosen on this record"
 LARGE = (*quality.LARGE, KNOWN)
 NORMAL_RATES = (60, 100)  # beats per minute of a normal sinus rhythm
 COUNTED = 60  # s, the last ones, in which beats are counted
+LONG = 60  # s; in longer records findings of single windows gather
 RATES = (20, 300)  # beats per minute that a heart may have
 
 
@@ -170,6 +171,16 @@ def add_findings(row, packed, y_score, checkpoint):
     order = sorted(row["findings"], key=margins.get, reverse=True)
     row["leading"] = order[0] if order else None
     row["answer"] = answer_sentence(row, order[1:])
+    if "SNR" in row["findings"] and len(row["findings"]) > 1:
+        row["warnings"].append(
+            "SNR tells of sinus rhythm without the other findings, so that what is found "
+            "contradicts itself"
+        )
+    if checkpoint.get("window") and row["seconds"] > LONG:
+        row["warnings"].append(
+            f"{row['seconds']:.0f} s are read in windows of {checkpoint['window'] / SAMPLE_RATE:g} "
+            "s, and what one of them shows is found: wrong findings gather in long records"
+        )
     rate, (low, high) = row["heart_rate"], NORMAL_RATES
     if "SNR" in row["findings"] and rate and not low <= rate <= high:
         row["warnings"].append(
@@ -194,7 +205,8 @@ def rate_text(row):
     """Say how fast the heart beats, or why that cannot be measured."""
     if row["heart_rate"] is None:
         return f"Heart rate: cannot be measured ({row['heart_rate_unknown']})"
-    return f"Heart rate: {row['heart_rate']:.0f} beats per minute"
+    part = f" in the last {COUNTED} s" if row["seconds"] > COUNTED else ""
+    return f"Heart rate: {row['heart_rate']:.0f} beats per minute{part}"
 
 
 def mark(text):

@@ -88,6 +88,8 @@ def find_records(path):
     a folder, tables count only if it holds nothing else, as other formats come with tables of other
     content. Raises ValueError if nothing is found.
     """
+    if not str(path):
+        raise ValueError("the name of a record is empty; give a file or a folder, . for this one")
     path = Path(path)
     if path.is_dir():
         found = find_sources(path) or sorted(

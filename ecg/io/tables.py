@@ -101,13 +101,15 @@ def find_columns(names):
     twice = [lead for lead in LEADS if len(found.get(lead.upper(), [])) > 1]
     if len(missing) == len(LEADS):
         raise ValueError(
-            "its first row does not name the leads; write one above the samples, or give the "
-            f"order of the columns: --leads-order {','.join(LEADS)}"
+            "its first row does not name the leads; let the row that does be the first, or give "
+            "the order of the columns of a file that begins with samples: --leads-order "
+            f"{','.join(LEADS)}"
         )
     if missing:
-        raise ValueError(
-            f"lead {', '.join(missing)} is missing; if it was not recorded, leave its column empty"
-        )
+        last = "if it was not recorded, leave its column empty"
+        if set(missing) <= set(LEADS[2:6]):
+            last = "add III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2"
+        raise ValueError(f"lead {', '.join(missing)} is missing; {last}")
     if twice:
         raise ValueError(f"lead {', '.join(twice)} is there twice")
     return [found[lead.upper()][0] for lead in LEADS]
@@ -139,10 +141,38 @@ def read_header(text, leads_order):
     return names, columns, body, separator, notes
 
 
+def refuse_thousands(body, mark):
+    """Raise ValueError if the only marks in numbers are those of thousands, as in 1,234.
+
+    They are if three digits follow each, and none of the numbers with one begins with a zero.
+    """
+    found = None
+    for found in re.finditer(rf"\d*[{mark}]\d+(?:[{mark}]\d+|[eE][+-]?\d+)*", body):
+        if not re.fullmatch(rf"[1-9]\d{{0,2}}(?:[{mark}]\d{{3}})+", found[0]):
+            return
+    if found:
+        raise ValueError(
+            f"the {mark} in its numbers, as in {found[0]}, seems to be a mark of thousands; write "
+            "the numbers without it"
+        )
+
+
+def first_fault(body, separator, columns, n):
+    """Say which line of the samples, from 1, is none: not `n` cells, or one that is no number."""
+    for i, text in enumerate(body.strip("\n").split("\n"), start=1):
+        cells = split_line(text, separator)
+        if text.strip() and len(cells) > n:
+            return f"line {i} of them has {len(cells)} cells, the first {n}"
+        wrong = [cells[k] for k in columns if k < len(cells) and not is_number(cells[k])]
+        if wrong:
+            return f"{wrong[0]!r} in line {i} of them"
+    return "decimal points beside decimal commas"
+
+
 def read_rows(body, separator, columns, n_names):
     """Return a table's samples (12, n) from its rows; an empty cell is NaN.
 
-    `columns` are those of the leads, `n_names` how many the header names. Rows may have one cell
+    `columns` are those of the leads, `n_names` how many there should be. Rows may have one cell
     more in front, if it counts the samples: R's row names, or a sample number without a header.
     """
     first = body.lstrip("\n").partition("\n")[0]
@@ -150,6 +180,7 @@ def read_rows(body, separator, columns, n_names):
     shift = int(n == n_names + 1)
     columns = [column + shift for column in columns]
     comma = "," in body if separator != "," else re.search(r'"-?\d+,\d+"', body)
+    refuse_thousands(body, "," if comma else ".")
     try:
         # no index column: pandas would take the first one for it if the rows are longer
         table = pd.read_csv(
@@ -163,14 +194,17 @@ def read_rows(body, separator, columns, n_names):
         )
     except pd.errors.EmptyDataError:
         raise ValueError("it holds no samples") from None
-    except ValueError as error:
+    except ValueError:
         raise ValueError(
-            f"its samples are not all numbers ({error}); write mV, one decimal mark in all of "
-            "the file, and nothing where a sample is missing"
+            f"its samples are not all numbers ({first_fault(body, separator, columns, n)}); write "
+            "one decimal mark in all of the file, and nothing where a sample is missing"
         ) from None
     counts = not shift or (np.diff(table[0]) > 0).all()
     if table.shape[1] != n_names + shift or not counts:
-        raise ValueError(f"its rows have {table.shape[1]} cells, its first row {n_names}")
+        raise ValueError(
+            f"its rows have {table.shape[1]} cells, not the {n_names} that its first row or "
+            "--leads-order names"
+        )
     return table[columns].to_numpy().T.copy()
 
 
@@ -216,6 +250,7 @@ def check_unit(signal):
         span = np.median(ends[1] - ends[0])
         if span > HIGH_MV:
             raise ValueError(
-                f"its typical lead spans {span:.0f} mV, which no heart gives; if the "
-                "numbers are microvolts, divide them by 1000 or give --units-per-mv 1000"
+                f"its typical lead spans {span:.0f} mV, which no heart gives; say how many of its "
+                "units are 1 mV: --units-per-mv 1000 for microvolts, the device's gain (often 200) "
+                "for its own units"
             )

@@ -71,7 +71,7 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
             f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
             "training data"
         )
-    if seconds < min(shortest, window or shortest):
+    if round(seconds, 1) < min(shortest, window or shortest):
         found.append(
             f"only {seconds:.1f} s long; the shortest training record lasts {shortest:g} s"
         )
@@ -82,7 +82,10 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
     if flat:
         found.append(f"{FLAT}: {' '.join(flat)}")
     if len(flat) == len(LEADS):
-        raise ValueError("no lead holds an ECG; if the file is in volts, multiply it by 1000")
+        raise ValueError(
+            "no lead holds an ECG: all are flat; if the recording is sound, the file's numbers are "
+            "of a larger unit than it says (as volts without a unit are)"
+        )
     found += wrong_unit(seen) + offset(seen, flat)
     if not limb_leads_agree(seen) and not set(LEADS[:6]) & {*flat, *noisy}:
         found.append(f"{DISAGREE}: they are of another order, gain or filter than their names say")

@@ -123,7 +123,7 @@ def ptbxl_rows(tables):
 def real_rows(tables):
     """Return the macro AUC on real records: from random weights, and from synthetic records."""
     rows = [["macro AUC on real records, mean +- 95 % interval", "from random weights",
-             "from synthetic records"]]  # fmt: skip
+             "first trained on synthetic records"]]  # fmt: skip
     for key, model in {"zero": "", "zero_demo": ", by `make demo`'s model"}.items():
         table = tables[key].query("records == 'cpsc2018_feb2020' and score == 'AUC'")
         name = f"100 records of CPSC2018, **no patient in training**{model}"

@@ -69,8 +69,8 @@ def estimate(runs, left, config, lanes, n_records, threads):
     arch, width = network_of(config)
     size = MODEL_GB[arch] * (width / 64) ** 2
     told = [
-        f"{len(runs)} models, {len(left)} to train; models/ takes {len(runs) * size:.1f} GB, "
-        f"and {4 * size:.2f} GB more for each model in training"
+        f"{len(runs)} models, {len(left)} to train; networks take {len(runs) * size:.1f} GB in "
+        f"models/, and {4 * size:.2f} GB more for each in training"
     ]
     if not left:
         return told

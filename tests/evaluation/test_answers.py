@@ -230,5 +230,35 @@ def test_a_reader_that_stops_is_told_apart_from_a_file_that_cannot_be_written(tm
 def test_two_targets_in_one_place_are_refused(capsys):
     for target in ("-", "a"):
         with pytest.raises(SystemExit):
-            answers.check_targets(target, target)
+            answers.check_targets(target, target, [])
         assert "name another file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["own.csv", "./a/../own.csv", "link.csv", "A1.mat"])
+def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "own.csv").write_text("I")
+    (tmp_path / "link.csv").symlink_to("own.csv")
+    sources = [Path("own.csv"), Path("A1.hea")]
+    answers.check_targets("A1.json", "A1.csv", sources)
+    for targets in ((name, None), (None, name)):
+        with pytest.raises(SystemExit) as stop:
+            answers.check_targets(*targets, sources)
+        assert stop.value.code == 2 and "one of the records" in capsys.readouterr().err
+
+
+def test_sinus_rhythm_beside_another_finding_is_told_to_contradict_it():
+    both, alone = np.eye(9)[0] + np.eye(9)[1], np.eye(9)[0]
+    assert any("contradicts itself" in text for text in answer(scores=both)["warnings"])
+    assert not answer(scores=alone)["warnings"]
+
+
+@pytest.mark.parametrize(("seconds", "window", "told"), [(60, 5000, False), (115, 5000, True),
+                                                         (115, None, False)])  # fmt: skip
+def test_a_record_of_many_windows_is_told_to_gather_findings(seconds, window, told):
+    row = {"flat": [], "warnings": [], "heart_rate": 70, "seconds": seconds}
+    findings.add_findings(row, noise(0, 600), SCORES, MODEL | {"window": window})
+    assert any("windows of 10 s" in text for text in row["warnings"]) == told
+    row |= {"heart_rate": 70.2}
+    assert findings.rate_text(row).endswith("minute in the last 60 s") == (seconds > 60)

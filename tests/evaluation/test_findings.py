@@ -161,6 +161,15 @@ def test_a_record_without_signal_gets_no_findings(workdir, capsys):
     assert stop.value.code == 2 and "no lead holds an ECG" in capsys.readouterr().err
 
 
+def test_a_file_stays_if_no_record_can_be_answered_for(workdir, capsys):
+    Path("own.csv").write_text("")
+    Path("a.csv").write_text("old")
+    refused(capsys, "--record", "own.csv", "--sample-rate", "500", "--csv", "a.csv")
+    assert Path("a.csv").read_text() == "old"
+    assert "is one of the records" in refused(capsys, "--record", "own.csv", "--csv", "own.csv")[1]
+    assert "is empty; give a file" in refused(capsys, "--record", "")[1]
+
+
 def test_json_into_a_folder_is_refused_at_once(workdir, capsys):
     with pytest.raises(SystemExit) as stop:
         ask("--json", "data", "--record", "data/tiny/g1/T0000")
@@ -315,6 +324,7 @@ def test_a_record_with_lost_leads_is_answered_for_what_the_others_show(workdir, 
 def test_many_records_get_a_line_each_and_json_or_csv_on_stdout_stands_alone(workdir, capsys):
     ask("--record", "data/tiny", "--no-pages")
     lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == RESEARCH_USE
     assert sum(re.match(r"T\d{4}: (Leading|No) finding", line) is not None for line in lines) == 40
     ask("--record", "data/tiny/g1/T0000", "--no-pages", "--csv", "-")
     first, second, third = capsys.readouterr().out.splitlines()

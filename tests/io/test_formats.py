@@ -262,7 +262,7 @@ def test_csv_with_byte_order_mark_and_missing_cells(tmp_path):
         (LEADS[:11], noise(4, 600)[:11] / 1000, None, "lead V6 is missing"),
         ((*LEADS[:11], "i"), None, None, "lead V6 is missing"),
         ((*LEADS, "I"), noise(4, 600)[[*range(12), 0]] / 1000, None, "lead I is there twice"),
-        (LEADS, noise(4, 600) * 1.0, None, "divide them by 1000"),
+        (LEADS, noise(4, 600) * 1.0, None, "--units-per-mv 1000 for microvolts"),
         (LEADS, None, lambda text: text.split("\n", 1)[1], "does not name the leads"),
         (LEADS, None, lambda text: "", "empty"),
         (LEADS, None, lambda text: text.split("\n")[0], "no samples"),
@@ -303,7 +303,7 @@ def test_npy_is_read_as_mv(dtype, tmp_path):
         (noise(4, 600)[:11] / 1000, "12 x n"),
         (np.zeros(7), "12 x n"),
         (np.full((12, 600), "0"), "12 x n"),
-        (noise(4, 600) * 1.0, "divide them by 1000"),
+        (noise(4, 600) * 1.0, "--units-per-mv 1000 for microvolts"),
     ],
 )
 def test_npy_that_cannot_be_used_says_why(array, message, tmp_path):
@@ -398,7 +398,7 @@ def test_damaged_tables_say_what_to_do(tmp_path):
         with pytest.raises(ValueError, match="not a whole .npy file .*numpy.save"):
             formats.read_record(tmp_path / name, sample_rate=500)
     path = write_table(tmp_path / "a.csv", x=(5, 0))
-    with pytest.raises(ValueError, match="not all numbers .*'x'.*; write mV"):
+    with pytest.raises(ValueError, match="not all numbers .*'x' in line 6.*; write one decimal"):
         formats.read_record(path, sample_rate=500)
 
 

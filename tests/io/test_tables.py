@@ -153,9 +153,25 @@ def test_an_order_names_each_lead_once(text):
         (table(MV[:11], ","), {"leads_order": ORDER}, "rows have 11 cells"),
         # a first cell that does not count is no sample number
         (table(MV, ",", front=lambda i: "7"), {"leads_order": ORDER}, "rows have 13 cells"),
+        # a remark above the samples
+        (
+            "# exported\n" + table(MV, ","),
+            {"leads_order": ORDER},
+            "let the row that does be the first",
+        ),
         (table(MV, ";", LEADS, ",").replace(",5", ".5", 1), {}, "one decimal mark"),
-        (table(UV * 1.0, ";", LEADS, ","), {}, "--units-per-mv 1000"),
+        (
+            table(MV, ",", LEADS) + "1," * 13 + "1\n",
+            {},
+            "line 601 of them has 14 cells, the first 12",
+        ),
+        (table(UV * 1.0, ";", LEADS, ","), {}, "--units-per-mv 1000.*gain"),
         (table(MV, ",", LEADS[:11]), {}, "V6 is missing; .*leave its column empty"),
+        (
+            table(MV[[0, 1, *range(6, 12)]], ",", [*LEADS[:2], *LEADS[6:]]),
+            {},
+            "III, aVR, aVL, aVF is missing; add III = II - I",
+        ),
         ("", {}, "empty"),
         ("\ufeff\n\n", {}, "empty"),
     ],
@@ -166,6 +182,29 @@ def test_what_stays_unclear_is_refused(text, flags, message, tmp_path):
         flags = {"leads_order": tables.parse_leads_order(ORDER)}
     with pytest.raises(ValueError, match=message):
         formats.read_record(tmp_path / "a.csv", sample_rate=500, **flags)
+
+
+@pytest.mark.parametrize(
+    ("separator", "mark", "quote"),
+    [("\t", ",", ""), (";", ".", ""), (",", ",", '"'), (" ", ",", "")],
+)
+def test_marks_of_thousands_are_no_decimal_marks(separator, mark, quote, tmp_path):
+    cells = [
+        [f"{quote}{value:,.0f}{quote}".replace(",", mark) for value in row] for row in 20 * UV.T
+    ]
+    lines = [separator.join(f"{lead}(uV)" for lead in LEADS), *map(separator.join, cells)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="mark of thousands; write the numbers without"):
+        formats.read_record(tmp_path / "a.csv", sample_rate=500)
+
+
+@pytest.mark.parametrize("number", ["0{}250", "-0{}125", "12345{}678", "1{}25", "1{}234e-02"])
+def test_three_decimals_are_decimals_where_one_number_says_so(number, tmp_path):
+    text = table(UV, ";", [f"{lead} (uV)" for lead in LEADS])
+    text = text.replace("\n0;", "\n1,234;", 1) + ";".join(["1,234"] * 11 + [number.format(",")])
+    (tmp_path / "a.csv").write_text(text)
+    _, signal, _ = formats.read_record(tmp_path / "a.csv", sample_rate=500)
+    assert signal[0, -1] == pytest.approx(0.001234)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True,
