@@ -156,7 +156,7 @@ def test_a_server_that_is_busy_is_asked_again(served, tmp_path, capsys):
     fetch(url, tmp_path / "CPSC")
     assert len(content(tmp_path / "CPSC")) == 40
     assert sum(path.endswith("A0002.mat") for path in Handler.asked) == 3
-    assert re.search(r"SHA256SUMS.txt: the server answers 502 .*; again in", capsys.readouterr().err)
+    assert "SHA256SUMS.txt: the server answers 502 " in capsys.readouterr().err
 
 
 def test_without_checksums_the_names_come_from_records(served, tmp_path, capsys):
