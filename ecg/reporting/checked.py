@@ -124,7 +124,9 @@ def lead_rows(tables):
         both = group[["recall_in", "recall_out"]].dropna().mean()
         shown = "; ".join(map(brief, both)) if both.notna().all() else ""
         cells = [", ".join(first) if some else "all"]
-        cells.append(", ".join(f"{lead} {brief(auc)}" for lead, auc in best.items()))
+        cells.append(
+            ", ".join(f"{lead} {auc:.3f}".replace(" 0.", " .") for lead, auc in best.items())
+        )
         cells.append(", ".join(f"{lead} {n}" for lead, n in won.items()))
         cells += [brief(ranks["auc"]), shown, brief(ranks["map"])] if some else [""] * 3
         rows.append([name, *cells])

@@ -68,6 +68,6 @@ def test_leads_of_single_lead_models_and_maps_are_ranked_beside_those_of_the_evi
     ]
     columns = "class lead in_evidence auc map recall_in recall_out auc_0 auc_1".split()
     head, std, af = checked.lead_rows({"leads": pd.DataFrame(rows, columns=columns)})
-    assert std == ["STD", "V5 80, V4 60", "V5 .92, V4 .90, I .70", "V4 1, V5 1", "1.00", ".70; .40",
-                   "-.50"]  # fmt: skip
+    assert std == ["STD", "V5 80, V4 60", "V5 .920, V4 .900, I .700", "V4 1, V5 1", "1.00",
+                   ".70; .40", "-.50"]  # fmt: skip
     assert af[1] == "all" and af[4:] == [""] * 3 and len(head) == len(af)
