@@ -83,15 +83,12 @@ def run_tables(runs):
     for run, content in runs.items():
         values = [content["args"].get(name) for name in OPTIONS]
         texts = ["" if value is None else str(value) for value in values]
-        alike.setdefault((*texts, kind_of(content)), []).append((run, content.get("trained_on")))
-    options = [
-        [together([run for run, _ in found]), *key[:-1], found[0][1] or ""]
-        for key, found in alike.items()
-    ]
+        alike.setdefault((*texts, kind_of(content)), []).append(run)
+    options = [[together(found), *key[:-1]] for key, found in alike.items()]
     title = "Versions (git: revision of the code, + with changes) and hardware"
     return [
         Table(title, ["what", "version"], rows),
-        Table("Options", ["run", *OPTIONS, "trained on"], options),
+        Table("Options", ["run", *OPTIONS], options),
     ]
 
 
@@ -102,5 +99,12 @@ def kind_of(content):
 
 
 def run_notes(runs):
-    """Return the notes of the runs, each with the name of its run."""
-    return [f"{run}: {note}" for run, content in runs.items() for note in content.get("notes", [])]
+    """Return what the runs were trained on, and their notes, each with the name of its run."""
+    alike = {}
+    for run, content in runs.items():
+        if content.get("trained_on"):
+            alike.setdefault(content["trained_on"], []).append(run)
+    notes = [f"{together(found)}: trained on {text}" for text, found in alike.items()]
+    return notes + [
+        f"{run}: {note}" for run, content in runs.items() for note in content.get("notes", [])
+    ]
