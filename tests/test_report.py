@@ -175,6 +175,7 @@ def test_trainings_and_options_that_are_alike_share_a_row(workdir):
         end = {"args": {"seed": 42, "epochs": 2, "arch": "resnet34"}, "versions": {"torch": "2"}}
         end |= {"device": "cpu", "threads": 1, "precision": "float32", "peak_memory_mb": 700}
         end |= {"seconds_per_epoch": [20, 40 if "_r1" in run else 30]}
+        end |= {"trained_on": "5,503 records", "notes": ["slow"] * run.endswith("r1")}
         (workdir / "results" / run / "run.json").write_text(json.dumps(end))
     html = write("--data-dir", "data/X")
     name = "resnet34_X_all_42 and 2 more"
@@ -182,6 +183,7 @@ def test_trainings_and_options_that_are_alike_share_a_row(workdir):
     # 160 s of six epochs
     assert rows[name][1:8] == ["cpu", "1", "float32", "2", "26.7", "2.7", "700"]
     assert list(table_rows(html, "Options")) == [name]
+    assert f"{name}: trained on 5,503 records\nresnet34_X_all_42_r1: slow" in html
 
 
 def test_a_class_that_is_never_tested_has_empty_cells(workdir):
