@@ -98,7 +98,8 @@ def lead_table(evidence, parts, shares):
     """Return a row for each class and lead.
 
     `parts` are the single-lead models, {lead: [(rows of labels.csv, scores, thresholds) of a
-    round]}; `shares`, class x lead, are the population map's.
+    round]}; `shares`, class x lead, are the population map's, with its mean as AVG: leads of
+    large signals have large shares for every class, so the ratio to the mean is kept too.
     """
     rows = []
     for k, name in enumerate(CLASSES):
@@ -112,6 +113,7 @@ def lead_table(evidence, parts, shares):
             inside = np.array([text == "all" or lead in text.split(";") for text in leads])
             row = {"class": name, "lead": lead, "n": true.sum(), "in_evidence": inside.mean()}
             row |= {"auc": np.mean(aucs), "map": shares.loc[name, lead]}
+            row["map_ratio"] = shares.loc[name, lead] / shares.loc["AVG", lead]
             if min(inside.sum(), (~inside).sum()) >= FEWEST:
                 row |= {"recall_in": found[inside].mean(), "recall_out": found[~inside].mean()}
             row |= {f"auc_{i}": auc for i, auc in enumerate(aucs)}

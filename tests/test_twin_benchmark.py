@@ -57,10 +57,12 @@ def test_a_lead_is_asked_where_it_shows_the_class_and_where_it_does_not(twin):
     parts = {lead: [(labelled(names, "STD"), scores, np.full((80, 9), 0.5))] for lead in LEADS}
     labels = parts["I"][0][0].assign(**{name: [1, 0] * 40 for name in CLASSES if name != "STD"})
     parts = {lead: [(labels, *arrays) for _, *arrays in part] for lead, part in parts.items()}
-    shares = pd.DataFrame(0.1, index=list(CLASSES), columns=list(LEADS))
+    shares = pd.DataFrame(0.1, index=[*CLASSES, "AVG"], columns=list(LEADS))
+    shares.loc["STD", "V5"] = 0.2
     table = twin.lead_table(evidence, parts, shares).set_index(["class", "lead"]).loc["STD"]
     assert table.loc["V5", "in_evidence"] == 15 / 40 and table.loc["I", "in_evidence"] == 0
     assert table.loc["V5", ["recall_in", "recall_out"]].tolist() == [1, 0.2]
+    assert table.loc["V5", ["map", "map_ratio"]].tolist() == [0.2, 2]
     assert table["recall_in"].notna().sum() == 4  # I and aVL show it nowhere, the others too
     # 40 positives, of which 20 stand above all 40 others and 20 beside them
     assert table.loc["V5", "auc_0"] == pytest.approx(0.5 + 0.5 * 0.5)

@@ -109,10 +109,11 @@ def visible_rows(tables):
 
 def lead_rows(tables):
     """Return, by class, the leads of the evidence beside those of single-lead models and maps."""
-    rows = [["class", "leads of the evidence (% of records)", "best single leads (AUC)",
-             "best in how many rounds", "rank correlation of AUC and evidence",
-             "recall of a lead that is evidence; that is not",
-             "rank correlation of the map and evidence"]]  # fmt: skip
+    head = ["class", "leads of the evidence (% of records)", "best single leads (AUC)"]
+    head += ["best in how many rounds", "rank correlation of AUC and evidence"]
+    head += ["recall of a lead that is evidence; that is not"]
+    head += ["rank correlation of evidence and the map; its ratio to the mean of all classes"]
+    rows = [head]
     for name, group in tables["leads"].groupby("class", sort=False):
         group = group.set_index("lead")
         some = group["in_evidence"].nunique() > 1
@@ -120,7 +121,7 @@ def lead_rows(tables):
         first = [f"{lead} {100 * share:.0f}" for lead, share in first[first >= 0.2].items()]
         best = group["auc"].sort_values(ascending=False)[:3]
         won = group.filter(regex=r"^auc_\d").idxmax().value_counts()
-        ranks = group[["auc", "map", "in_evidence"]].corr("spearman")["in_evidence"]
+        ranks = group[["auc", "map", "map_ratio", "in_evidence"]].corr("spearman")["in_evidence"]
         both = group[["recall_in", "recall_out"]].dropna().mean()
         shown = "; ".join(map(brief, both)) if both.notna().all() else ""
         cells = [", ".join(first) if some else "all"]
@@ -128,6 +129,7 @@ def lead_rows(tables):
             ", ".join(f"{lead} {auc:.3f}".replace(" 0.", " .") for lead, auc in best.items())
         )
         cells.append(", ".join(f"{lead} {n}" for lead, n in won.items()))
-        cells += [brief(ranks["auc"]), shown, brief(ranks["map"])] if some else [""] * 3
+        maps = "; ".join(map(brief, ranks[["map", "map_ratio"]]))
+        cells += [brief(ranks["auc"]), shown, maps] if some else [""] * 3
         rows.append([name, *cells])
     return rows

@@ -61,13 +61,13 @@ def test_records_found_are_listed_by_how_visible_they_are():
 
 def test_leads_of_single_lead_models_and_maps_are_ranked_beside_those_of_the_evidence():
     rows = [
-        ["STD", "I", 0.1, 0.70, 0.2, 0.9, None, 0.69, 0.71],
-        ["STD", "V4", 0.6, 0.90, 0.3, 0.8, 0.3, 0.91, 0.89],
-        ["STD", "V5", 0.8, 0.92, 0.1, 0.6, 0.5, 0.90, 0.94],
-        *[["AF", lead, 1.0, 0.95, 0.3, None, None, 0.9, 1.0] for lead in ("I", "V4", "V5")],
+        ["STD", "I", 0.1, 0.70, 0.2, 0.8, 0.9, None, 0.69, 0.71],
+        ["STD", "V4", 0.6, 0.90, 0.3, 0.9, 0.8, 0.3, 0.91, 0.89],
+        ["STD", "V5", 0.8, 0.92, 0.1, 1.1, 0.6, 0.5, 0.90, 0.94],
+        *[["AF", lead, 1.0, 0.95, 0.3, 1.0, None, None, 0.9, 1.0] for lead in ("I", "V4", "V5")],
     ]
-    columns = "class lead in_evidence auc map recall_in recall_out auc_0 auc_1".split()
+    columns = "class lead in_evidence auc map map_ratio recall_in recall_out auc_0 auc_1".split()
     head, std, af = checked.lead_rows({"leads": pd.DataFrame(rows, columns=columns)})
     assert std == ["STD", "V5 80, V4 60", "V5 .920, V4 .900, I .700", "V4 1, V5 1", "1.00",
-                   ".70; .40", "-.50"]  # fmt: skip
+                   ".70; .40", "-.50; 1.00"]  # fmt: skip
     assert af[1] == "all" and af[4:] == [""] * 3 and len(head) == len(af)
