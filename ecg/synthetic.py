@@ -44,6 +44,7 @@ from utils import (
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 TWIN_LINE = "#Twin: name, labels, length, age and sex of a real record; signal drawn with seed {}"
+EVIDENCE = ["patient_id", "class", "start", "stop", "leads"]  # columns of evidence.csv
 MIN_SECONDS = 5  # shorter records have no room for an early beat and its pause
 CODES = (426783006, 164889003, 270492004, 164909002, 59118001, 284470004, 164884008, 429622005)
 SNOMED = {name: str(code) for name, code in zip(CLASSES, (*CODES, 164931005), strict=True)}
@@ -58,7 +59,10 @@ def parse_args(argv=None):
     text = "table of records to make the twins of, in place of --records and --seconds"
     parser.add_argument("--like", metavar="METADATA.csv", help=text)
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.like and args.data_dir == parser.get_default("data_dir"):
+        parser.error(f"--like would replace what is in {args.data_dir}; name a --data-dir")
+    return args
 
 
 def comments(age, sex, classes, *more):
@@ -87,10 +91,15 @@ def write_record(folder, patient_id, signal, patient, classes, *more):
 def clear_folder(folder, kept=()):
     """Remove the records of an earlier run; stop, having removed nothing, if any is not ours.
 
-    `kept` are the paths, without suffix, of records that may stay.
+    `kept` are the paths, without suffix, of records that may stay. evidence.csv loses its rows, but
+    stays as the mark of a synthetic set, for a run that is stopped.
     """
     if folder.exists() and not folder.is_dir():
         fail(f"{folder} is a file; choose a folder: python -m ecg.synthetic --data-dir FOLDER")
+    below = [path.parent for path in folder.rglob("evidence.csv") if path.parent != folder]
+    if below:
+        fail(f"{folder} holds another synthetic data set, {min(below)}; choose another folder: "
+             "python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
     remove_leftovers(folder)
     headers = sorted(folder.rglob("*.hea"))
     ours = [path for path in headers if SOURCE_LINE in path.read_text(errors="replace")]
@@ -103,7 +112,7 @@ def clear_folder(folder, kept=()):
     for stem in sorted(stems - set(kept)):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
-    (folder / "evidence.csv").unlink(missing_ok=True)
+    write_csv(pd.DataFrame(columns=EVIDENCE), folder / "evidence.csv")
 
 
 def make_one(folder, digits, seed, seconds, number):
@@ -143,8 +152,7 @@ def write_all(make, items, folder, jobs):
             rows += evidence
             for name in classes:
                 counts[name] += 1
-    columns = ["patient_id", "class", "start", "stop", "leads"]
-    write_csv(pd.DataFrame(rows, columns=columns), folder / "evidence.csv")
+    write_csv(pd.DataFrame(rows, columns=EVIDENCE), folder / "evidence.csv")
     return counts
 
 

@@ -70,12 +70,16 @@ def read_row(name, labels, age, sex, n):
     if unknown or {"LBBB", "RBBB"} <= found:
         raise ValueError(f"label {unknown[0]!r} is none of {' '.join(CLASSES)}" if unknown else
                          "LBBB and RBBB are not drawn in one record")  # fmt: skip
-    if not is_plain(name) or not re.fullmatch(r"\w[\w.-]*", name):
+    if not is_plain(name) or not re.fullmatch(r"\w[\w-]{0,99}", name):
         raise ValueError(f"{name!r} cannot be the name of a record")
     if not n.isdecimal() or not SHORTEST <= int(n) / SAMPLE_RATE <= LONGEST:
         raise ValueError(f"n_samples {n!r} is not {SHORTEST} to {LONGEST} s at {SAMPLE_RATE} Hz")
-    years = "NaN" if age.strip().lower() in ("", "nan") else f"{float(age):g}"
-    known = {"m": "Male", "f": "Female"}.get(sex.strip().lower()[:1], "Unknown")
+    years = "NaN" if age.strip().lower() in ("", "nan") else age.strip()
+    if years != "NaN" and not re.fullmatch(r"-1(\.0)?|\d{1,3}(\.\d+)?", years):
+        raise ValueError(f"age {age!r} is not a number of years, -1 or nothing")
+    years = years if years == "NaN" else f"{float(years):g}"
+    words = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
+    known = words.get(sex.strip().lower(), "Unknown")
     return Row(name, tuple(c for c in CLASSES if c in found), years, known, int(n))
 
 
@@ -91,4 +95,8 @@ def make_twin(seed, row, with_signal=True):
         patient, beats, forms, rows = draw_heart(rng, row.drawn, seconds, {"sex": row.sex})
         if {found[0] for found in rows} == set(row.drawn):
             break
+    else:
+        raise ValueError(
+            f"{row.name}: no record of {seconds:g} s that shows {';'.join(row.labels)}"
+        )
     return render(rng, patient, beats, forms, seconds) if with_signal else None, rows
