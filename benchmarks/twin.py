@@ -26,7 +26,7 @@ from resnet import add_network_args, network_name  # noqa: E402
 from utils import fail, make_parser, replacing, software_versions, write_csv  # noqa: E402
 
 OUT = Path("results/twin")
-FEWEST = 10  # positives with and without a lead in the evidence, to compare their recall
+FEWEST = 10  # records on both sides of a comparison: evidence in a lead or not, found or missed
 
 
 def parse_args(argv=None):
@@ -47,6 +47,12 @@ def width(rows):
     return 1000 / SAMPLE_RATE * (rows["stop"] - rows["start"]).median()
 
 
+def densest(rows):
+    """Return how many rows begin within the 10 s that hold most of them: a window of the model."""
+    starts = np.sort(rows["start"])
+    return max(np.searchsorted(starts, starts + 10 * SAMPLE_RATE) - np.arange(len(starts)))
+
+
 def count_leads(rows):
     """Return in how many leads the rows are, which all name the same ones."""
     return len(rows["leads"].iloc[0].split(";"))
@@ -58,8 +64,8 @@ VISIBLE = {
     "IAVB": ("PR, ms", width),
     "LBBB": ("QRS, ms", width),
     "RBBB": ("QRS, ms", width),
-    "PAC": ("early beats", len),
-    "PVC": ("early beats", len),
+    "PAC": ("early beats in 10 s", densest),
+    "PVC": ("early beats in 10 s", densest),
     "STD": ("leads with the shift", count_leads),
     "STE": ("leads with the shift", count_leads),
 }
@@ -68,9 +74,9 @@ VISIBLE = {
 def visible_table(evidence, labels, y_score, thresholds):
     """Return the row of each class; `labels` are rows of labels.csv, scores and thresholds (N, K).
 
-    The columns after `recall` are of the positives in the order of how visible they are, ties in
-    that of the records: thirds of them, and `above`, how often one that was found is more visible
-    than one that was missed.
+    The columns after `recall` are of the positives by how visible they are: up to three groups, as
+    even as they can be without a value in two of them (from, to, records, recall), and `above`, how
+    often one that was found is more visible than one that was missed.
     """
     rows = []
     for k, name in enumerate(CLASSES):
@@ -83,11 +89,11 @@ def visible_table(evidence, labels, y_score, thresholds):
             values = {i: function(part) for i, part in shown}
             table = pd.DataFrame({"found": found[true]}, index=labels["patient_id"][true])
             table = table.assign(visible=pd.Series(values)).dropna()
-            table = table.sort_values("visible", kind="stable")
-            for i, part in enumerate(np.array_split(np.arange(len(table)), 3), start=1):
-                row[f"visible_{i}"] = table["visible"].iloc[part].median()
-                row[f"recall_{i}"] = table["found"].iloc[part].mean()
-            if table["found"].nunique() == 2:
+            groups = pd.qcut(table["visible"], 3, labels=False, duplicates="drop")
+            for i, (_, part) in enumerate(table.groupby(groups), start=1):
+                row |= {f"from_{i}": part["visible"].min(), f"to_{i}": part["visible"].max()}
+                row |= {f"n_{i}": len(part), f"recall_{i}": part["found"].mean()}
+            if table["found"].value_counts().reindex([True, False]).min() >= FEWEST:
                 row["above"] = roc_auc_score(table["found"], table["visible"])
             row["measure"] = measure
         rows.append(row)
@@ -127,15 +133,20 @@ def main(args):
     today = runs.data_digests(args.data_dir, args.limit)
     network = network_name(args.arch, args.width, args.init)
     lead_sets = {"all": None} | {lead: (lead,) for lead in LEADS}
-    parts = {}
-    for name, leads in lead_sets.items():
-        named = runs.round_runs(network, args.data_dir, args.seed, leads)
-        found = runs.finished_rounds(named, today)
-        if not found:
-            fail(f"results/ has no round of {named[0]} that is finished; run the rehearsal")
-        parts[name] = [runs.load_test(r, labels, args.data_dir, today) for r in found.values()]
-    twelve = runs.round_runs(network, args.data_dir, args.seed)[0]
-    shares = pd.read_csv(Path("explanations", twelve, "population.csv"), index_col="class")
+    named = {
+        name: runs.round_runs(network, args.data_dir, args.seed, leads)
+        for name, leads in lead_sets.items()
+    }
+    found = {name: runs.finished_rounds(rounds, today) for name, rounds in named.items()}
+    common = sorted(set.intersection(*map(set, found.values())))
+    path = Path("explanations", named["all"][0], "population.csv")
+    if not common or not path.is_file():
+        fail(f"no round of all lead sets is finished, or no {path}; run the rehearsal")
+    parts = {
+        name: [runs.load_test(rounds[i], labels, args.data_dir, today) for i in common]
+        for name, rounds in found.items()
+    }
+    shares = pd.read_csv(path, index_col="class")
     OUT.mkdir(parents=True, exist_ok=True)
     write_csv(visible_table(evidence, *runs.pool(parts.pop("all"))), OUT / "visible.csv")
     write_csv(lead_table(evidence, parts, shares), OUT / "leads.csv")

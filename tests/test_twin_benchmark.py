@@ -42,10 +42,32 @@ def test_recall_rises_with_what_is_visible_where_only_long_pr_is_found(twin):
     scores[[3, 4, 5], k] = 0.9  # PR of 280 ms and more
     table = twin.visible_table(evidence, labelled(names, "IAVB"), scores, np.full((12, 9), 0.5))
     row = table.set_index("class").loc["IAVB"]
-    assert row[["n", "recall", "above"]].tolist() == [6, 0.5, 1]
-    assert row[[f"visible_{i}" for i in (1, 2, 3)]].tolist() == [230, 270, 310]
+    assert row[["n", "recall"]].tolist() == [6, 0.5] and "above" not in row  # too few were missed
+    assert row[[f"{end}_{i}" for i in (1, 2, 3) for end in ("from", "to")]].tolist() == [
+        220, 240, 260, 280, 300, 320
+    ]  # fmt: skip
     assert row[[f"recall_{i}" for i in (1, 2, 3)]].tolist() == [0, 0.5, 1]
     assert row["f1"] == pytest.approx(2 * 3 / (2 * 3 + 3))
+
+
+def test_records_of_one_value_stand_in_one_group(twin):
+    names = [f"S{i:02d}" for i in range(80)]
+    shown = ["V5;V6"] * 5 + ["V4;V5;V6"] * 30 + ["I;V4;V5;V6"] * 5
+    evidence = rows_of(names[:40], "STE", shown, [60] * 40)
+    scores, k = np.zeros((80, 9)), CLASSES.index("STE")
+    scores[10:40, k] = 0.9
+    table = twin.visible_table(evidence, labelled(names, "STE"), scores, np.full((80, 9), 0.5))
+    row = table.set_index("class").loc["STE"]
+    groups = [row[[f"{name}_{i}" for name in ("from", "to", "n")]].tolist() for i in (1, 2)]
+    assert groups == [[2, 3, 35], [4, 4, 5]]
+    # 10 missed: five of 2 leads, five of 3; 30 found: 25 of 3 leads, five of 4
+    pairs = (25 * 5 + 5 * 10 + 0.5 * 25 * 5) / 300
+    assert row["above"] == pytest.approx(pairs)
+
+
+def test_beats_count_in_the_ten_seconds_that_hold_most(twin):
+    starts = [0, 400, 4999, 5000, 9000, 9500, 9600, 13000, 14100]
+    assert twin.densest(pd.DataFrame({"start": starts})) == 5  # from 9000 on: 13000, 5000 to 9999
 
 
 def test_a_lead_is_asked_where_it_shows_the_class_and_where_it_does_not(twin):

@@ -5,6 +5,7 @@ return the head and the other rows, as text.
 """
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from dataset import CLASSES
 
@@ -93,43 +94,53 @@ def truth_rows(tables):
 def visible_rows(tables):
     """Return, by class, how many of a twin's records are found, by how visible they are."""
     rows = [["class", "records", "F1", "recall", "visible as",
-             "least visible third: median, recall", "middle third", "most visible third",
+             "least visible third: recall (records)", "middle third", "most visible third",
              "found above missed"]]  # fmt: skip
-    for row in tables["visible"].itertuples(index=False):
-        cells = [row[0], str(row.n), brief(row.f1), brief(row.recall)]
-        if isinstance(row.measure, str):
-            thirds = [
-                (getattr(row, f"visible_{i}"), getattr(row, f"recall_{i}")) for i in (1, 2, 3)
-            ]
-            shown = [f"{visible:.3g}, {brief(recall)}" for visible, recall in thirds]
-            cells += [row.measure, *shown, brief(row.above)]
+    for row in tables["visible"].to_dict("records"):
+        cells = [row["class"], str(row["n"]), brief(row["f1"]), brief(row["recall"])]
+        if isinstance(row["measure"], str):
+            cells.append(row["measure"])
+            for i in (1, 2, 3):
+                low, high, n = (row.get(f"{name}_{i}", np.nan) for name in ("from", "to", "n"))
+                span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+                cells.append(f"{span}: {brief(row[f'recall_{i}'])} ({n:.0f})" if n > 0 else "")
+            cells.append(brief(row.get("above", np.nan)))
         rows.append(cells + [""] * (len(rows[0]) - len(cells)))
     return rows
 
 
+def ranked(a, b):
+    """Write Spearman's correlation of two columns and its p; nothing where one is constant."""
+    if a.nunique() < 2 or b.nunique() < 2:
+        return ""
+    found = spearmanr(a, b)
+    p = "p < .001" if found.pvalue < 0.001 else f"p {found.pvalue:.3f}".replace("0.", ".")
+    return f"{brief(found.statistic)} ({p})"
+
+
 def lead_rows(tables):
     """Return, by class, the leads of the evidence beside those of single-lead models and maps."""
-    head = ["class", "leads of the evidence (% of records)", "best single leads (AUC)"]
+    head = ["class", "leads of the evidence (% of records, from 20 on)", "best single leads (AUC)"]
     head += ["best in how many rounds", "rank correlation of AUC and evidence"]
     head += ["recall of a lead that is evidence; that is not"]
     head += ["rank correlation of evidence and the map; its ratio to the mean of all classes"]
     rows = [head]
     for name, group in tables["leads"].groupby("class", sort=False):
-        group = group.set_index("lead")
-        some = group["in_evidence"].nunique() > 1
-        first = group.sort_values("in_evidence", ascending=False, kind="stable")["in_evidence"]
+        group, evidence = group.set_index("lead"), group.set_index("lead")["in_evidence"]
+        first = evidence.sort_values(ascending=False, kind="stable")
         first = [f"{lead} {100 * share:.0f}" for lead, share in first[first >= 0.2].items()]
         best = group["auc"].sort_values(ascending=False)[:3]
-        won = group.filter(regex=r"^auc_\d").idxmax().value_counts()
-        ranks = group[["auc", "map", "map_ratio", "in_evidence"]].corr("spearman")["in_evidence"]
-        both = group[["recall_in", "recall_out"]].dropna().mean()
-        shown = "; ".join(map(brief, both)) if both.notna().all() else ""
-        cells = [", ".join(first) if some else "all"]
-        cells.append(
-            ", ".join(f"{lead} {auc:.3f}".replace(" 0.", " .") for lead, auc in best.items())
-        )
-        cells.append(", ".join(f"{lead} {n}" for lead, n in won.items()))
-        maps = "; ".join(map(brief, ranks[["map", "map_ratio"]]))
-        cells += [brief(ranks["auc"]), shown, maps] if some else [""] * 3
+        best = [f"{lead} {auc:.3f}".replace(" 0.", " .") for lead, auc in best.items()]
+        aucs = group.filter(regex=r"^auc_\d").round(3)
+        ties = (aucs == aucs.max()).sum() > 1
+        won = aucs.idxmax().mask(ties, "several alike").value_counts()
+        cells = [", ".join(best), ", ".join(f"{lead} {n}" for lead, n in won.items())]
+        if evidence.nunique() > 1:
+            both = group[["recall_in", "recall_out"]].dropna().mean()
+            shown = "; ".join(map(brief, both)) if both.notna().all() else ""
+            maps = "; ".join(ranked(group[key], evidence) for key in ("map", "map_ratio"))
+            cells = [", ".join(first), *cells, ranked(group["auc"], evidence), shown, maps]
+        else:
+            cells = ["all", *cells, *[""] * 3]
         rows.append([name, *cells])
     return rows

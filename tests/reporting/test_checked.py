@@ -49,25 +49,27 @@ def test_places_are_shown_for_the_classes_that_have_them():
 
 
 def test_records_found_are_listed_by_how_visible_they_are():
-    thirds = [205, 0.5, 230, 0.75, 301.4, 1]
-    columns = [f"{name}_{i}" for i in (1, 2, 3) for name in ("visible", "recall")]
+    columns = [f"{name}_{i}" for i in (1, 2, 3) for name in ("from", "to", "n", "recall")]
     columns = ["class", "n", "f1", "recall", *columns, "above", "measure"]
-    rows = [["SNR", 9, 0.5, 1, *[None] * 8], ["IAVB", 12, 0.8, 0.75, *thirds, 0.911, "PR, ms"]]
+    groups = [205, 229.6, 4, 0.5, 230, 230, 5, 0.75, 231, 301.4, 3, 1]
+    rows = [["SNR", 9, 0.5, 1, *[None] * 14], ["IAVB", 12, 0.8, 0.75, *groups, 0.911, "PR, ms"]]
     head, snr, block = checked.visible_rows({"visible": pd.DataFrame(rows, columns=columns)})
     assert snr == ["SNR", "9", ".50", "1.00", *[""] * 5]
-    assert block[4:] == ["PR, ms", "205, .50", "230, .75", "301, 1.00", ".91"]
+    assert block[4:] == [
+        "PR, ms", "205 to 230: .50 (4)", "230: .75 (5)", "231 to 301: 1.00 (3)", ".91"
+    ]  # fmt: skip
     assert len(head) == len(block)
 
 
 def test_leads_of_single_lead_models_and_maps_are_ranked_beside_those_of_the_evidence():
     rows = [
         ["STD", "I", 0.1, 0.70, 0.2, 0.8, 0.9, None, 0.69, 0.71],
-        ["STD", "V4", 0.6, 0.90, 0.3, 0.9, 0.8, 0.3, 0.91, 0.89],
-        ["STD", "V5", 0.8, 0.92, 0.1, 1.1, 0.6, 0.5, 0.90, 0.94],
+        ["STD", "V4", 0.6, 0.90, 0.3, 1.2, 0.8, 0.3, 0.91, 0.8904],
+        ["STD", "V5", 0.8, 0.92, 0.1, 1.1, 0.6, 0.5, 0.90, 0.8896],
         *[["AF", lead, 1.0, 0.95, 0.3, 1.0, None, None, 0.9, 1.0] for lead in ("I", "V4", "V5")],
     ]
     columns = "class lead in_evidence auc map map_ratio recall_in recall_out auc_0 auc_1".split()
     head, std, af = checked.lead_rows({"leads": pd.DataFrame(rows, columns=columns)})
-    assert std == ["STD", "V5 80, V4 60", "V5 .920, V4 .900, I .700", "V4 1, V5 1", "1.00",
-                   ".70; .40", "-.50; 1.00"]  # fmt: skip
+    assert std == ["STD", "V5 80, V4 60", "V5 .920, V4 .900, I .700", "V4 1, several alike 1",
+                   "1.00 (p < .001)", ".70; .40", "-.50 (p .667); .50 (p .667)"]  # fmt: skip
     assert af[1] == "all" and af[4:] == [""] * 3 and len(head) == len(af)
