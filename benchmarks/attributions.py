@@ -29,7 +29,7 @@ import torch  # noqa: E402
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE  # noqa: E402
 from ecg.explanation.attributions import Options, explain, score  # noqa: E402
-from ecg.explanation.checks import measure_statistics  # noqa: E402
+from ecg.explanation.measures import measure_statistics  # noqa: E402
 from resnet import ResNet1d  # noqa: E402
 from utils import make_parser, positive  # noqa: E402
 

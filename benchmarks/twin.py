@@ -93,7 +93,7 @@ def visible_table(evidence, labels, y_score, thresholds):
             for i, (_, part) in enumerate(table.groupby(groups), start=1):
                 row |= {f"from_{i}": part["visible"].min(), f"to_{i}": part["visible"].max()}
                 row |= {f"n_{i}": len(part), f"recall_{i}": part["found"].mean()}
-            if table["found"].value_counts().reindex([True, False]).min() >= FEWEST:
+            if table["found"].value_counts().reindex([True, False], fill_value=0).min() >= FEWEST:
                 row["above"] = roc_auc_score(table["found"], table["visible"])
             row["measure"] = measure
         rows.append(row)

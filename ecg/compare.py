@@ -30,7 +30,7 @@ from ecg.evaluation import files, metrics, pairs, runs
 from ecg.evaluation.intervals import FEW
 from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.plot.scores import plot_ranking
-from ecg.reporting.tables import number
+from ecg.reporting.tables import number, p_value
 from resnet import add_network_args, network_name
 from utils import RESEARCH_USE, fail, make_parser, results_dir, write_csv
 
@@ -149,14 +149,14 @@ def pair_texts(table):
         text = table[["class", "n"]].rename(columns={"n": label})
         text["A"], text["B"] = table[f"{score}_a"].map(number), table[f"{score}_b"].map(number)
         text["A - B [95 %]"] = [with_interval(row, f"{score}_diff") for _, row in table.iterrows()]
-        text["p"] = table[f"{score}_p"].map(number)
+        text["p"] = table[f"{score}_p"].map(p_value)
         if f"{score}_p_rounds" in table:
             text["mean of rounds"] = table[f"{score}_diff_rounds"].map(number)
-            text["p, rounds"] = table[f"{score}_p_rounds"].map(number)
+            text["p, rounds"] = table[f"{score}_p_rounds"].map(p_value)
         shown.append(text)
     names = {"only_a_right": "only A right", "only_b_right": "only B right"}
     mcnemar = table[["class", *names]].astype(object).where(table.notna(), "")
-    mcnemar["McNemar p"] = table["mcnemar_p"].map(number)
+    mcnemar["McNemar p"] = table["mcnemar_p"].map(p_value)
     return [*shown, mcnemar.rename(columns=names)[:-1]]
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.collections import LineCollection
+from matplotlib.transforms import Bbox, TransformedBbox
 
 from dataset import LEADS
 from ecg.explanation.attributions import WINDOWS
@@ -81,12 +82,20 @@ def draw_scale(figure, ax, sample_rate, x, start, seconds, sd=None):
     footnote(figure, LEFT, text, size=7)
 
 
+def cut_at_top(ax, artist):
+    """Let a line end at the top of the paper, below the words there; it runs on to other sides."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    wide, high = right - left, top - bottom
+    box = Bbox([[left - wide, bottom - high], [right + wide, top]])
+    artist.set_clip_on(True)
+    artist.set_clip_box(TransformedBbox(box, ax.transData))
+
+
 def draw_strip(ax, signal, sample_rate, x, y):
     """Draw one trace (T,) in mV at (x, y) mm of an `ecg_paper` axes; return its points (T, 2)."""
     points = strip_points(signal, sample_rate, x, y)
-    # a tall wave in the outer rows runs on over the edge of the paper
-    style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round", "clip_on": False}
-    ax.plot(*points.T, color="black", **style)
+    style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round"}
+    cut_at_top(ax, ax.plot(*points.T, color="black", **style)[0])
     return points
 
 
@@ -182,7 +191,8 @@ def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=No
                 above = name_height(points, x, y)
                 if explained is not None:
                     begin = explained.first + i * step
-                    draw_windows(ax, points, explained.colours[k], begin, 4.5)
+                    strip = draw_windows(ax, points, explained.colours[k], begin, 4.5)
+                    cut_at_top(ax, strip)
             draw_name(ax, name, x, y + above, shares)
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)

@@ -40,7 +40,7 @@ def draw_windows(ax, points, colours, first, width):
     """Colour the line through points (T, 2) by the RGBA (windows, 4) of windows of values.
 
     `first` is the sample of the values that the points begin with; there is no colour before or
-    after them.
+    after them. Returns the LineCollection.
     """
     step = round(VALUE_BIN * SAMPLE_RATE)
     edges = np.unique([0, *range(-first % step, len(points), step), len(points)])
@@ -50,7 +50,7 @@ def draw_windows(ax, points, colours, first, width):
     inside = (at >= 0) & (at < len(colours))
     shown = np.where(inside[:, None], colours[np.clip(at, 0, len(colours) - 1)], 0)
     style = {"linewidths": width, "capstyle": "butt", "zorder": 2, "clip_on": False}
-    ax.add_collection(LineCollection(pieces, colors=shown, **style))
+    return ax.add_collection(LineCollection(pieces, colors=shown, **style))
 
 
 def draw_values(ax, points, values, norm, width):

@@ -56,6 +56,11 @@ def number(value, digits=3, sign=False):
     return f"{value:{'+' if sign else ''}.{digits}f}" if np.isfinite(value) else ""
 
 
+def p_value(value):
+    """Write a p; nothing where it is not known."""
+    return "< 0.001" if value < 0.001 else number(value)
+
+
 def percent(value):
     """Write a share as percent, a dash for NaN."""
     return f"{value:.1%}" if np.isfinite(value) else "–"
@@ -270,7 +275,7 @@ def pair_table(arch, found):
             ends = [row[f"{score}_diff_{end}"] for end in ("low", "high")]
             cells += [number(row[f"{score}_diff"], sign=True), span(*ends, sign=True)]
             mean, p = (row.get(f"{score}_{end}", np.nan) for end in ("diff_rounds", "p_rounds"))
-            cells += [number(row[f"{score}_p"]), number(mean, sign=True), number(p)]
+            cells += [p_value(row[f"{score}_p"]), number(mean, sign=True), p_value(p)]
         rows.append(cells)
     head = ["against", "records"]
     for score in ("F1", "AUC"):

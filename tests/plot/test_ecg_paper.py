@@ -117,9 +117,24 @@ def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
     ax = figure.axes[0]
     lowest = min(ax.lines, key=lambda line: line.get_ydata().min())
     strips = [c for c in ax.collections[2:] if len(c.get_segments()) == 250]
-    assert not lowest.get_clip_on() and not any(strip.get_clip_on() for strip in strips)
+    for part in (lowest, *strips):  # clipped, if at all, far below
+        assert (
+            part.get_clip_box().y0 < ax.transData.transform([(0, lowest.get_ydata().min())])[0, 1]
+        )
+        assert part.get_clip_path() is None
     bottom = ax.transData.transform([(0, lowest.get_ydata().min())])[0, 1]
     assert bottom > 0 and lowest.get_ydata().min() < 0  # below the paper, on the page
+    plt.close(figure)
+
+
+def test_a_tall_wave_in_the_first_row_ends_at_the_top_of_the_paper():
+    signal = square_wave()
+    signal[0] *= 8
+    figure = ecg_paper.draw_ecg_page(signal, 500, "t")
+    ax = figure.axes[0]
+    tallest = max(ax.lines, key=lambda line: line.get_ydata().max())
+    assert tallest.get_ydata().max() > ax.get_ylim()[1]
+    assert tallest.get_clip_box().y1 == pytest.approx(ax.get_window_extent().y1)
     plt.close(figure)
 
 

@@ -1,4 +1,4 @@
-"""benchmarks/twin.py: what it says of a twin, on evidence and scores written by hand."""
+"""Benchmarks load; what benchmarks/twin.py says of a twin, on evidence and scores by hand."""
 
 import importlib.util
 from pathlib import Path
@@ -9,15 +9,25 @@ import pytest
 
 from dataset import CLASSES, LEADS
 
-PATH = Path(__file__).parents[1] / "benchmarks" / "twin.py"
+BENCHMARKS = sorted((Path(__file__).parents[1] / "benchmarks").glob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_benchmark", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def twin():
-    spec = importlib.util.spec_from_file_location("twin_benchmark", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load(next(path for path in BENCHMARKS if path.stem == "twin"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_a_benchmark_loads_and_says_how_it_is_called(path, monkeypatch):
+    monkeypatch.syspath_prepend(path.parent)  # as for a script, which one of another may need
+    assert f"python benchmarks/{path.name}" in load(path).__doc__
 
 
 def rows_of(names, name, leads, lengths):
