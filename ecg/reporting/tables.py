@@ -68,7 +68,7 @@ def percent(value):
 
 def is_number(cell):
     """Tell whether a cell is right-aligned: a number, or nothing."""
-    return not cell or bool(re.match(r"[-+−]?\.?\d", cell))
+    return not cell or bool(re.match(r"(< )?[-+−]?\.?\d", cell))
 
 
 def without_empty(table):
