@@ -107,6 +107,9 @@ REPORT, REPORT_STAMP = "results/report.html", f"results/dataset_{DATA}/report.sh
 SHA256 = PYTHON + """ -c 'import hashlib, sys; f = open(sys.argv[1], "rb").read()
 print(hashlib.sha256(f).hexdigest())'"""
 
+IS_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.records import is_synthetic
+sys.exit(not is_synthetic(sys.argv[1]))'"""
+
 shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
 # commands (python -m ecg.NAME) are found from any folder
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -183,10 +186,11 @@ else:
 rule dataset_table:  # where the report looks for it, and for whether the signals are synthetic
     input: f"{DIR}/dataset_table.csv"
     output: f"results/dataset_{DATA}/dataset_table.csv"
-    params: made=f"{DIR}/evidence.csv", mark=f"results/dataset_{DATA}/synthetic.txt"
+    params: mark=f"results/dataset_{DATA}/synthetic.txt", folder=shlex.quote(DIR)
     shell:
         "cp {input} {output}; rm -f {params.mark}; "
-        "if [ -e {params.made} ]; then echo 'signals made by ecg/synthetic.py' > {params.mark}; fi"
+        "if {IS_SYNTHETIC} {params.folder}; then "
+        "echo 'signals made by ecg/synthetic.py' > {params.mark}; fi"
 
 
 def features_flags(*classifiers):

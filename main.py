@@ -52,6 +52,7 @@ from dataset import (
     split_labels,
 )
 from ecg.evaluation import metrics
+from ecg.io.records import is_synthetic
 from ecg.plot.scores import plot_history
 from ecg.training import checkpoints, distributed
 from ecg.training.fresh import FreshRecords
@@ -232,7 +233,7 @@ def trained_on(args, n_records, epochs, origin):
     """Say in words what a model has learnt from."""
     if args.fresh:
         text = f"{epochs * n_records:,} synthetic records, {NO_PATIENT}"
-    elif (Path(args.data_dir) / "evidence.csv").is_file():  # written by synthetic.py alone
+    elif is_synthetic(args.data_dir):
         text = f"{n_records:,} synthetic records, {NO_PATIENT}"
     else:
         text = f"{n_records:,} records of {Path(args.data_dir).resolve().name}"

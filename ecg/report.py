@@ -15,7 +15,7 @@ Writes  results/report.html (one file, no network needed), with links to the csv
 
 The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own counts; a run on
 other data is labelled so. A twin of CPSC2018 (python -m ecg.synthetic --like) is marked in every
-table of scores: it is known by evidence.csv in the data folder, or synthetic.txt in that of the
+table of scores: it is known by the headers in the data folder, or synthetic.txt in that of the
 results. What has not been run says so, and how it is run.
 """
 
@@ -32,6 +32,7 @@ from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
+from ecg.io.records import is_synthetic
 from ecg.plot.scores import captions
 from ecg.reporting import explained, latex, markdown, pages, tables, times
 from resnet import BLOCKS, WIDTH, network_name
@@ -81,17 +82,14 @@ def run_flags(args):
 def data_context(data_dir, name):
     """Return the title, the table of the data set, and the paper where it is the paper's data."""
     folder = Path("results", f"dataset_{name}")
-    path, marks = (
-        folder / "dataset_table.csv",
-        (Path(data_dir, "evidence.csv"), folder / "synthetic.txt"),
-    )
+    path, mark = folder / "dataset_table.csv", folder / "synthetic.txt"
     table, paper = tables.read_table(path), tables.read_paper()
     title, twin = "CPSC2018: the paper beside this reproduction", False
     if table is None or not tables.is_cpsc2018(table, paper):
         why = "not CPSC2018" if table is not None else "its table of records is missing"
         title = f"ECG diagnosis on the data set {name} ({why}: no comparison with the paper)"
         paper = None
-    elif any(mark.is_file() for mark in marks):
+    elif mark.is_file() or (Path(data_dir).is_dir() and is_synthetic(data_dir)):
         title, twin = f"A synthetic twin of CPSC2018 ({name}): not comparable with the paper", True
     data = None if table is None else tables.data_table(table, paper)
     return {"title": title, "data": data, "data_path": path, "twin": twin}, paper

@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.io.records import SOURCE_LINE
 from ecg.simulation.heart import make_record
 from ecg.simulation.twin import make_twin, read_table
 from utils import (
@@ -42,7 +43,6 @@ from utils import (
     write_csv,
 )
 
-SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 TWIN_LINE = "#Twin: name, labels, length, age and sex of a real record; signal drawn with seed {}"
 EVIDENCE = ["patient_id", "class", "start", "stop", "leads"]  # columns of evidence.csv
 MIN_SECONDS = 5  # shorter records have no room for an early beat and its pause

@@ -43,6 +43,7 @@ PHRASES = {
     "stemi": "STE",
 }
 INT16_MAX_MV = 32.767
+SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 
 
 def walk(folder):
@@ -79,6 +80,20 @@ def find_sources(data_dir, suffixes=None):
     ]
     root = Path(data_dir)
     return sorted(sources, key=lambda path: (path.stem, path.relative_to(root).as_posix()))
+
+
+def is_synthetic(data_dir):
+    """Tell whether ecg.synthetic made every record of a data folder, as their headers say.
+
+    Where the records are gone and only packed signals are left, evidence.csv says so.
+    """
+    sources = find_sources(data_dir)
+    if not sources:
+        return Path(data_dir, "evidence.csv").is_file()
+    return all(
+        path.suffix.lower() == ".hea" and SOURCE_LINE in path.read_text(errors="replace")
+        for path in sources
+    )
 
 
 def find_records(path):

@@ -13,6 +13,7 @@ from conftest import (
 )
 
 from ecg.io import formats, records
+from ecg.synthetic import write_dataset
 
 
 @pytest.mark.parametrize(
@@ -185,3 +186,14 @@ def test_a_table_that_cannot_be_read_is_not_passed_over(text, message, tmp_path)
         return
     with pytest.raises(ValueError, match=message):
         records.read_reference(tmp_path)
+
+
+def test_a_set_is_synthetic_only_if_all_of_its_records_say_so(tmp_path):
+    assert not records.is_synthetic(tmp_path)
+    (tmp_path / "evidence.csv").touch()  # the packed signals alone are left
+    assert records.is_synthetic(tmp_path)
+    write_dataset(tmp_path / "made", 3, seed=1)
+    (tmp_path / "made/evidence.csv").unlink()
+    assert records.is_synthetic(tmp_path / "made")
+    write_record(tmp_path / "made/g1", "A1", noise(5, 700), "59118001")
+    assert not records.is_synthetic(tmp_path / "made")
