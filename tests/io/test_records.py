@@ -130,7 +130,7 @@ def test_find_records_says_what_it_misses(name, tmp_path):
         (".edf", "edf2mit"),
         (".scp", "ecgtoolkit-cs"),
         (".xml", "ecg2dcm"),
-        (".XML", "C# ECG"),
+        (".XML", "HL7 aECG"),
     ],
 )
 def test_other_formats_are_refused_with_the_name_of_a_converter(suffix, way, tmp_path):
