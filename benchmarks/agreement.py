@@ -7,7 +7,6 @@ and data/cpsc2018_feb2020, preprocessed. The csv files of ecg.faithfulness, 40 r
 results/faithfulness/; python -m ecg.report --readme writes the tables. A quarter of an hour.
 """
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from ecg import faithfulness  # noqa: E402
-from utils import make_parser, replacing, software_versions  # noqa: E402
+from ecg.evaluation.files import write_json  # noqa: E402
+from utils import make_parser, software_versions  # noqa: E402
 
 OUT = Path("results/faithfulness")
 PLACES = ["--checks", "evidence"]
@@ -42,8 +42,7 @@ def measure(name, data_dir, models, runs):
     here = run if f"_{Path(data_dir).name}_" in run else f"{run}_on_{Path(data_dir).name}"
     OUT.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path("explanations", here, "faithfulness.csv"), OUT / f"{name}.csv")
-    with replacing(OUT / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
+    write_json(OUT / f"{name}.json", {"versions": software_versions()})
 
 
 def main(args):

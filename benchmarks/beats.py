@@ -32,7 +32,6 @@ from utils import make_parser, natural, positive  # noqa: E402
 
 VOTE = 0.08  # s
 HALF = SAMPLE_RATE // 2  # Hz
-KINDS = ("sinus", "PAC", "PVC")
 
 
 def parse_args(argv=None):

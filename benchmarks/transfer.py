@@ -17,7 +17,6 @@ trained like `make model`'s: main.py --data-dir data/general --fresh 2000
 --arch resnet34 --lr 5e-4 --epochs 10 --batch-size 8 --amp.
 """
 
-import json
 import os
 import shutil
 import sys
@@ -40,10 +39,11 @@ import predict  # noqa: E402
 import preprocess  # noqa: E402
 from dataset import CLASSES, ECGDataset, PackedSignals, load_labels  # noqa: E402
 from ecg import compare  # noqa: E402
+from ecg.evaluation.files import write_json  # noqa: E402
 from ecg.evaluation.metrics import apply_thresholds, find_thresholds  # noqa: E402
 from ecg.plot.figures import BLUE, ORANGE, save_figure  # noqa: E402
 from resnet import load_model  # noqa: E402
-from utils import make_parser, positive, predict_scores, replacing, software_versions, write_csv  # noqa: E402  # noqa: E402
+from utils import make_parser, positive, predict_scores, software_versions, write_csv  # noqa: E402  # noqa: E402
 
 SMALL = "--arch resnet18 --width 24 --seconds 10 --windows --schedule cosine --batch-size 16"
 PAPER = "--arch resnet34 --seconds 10 --batch-size 8 --lr 3e-4 --amp"
@@ -81,8 +81,7 @@ def pack(args, names):
 def write_table(table, name):
     """Write results/transfer/<name>.csv, and with what code and on what machine it was made."""
     write_csv(table, OUT / f"{name}.csv")
-    with replacing(OUT / f"{name}.json") as temporary:
-        temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
+    write_json(OUT / f"{name}.json", {"versions": software_versions()})
     print(f"{OUT}/{name}.csv; the tables of it: python -m ecg.report --readme")
 
 

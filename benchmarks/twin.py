@@ -8,7 +8,6 @@ found; and leads.csv, a row for each class and lead. python -m ecg.report --read
 of them.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -21,9 +20,10 @@ sys.path.insert(0, str(ROOT))
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels  # noqa: E402
 from ecg.evaluation import runs  # noqa: E402
+from ecg.evaluation.files import write_json  # noqa: E402
 from ecg.explanation.measures import read_evidence  # noqa: E402
 from resnet import add_network_args, network_name  # noqa: E402
-from utils import fail, make_parser, replacing, software_versions, write_csv  # noqa: E402
+from utils import fail, make_parser, software_versions, write_csv  # noqa: E402
 
 OUT = Path("results/twin")
 FEWEST = 10  # records on both sides of a comparison: evidence in a lead or not, found or missed
@@ -48,7 +48,7 @@ def width(rows):
 
 
 def densest(rows):
-    """Return how many rows begin within the 10 s that hold most of them: a window of the model."""
+    """Return how many rows begin within the 10 s that hold most of them, one window."""
     starts = np.sort(rows["start"])
     return max(np.searchsorted(starts, starts + 10 * SAMPLE_RATE) - np.arange(len(starts)))
 
@@ -107,12 +107,12 @@ def lead_table(evidence, parts, shares):
     round]}; `shares`, class x lead, are the population map's, with its mean as AVG: leads of
     large signals have large shares for every class, so the ratio to the mean is kept too.
     """
-    rows = []
+    rows, pooled = [], {lead: runs.pool(rounds) for lead, rounds in parts.items()}
     for k, name in enumerate(CLASSES):
         shown = evidence[evidence["class"] == name].groupby("patient_id")["leads"].first()
         for lead, rounds in parts.items():
             aucs = [roc_auc_score(labels[name], score[:, k]) for labels, score, _ in rounds]
-            labels, score, thresholds = runs.pool(rounds)
+            labels, score, thresholds = pooled[lead]
             true = labels[name].to_numpy() == 1
             found = (score[:, k] >= thresholds[:, k])[true]
             leads = shown.reindex(labels["patient_id"][true]).fillna("")
@@ -147,11 +147,9 @@ def main(args):
         for name, rounds in found.items()
     }
     shares = pd.read_csv(path, index_col="class")
-    OUT.mkdir(parents=True, exist_ok=True)
     write_csv(visible_table(evidence, *runs.pool(parts.pop("all"))), OUT / "visible.csv")
     write_csv(lead_table(evidence, parts, shares), OUT / "leads.csv")
-    with replacing(OUT / "made.json") as temporary:
-        temporary.write_text(json.dumps({"versions": software_versions()}, indent=2) + "\n")
+    write_json(OUT / "made.json", {"versions": software_versions()})
     print(f"{OUT}/visible.csv and leads.csv")
 
 

@@ -61,7 +61,7 @@ def parse_args(argv=None):
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     args = parser.parse_args(argv)
     if args.like and args.data_dir == parser.get_default("data_dir"):
-        parser.error(f"--like would replace what is in {args.data_dir}; name a --data-dir")
+        parser.error(f"--like would replace what is in {args.data_dir}; name another --data-dir")
     return args
 
 
@@ -188,7 +188,10 @@ def main(args):
             rows = read_table(args.like)
         except (OSError, ValueError) as error:
             fail(f"--like {args.like}: {error}; correct that and run it again")
-        counts, n = write_twin(args.data_dir, rows, args.seed, args.jobs), len(rows)
+        try:
+            counts, n = write_twin(args.data_dir, rows, args.seed, args.jobs), len(rows)
+        except ValueError as error:  # a record that cannot show all of its labels
+            fail(f"--like {args.like}: {error}; correct that and run it again")
     else:
         counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds, args.jobs)
         n = args.records

@@ -18,9 +18,17 @@ from dataset import CLASSES, LEADS, labels_digest
 from ecg import report
 from ecg.evaluation import classifiers, runs
 from ecg.plot.scores import captions
+from ecg.reporting import explained
 from ecg.reporting.latex import tabular
 from ecg.reporting.pages import data_uri
-from ecg.reporting.tables import Table, is_cpsc2018, over_rounds, read_paper, without_empty
+from ecg.reporting.tables import (
+    Table,
+    is_cpsc2018,
+    over_rounds,
+    p_value,
+    read_paper,
+    without_empty,
+)
 
 SCORES = ("precision", "recall", "f1", "auc", "accuracy")
 COLUMNS = ["class", "records", "percent", "male_percent", "age_mean", "age_sd", "seconds_mean",
@@ -499,3 +507,24 @@ def test_a_full_report_fits_any_screen(workdir, monkeypatch):
         workdir / "browser",
         images=len(report.HISTORY | captions()),
     )
+
+
+def test_a_p_is_never_nought():
+    assert [p_value(value) for value in (0, 0.00099, 0.001, 0.25, np.nan)] == [
+        "< 0.001", "< 0.001", "0.001", "0.250", ""
+    ]  # fmt: skip
+
+
+def test_the_table_of_checks_leaves_out_what_repeats_another_row(tmp_path):
+    kept = [
+        "windows, another seed",
+        "pointing game",
+        "share in leads",
+        "reliability of 100 samples",
+    ]
+    left = ["leads, another seed", "ranks of single samples, another seed", "deletion top 5%"]
+    rows = [["seeds", measure, "all", 4, 0.5, 0.4, 0.6] for measure in [*kept, *left]]
+    columns = ["check", "measure", "class", "n", "mean", "low", "high"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "faithfulness.csv", index=False)
+    (table,) = explained.checks(tmp_path)["tables"]
+    assert [row[1] for row in table.rows] == kept

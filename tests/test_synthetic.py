@@ -170,10 +170,38 @@ def test_a_twin_killed_in_between_goes_on_and_is_that_of_one_go(tmp_path):
     assert all(other[path] != content(tmp_path / "new")[path] for path in other)
 
 
+def test_a_set_that_is_made_anew_keeps_its_mark_and_no_set_below_is_deleted(tmp_path, capsys):
+    folder = like(tmp_path)
+    synthetic.clear_folder(folder)  # as a run that is stopped here leaves it
+    (line,) = (folder / "evidence.csv").read_text().splitlines()
+    assert line.split(",") == synthetic.EVIDENCE and not list(folder.rglob("*.mat"))
+    before = content(like(tmp_path))
+    with pytest.raises(SystemExit) as stopped:
+        like(tmp_path, folder=".")
+    assert stopped.value.code == 2 and "another synthetic data set" in capsys.readouterr().err
+    assert content(folder) == before
+
+
+def test_a_twin_has_a_folder_of_its_own(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        synthetic.parse_args(["--like", "table.csv"])
+    assert stopped.value.code == 2 and "name another --data-dir" in capsys.readouterr().err
+
+
+def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(twin, "draw_heart", lambda *args: (None, None, None, []))
+    with pytest.raises(SystemExit) as stopped:
+        like(tmp_path)
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
+    assert stopped.value.code == 2 and "A0001: no record of 7 s that shows RBBB" in line
+
+
 @pytest.mark.parametrize(("old", "new", "words"), [
     ("labels", "label", "column labels"), ("A0001,RBBB", "A0001,XX", "line 2: label 'XX'"),
     ("A0999,AF;", "A0999,LBBB;", "line 3: LBBB and RBBB"), ("A0999", "A0001", "line 3: A0001 is"),
     ("6000", "60", "line 4: n_samples '60'"), ("B7", "../B7", "line 5: '../B7' cannot be"),
+    ("B7", "B7.5", "line 5: 'B7.5' cannot be"), ("B7", "B" * 300, "cannot be the name"),
+    (",55,", ",300.5.1,", "line 5: age '300.5.1' is not"), (",55,", ",-5,", "line 5: age '-5'"),
 ])  # fmt: skip
 def test_a_table_that_cannot_be_made_writes_nothing(old, new, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:

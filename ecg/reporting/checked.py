@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from dataset import CLASSES
+from ecg.reporting.tables import p_value, short
 
 AGREEMENT = {
     "windows": "Pearson, windows of 40 ms",
@@ -114,8 +115,7 @@ def ranked(a, b):
     if a.nunique() < 2 or b.nunique() < 2:
         return ""
     found = spearmanr(a, b)
-    p = "p < .001" if found.pvalue < 0.001 else f"p {found.pvalue:.3f}".replace("0.", ".")
-    return f"{brief(found.statistic)} ({p})"
+    return f"{brief(found.statistic)} (p {p_value(found.pvalue).replace('0.', '.')})"
 
 
 def lead_rows(tables):
@@ -130,7 +130,7 @@ def lead_rows(tables):
         first = evidence.sort_values(ascending=False, kind="stable")
         first = [f"{lead} {100 * share:.0f}" for lead, share in first[first >= 0.2].items()]
         best = group["auc"].sort_values(ascending=False)[:3]
-        best = [f"{lead} {auc:.3f}".replace(" 0.", " .") for lead, auc in best.items()]
+        best = [f"{lead} {short(auc)}" for lead, auc in best.items()]
         aucs = group.filter(regex=r"^auc_\d").round(3)
         ties = (aucs == aucs.max()).sum() > 1
         won = aucs.idxmax().mask(ties, "several alike").value_counts()

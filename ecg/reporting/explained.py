@@ -16,7 +16,7 @@ CHECKS = {  # the checks shown by class, and their measures
     ],
     "curves": ["deletion top minus random area", "insertion top minus random area"],
 }
-# of some sixty rows more, which say what others do or decide nothing
+# measures that repeat what another one shows; they stand in faithfulness.csv
 LEFT_OUT = (
     "single samples",
     "ranks of single samples",
@@ -99,7 +99,7 @@ def checks(folder):
         )
         rows = [[str(name), *(number(value, 2) for value in row)] for name, row in wide.iterrows()]
         found.append(Table(f"{check}, mean by class", ["class", *measures], rows))
-    # the curves' single points are in the figure; other agreements than that of windows, in the csv
+    # the curves' single points are in the figure
     part = table[(table["class"] == "all") & ~table["measure"].str.endswith("%")]
     part = part[~part["measure"].str.startswith(LEFT_OUT)]
     rows = [

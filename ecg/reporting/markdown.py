@@ -16,7 +16,7 @@ from scipy.stats import t as student
 from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.reporting import checked
-from ecg.reporting.tables import Table, number, over_rounds
+from ecg.reporting.tables import Table, number, over_rounds, short
 from utils import fail, read_json, replacing
 
 DEMO = "resnet18w24_synthetic_all_42"
@@ -38,12 +38,6 @@ class Source(NamedTuple):
     files: dict
     made: list
     rows: object
-
-
-def short(value):
-    """Write a score as .931; nothing where it is not known."""
-    text = f"{value:.3f}" if np.isfinite(value) else ""
-    return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def mean_interval(values):

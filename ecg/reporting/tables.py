@@ -56,6 +56,12 @@ def number(value, digits=3, sign=False):
     return f"{value:{'+' if sign else ''}.{digits}f}" if np.isfinite(value) else ""
 
 
+def short(value):
+    """Write a score as .931; nothing where it is not known."""
+    text = f"{value:.3f}" if np.isfinite(value) else ""
+    return text.removeprefix("0") if text.startswith("0.") else text
+
+
 def p_value(value):
     """Write a p; nothing where it is not known."""
     return "< 0.001" if value < 0.001 else number(value)

@@ -46,6 +46,8 @@ def test_a_normal_record_has_no_warning():
 def test_other_rate_and_other_length_are_told():
     assert "1000 Hz" in warnings(heart(), 1000)
     assert "only 4.0 s" in warnings(heart(4))
+    assert "only 5.9 s" in warnings(heart(6)[:, :2965])
+    assert "only" not in warnings(heart(6)[:, :2990])  # 5.98 s, which is told as 6.0
     assert "54.0 s long; only the last 30 s" in warnings(heart(54))
     assert warnings(heart(4), window=2) == "4.0 s long; only the last 2 s are scored"
 

@@ -85,4 +85,5 @@ def test_a_row_of_any_length_has_its_samples_and_each_of_its_classes():
 def test_normal_beside_another_class_is_left_to_that_class():
     row = read_row("A1", "SNR,AF", "", "", "5000")
     assert row == Row("A1", ("SNR", "AF"), "NaN", "Unknown", 5000) and row.drawn == ["AF"]
+    assert read_row("A1", "SNR", "", "missing", "5000").sex == "Unknown"
     assert read_row("A1", "SNR", "", "", "5000").drawn == ["SNR"] and set(row.labels) < set(CLASSES)
