@@ -1,6 +1,7 @@
 """The data set as the network sees it: leads, classes, folds, signals, padding, augmentation.
 
 Shapes, here and everywhere: N records, L leads, T samples (15,000 = 30 s at 500 Hz), K classes.
+Importing it loads no torch: only `ECGDataset.loader` needs that.
 """
 
 import argparse
@@ -13,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch.utils.data import DataLoader, Subset, default_collate
 
-from utils import fail, is_plain, natural, positive, read_json
+from utils import fail, is_safe_name, natural, positive, read_json
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CLASSES = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
@@ -28,7 +28,7 @@ BATCH_SIZE = 32
 # The paper's augmentation: each of the two is applied to a record with this probability.
 AUGMENT_PROBABILITY = 0.31
 GAIN_SD = 0.1  # a factor per lead, N(1, 0.1)
-OFFSET_MV = 0.02  # an offset per lead, uniform within +-0.02 mV
+MAX_OFFSET_MV = 0.02  # an offset per lead, uniform within +-0.02 mV
 
 
 def parse_leads(text):
@@ -51,19 +51,14 @@ def add_data_args(parser):
     """Add the flags of all five steps: one meaning, one default."""
     group = parser.add_argument_group("data")
     group.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
-    group.add_argument("--seed", type=natural, default=42, help="seed of everything random")
+    group.add_argument("--seed", type=natural, default=42, help="random seed")
     group.add_argument("--limit", type=positive, help="use only the first N records")
 
 
 def add_round_arg(parser):
     """Add the flag of the steps that use the folds."""
-    parser.add_argument(
-        "--round",
-        type=int,
-        choices=range(N_FOLDS),
-        default=0,
-        help="which of the ten rotations of the folds gives training, validation and test",
-    )
+    text = "cross-validation round: which folds are for training, validation and test"
+    parser.add_argument("--round", type=int, choices=range(N_FOLDS), default=0, help=text)
 
 
 def add_signal_args(parser):
@@ -75,9 +70,9 @@ def add_signal_args(parser):
 
 
 def refuse_paths(names):
-    """Raise ValueError if the name of a record, which files are named after, could be a path."""
-    for name in (name for name in names if not is_plain(name)):
-        raise ValueError(f"the name {name[:40]!r} cannot be that of a file")
+    """Raise ValueError if a record's name could be a path: files are named after it."""
+    for name in (name for name in names if not is_safe_name(name)):
+        raise ValueError(f"the name {name[:40]!r} cannot be a file name")
 
 
 def load_labels(data_dir, limit=None):
@@ -99,13 +94,13 @@ def load_labels(data_dir, limit=None):
             raise ValueError("a record is listed twice")
         refuse_paths(labels["patient_id"])
     except (ValueError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
-        fail(f"{path} is damaged ({error}); make it again: python preprocess.py "
-             f"--data-dir {data_dir}")  # fmt: skip
+        remedy = f"make it again: python preprocess.py --data-dir {data_dir}"
+        fail(f"{path} is damaged ({error}); {remedy}")
     return labels.head(limit) if limit else labels
 
 
 def unlabelled(names):
-    """Return rows as of labels.csv for records whose labels nobody knows or reads."""
+    """Return rows like those of labels.csv for records without labels: every class is 0."""
     return pd.DataFrame({"patient_id": list(names)}).assign(**dict.fromkeys(CLASSES, 0))
 
 
@@ -131,8 +126,8 @@ def split_labels(labels, round_number):
     parts = [labels[labels["fold"].isin(folds)] for folds in (train, [validation], [test])]
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
         if part.empty:
-            fail(f"the {name} folds of round {round_number} hold no record; use more records "
-                 "(a larger --limit, or none)")  # fmt: skip
+            text = f"the {name} folds of round {round_number} hold no record"
+            fail(f"{text}; use more records (a larger --limit, or none)")
     return [part.reset_index(drop=True) for part in parts]
 
 
@@ -213,69 +208,45 @@ def augment(signal, rng):
     if rng.random() < AUGMENT_PROBABILITY:
         signal = signal * rng.normal(1, GAIN_SD, (len(signal), 1)).astype(np.float32)
     if rng.random() < AUGMENT_PROBABILITY:
-        offset = rng.uniform(-OFFSET_MV, OFFSET_MV, (len(signal), 1))
+        offset = rng.uniform(-MAX_OFFSET_MV, MAX_OFFSET_MV, (len(signal), 1))
         signal = signal + offset.astype(np.float32)
     return signal
 
 
-def make_batches(n, batch_size, seed, epoch, lengths=None):
-    """Deal the rows 0 ... n-1 out into the batches of an epoch, in an order drawn from a seed.
-
-    With `lengths` (n,), records of like length share a batch; the order of the batches is drawn.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(n)
-    if lengths is not None:
-        order = order[np.argsort(np.asarray(lengths)[order], kind="stable")]
-    order = order.tolist()
-    batches = [order[start : start + batch_size] for start in range(0, n, batch_size)]
-    return batches if lengths is None else [batches[i] for i in rng.permutation(len(batches))]
-
-
-def pad_batch(items):
-    """Collate items (L, t) of several lengths t into x (N, L, longest t) and y (N, K)."""
-    longest = max(x.shape[1] for x, _ in items)
-    return default_collate([(pad_signal(x, longest), y) for x, y in items])
+def make_batches(n, batch_size, seed, epoch):
+    """Split the rows 0 ... n-1 into the shuffled batches of an epoch."""
+    order = np.random.default_rng([seed, epoch]).permutation(n).tolist()
+    return [order[start : start + batch_size] for start in range(0, n, batch_size)]
 
 
 class ECGDataset:
     """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
 
     With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
-    pass) and the record's row alone, so that it is the same whatever loads it. With `pad` 'batch'
-    an item is not padded to T; batches of several items then need `pad_batch` to collate them.
-    With `windows` the end of a record longer than T is not all that counts: with `augment_seed` a
-    part is cut out anywhere, and without it the record is whole, for a model that scores windows.
+    pass) and the record's row alone, so that it is the same whatever loads it. With `windows`, of
+    a record longer than T a part from anywhere is cut out with `augment_seed`; without it the
+    record is whole, for a model that scores windows.
     """
 
     def __init__(
-        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, pad="window",
-        windows=False
-    ):  # fmt: skip
+        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, windows=False
+    ):
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown:
-            fail(f"the model's leads {', '.join(unknown)} are none of {', '.join(LEADS)}; train it "
-                 "again: python main.py")  # fmt: skip
+            text = f"the model's leads {', '.join(unknown)} are none of {', '.join(LEADS)}"
+            fail(f"{text}; train it again: python main.py")
         missing = [name for name in labels["patient_id"] if name not in signals]
         if missing:
-            fail(f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
-                 f"run: python preprocess.py --data-dir {signals.path.parent}")  # fmt: skip
+            text = f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]})"
+            fail(f"{text}; run: python preprocess.py --data-dir {signals.path.parent}")
         self.signals = signals
         self.patient_ids = list(labels["patient_id"])
         self.y = labels[list(CLASSES)].to_numpy(np.float32, copy=True)  # (N, K), writable for torch
         self.rows = [LEADS.index(lead) for lead in leads]
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed
-        self.pad = pad
         self.windows = windows
         self.epoch = 0
-
-    @classmethod
-    def of_model(cls, signals, labels, checkpoint):
-        """Return records as the model of a checkpoint is given them to score."""
-        args, windows = checkpoint["args"], checkpoint.get("window") is not None
-        settings = checkpoint["leads"], args["seconds"], None, args["pad"], windows
-        return cls(signals, labels, *settings)
 
     def __len__(self):
         return len(self.patient_ids)
@@ -289,19 +260,14 @@ class ECGDataset:
                 start = rng.integers(signal.shape[1] - self.n_samples + 1)
                 signal = signal[:, start : start + self.n_samples]
             signal = augment(signal, rng)
-        n = signal.shape[1]
-        return pad_signal(signal, max(n, self.n_samples) if self.pad == "window" else n), self.y[i]
-
-    def lengths(self):
-        """Return how many samples of each record the network is given: (N,)."""
-        index = self.signals.index
-        return [min(index[name][1], self.n_samples) for name in self.patient_ids]
+        return pad_signal(signal, max(signal.shape[1], self.n_samples)), self.y[i]
 
     def loader(self, batch_size, num_workers=0, rows=None):
         """Return a DataLoader over some rows (None: all), in order, to score them.
 
-        Records of several lengths go one by one: no score may depend on what shares its batch.
+        Whole records of several lengths go one by one, so scores do not depend on the batch.
         """
+        from torch.utils.data import DataLoader, Subset
+
         items = self if rows is None else Subset(self, rows)
-        alike = self.pad == "window" and not self.windows
-        return DataLoader(items, batch_size if alike else 1, num_workers=num_workers)
+        return DataLoader(items, 1 if self.windows else batch_size, num_workers=num_workers)

@@ -1,43 +1,30 @@
-"""Things every run needs that are neither data nor network: flags, seeds, run names, files."""
+"""What every script needs beside data and network: flags, progress, run names, files.
 
-import os
-import sys
-
-if sys.excepthook is sys.__excepthook__:  # Ctrl-C while the rest is loaded, which takes seconds
-
-    def say_stopped(kind, *error):
-        """Say in one line that a script was stopped; show other errors whole."""
-        if not issubclass(kind, KeyboardInterrupt):
-            return sys.__excepthook__(kind, *error)
-        import shlex  # which may not be loaded yet
-
-        print("stopped; go on with:", shlex.join(sys.orig_argv), file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(130)
-
-    sys.excepthook = say_stopped
+Importing it loads no torch, and so costs nothing.
+"""
 
 import argparse
 import contextlib
 import functools
 import hashlib
 import json
+import math
+import os
 import platform
-import random
 import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-import torch
 from tqdm import tqdm
 
 RESEARCH_USE = "Research use only; not a diagnosis."
+WIDTH = 64  # channels of the paper's first stage; --width scales all stages
 HOST = re.sub(r"\W", "_", platform.node())  # in temporary names: folders may be shared
 
 
@@ -48,22 +35,22 @@ def fail(message):
 
 
 class Progress(tqdm):
-    """A bar in a terminal; elsewhere a line a tenth or 30 s, with the time left."""
+    """A bar in a terminal; elsewhere a line every tenth of the work or 30 s, with the time left."""
 
-    latest = None  # the one that was shown last
-    told, at = 0, None  # of the last line: how much was done, and when
+    latest = None  # the bar shown last
+    n_reported, reported_at = 0, None  # of the last line: how much was done, and when
 
     def display(self, msg=None, pos=None):
-        """Draw the bar, or print a line where one is due; what is soon over prints none."""
+        """Draw the bar, or print a line when one is due; short jobs print nothing."""
         Progress.latest, now = self, time.monotonic()
         if self.fp.isatty():
             return super().display(msg, pos)
-        self.at = self.at or now
-        tenth = self.total and self.n - self.told >= self.total / 10
-        if msg is None and now - self.at > (2 if tenth else 30):
+        self.reported_at = self.reported_at or now
+        tenth = self.total and self.n - self.n_reported >= self.total / 10
+        if msg is None and now - self.reported_at > (2 if tenth else 30):
             text = {"bar_format": "{desc}: {n_fmt} of {total_fmt}, {remaining} left", "ncols": None}
             print(self.format_meter(**self.format_dict | text), file=self.fp, flush=True)
-            self.told, self.at = self.n, now
+            self.n_reported, self.reported_at = self.n, now
 
     def clear(self, nolock=False):
         """Make room for another line, in a terminal."""
@@ -71,26 +58,25 @@ class Progress(tqdm):
             super().clear(nolock)
 
     def close(self):
-        """End the bar; lines need no end."""
-        if not getattr(self, "disable", True) and not self.fp.isatty():
-            self._decr_instances(self)
-            self.disable = True
+        """End the bar; tqdm would end it with a line break, which lines already have."""
+        if not self.disable and not self.fp.isatty():
+            self.delay = math.inf
         super().close()
 
 
 def run_main(main, parse_args):
-    """Run a step or a command; after Ctrl-C say in one line where it stopped and how to go on.
+    """Run a step or a command; after Ctrl-C say in one line where it stopped and how to resume.
 
-    The exit status is then 130; files are whole, as `replacing` writes them.
+    The exit status is then 130. No file is half-written, since `replacing` writes them.
     """
     stopped, args = [], None
 
     def stop(*_):
-        stopped.append(True)  # what follows from it, such as an error of a library, is not told
+        stopped.append(True)  # errors that follow from the interrupt are not shown
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, stop)
-    # a process of ours ends when this one has told it to, with nothing left half done
+    # our worker processes finish what they do and end when this process tells them to
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     try:
         args = parse_args()
@@ -101,7 +87,8 @@ def run_main(main, parse_args):
         bar, more = Progress.latest, ["--resume", "auto"] * (getattr(args, "resume", 0) is None)
         where = f" at {bar.desc}, {bar.n} of {bar.total or '?'}" if bar else ""
         command = shlex.join([*sys.orig_argv, *more])
-        tqdm.write(f"stopped{where}; files are whole; go on with: {command}", file=sys.stderr)
+        text = f"stopped{where}; no file is half-written; resume with: {command}"
+        tqdm.write(text, file=sys.stderr)
         raise SystemExit(130) from None
 
 
@@ -116,7 +103,7 @@ def workers(jobs, *initializer):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Print each flag's default, but not where it says nothing: None and False."""
+    """Print each flag's default, unless it is None or False."""
 
     def _get_help_string(self, action):
         if action.default is None or action.default is False:
@@ -163,21 +150,6 @@ def positive_number(text):
     return number
 
 
-def set_seed(*seed):
-    """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
-    state = int(np.random.SeedSequence(seed).generate_state(1)[0])
-    random.seed(state)
-    np.random.seed(state)  # noqa: NPY002  (some libraries draw from it)
-    torch.manual_seed(state)  # seeds CUDA too
-
-
-def get_device(use_gpu):
-    """Return cuda:0 if asked for, else the CPU; stop if no GPU is available."""
-    if use_gpu and not torch.cuda.is_available():
-        fail("--use-gpu was given but torch sees no CUDA GPU; run the same command without it")
-    return torch.device("cuda:0" if use_gpu else "cpu")
-
-
 def run_name(method, data_dir, seed, round_number=0, leads=None):
     """Name a run; the names of all files it makes begin with this name.
 
@@ -189,18 +161,35 @@ def run_name(method, data_dir, seed, round_number=0, leads=None):
     return "_".join(part for part in parts if part)
 
 
+def network_name(arch, width=WIDTH, init=None):
+    """Name a network for file names: resnet34, resnet18w24, from-general (--init general.pth)."""
+    if init:
+        return f"from-{Path(init).stem}"
+    return arch if width == WIDTH else f"{arch}w{width}"
+
+
 def checkpoint_path(run):
-    """Return where the run's model is kept."""
+    """Return the path of the run's model."""
     return Path("models") / f"{run}.pth"
 
 
+def results_path(*parts):
+    """Return a path below results/, the folder of all tables and figures."""
+    return Path("results", *parts)
+
+
+def explanations_path(*parts):
+    """Return a path below explanations/."""
+    return Path("explanations", *parts)
+
+
 def results_dir(run):
-    """Return the folder of the run's tables and figures, made if need be."""
-    return make_folder(Path("results") / run)
+    """Return the folder of the run's tables and figures; make it if it is missing."""
+    return make_folder(results_path(run))
 
 
 def make_folder(path):
-    """Make a folder, and those it lies in, if need be; return it. Stops if that cannot be done."""
+    """Make a folder and its parents if they are missing; return it. Stops if that fails."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -216,8 +205,8 @@ def cannot_write(path, error):
     )
 
 
-def is_plain(name):
-    """Tell whether a name stays in its folder where it becomes that of a file."""
+def is_safe_name(name):
+    """Tell whether a file of this name would stay in its folder."""
     return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
 
 
@@ -287,6 +276,12 @@ def write_csv(frame, path):
         frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
+def write_json(path, content):
+    """Write a dictionary as JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
 def software_versions():
     """Return the versions and the machine that decide a number, as a flat dictionary of text."""
     packages = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "lightgbm")
@@ -324,22 +319,3 @@ def git_revision():
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "unknown"
-
-
-def predict_scores(model, loader, device, amp=False, disable=False):
-    """Return y_true and y_score, both (N, K), of every record of the loader.
-
-    y_score are probabilities, NaN where a logit is not finite.
-    """
-    was_training = model.training
-    model.eval()
-    y_true, y_score = [], []
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
-        for x, y in Progress(loader, "scoring", unit="batch", leave=False, disable=disable):
-            logits = getattr(model, "score", model)(x.to(device))  # (N, K)
-            scores = torch.sigmoid(logits.float())
-            scores[~torch.isfinite(logits)] = np.nan  # an infinite logit is no certainty
-            y_score.append(scores.cpu().numpy())
-            y_true.append(y.numpy())
-    model.train(was_training)
-    return np.concatenate(y_true), np.concatenate(y_score)

@@ -29,7 +29,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils import Progress, fail, file_digest, is_plain, make_parser, positive, replacing
+from utils import Progress, fail, file_digest, is_safe_name, make_parser, positive, replacing
 
 URL = "https://physionet.org/files/challenge-2021/1.0.3"
 PART = "training/cpsc_2018/"
@@ -94,7 +94,7 @@ def listed_files(url, folder=""):
     """Return {file: None} of what RECORDS names; a name that ends in / is a folder with its own."""
     found = {}
     for name in get(f"{url}/{PART}{folder}RECORDS").decode("utf-8", "replace").split():
-        if name.endswith("/") and is_plain(name[:-1]):
+        if name.endswith("/") and is_safe_name(name[:-1]):
             found |= listed_files(url, f"{folder}{name}")
         else:
             found |= dict.fromkeys(f"{folder}{name}{ending}" for ending in ENDINGS)
@@ -148,7 +148,7 @@ def main(args):
     except (*FAULTS, ValueError) as error:  # ValueError: no address
         fail(f"{url} does not say what files there are ({words(error)}); look at it in a browser, "
              "or name another address with --url")  # fmt: skip
-    odd = [name for name in files if not all(map(is_plain, name.split("/")))]
+    odd = [name for name in files if not all(map(is_safe_name, name.split("/")))]
     if odd or not files:
         what = odd[0] if odd else f"no file in {PART}"
         fail(f"{url} names {what}; name another address with --url")

@@ -43,34 +43,34 @@ def round_runs(method, data_dir, seed, leads=None):
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
-def is_training_data(checkpoint, labels, signals, data_dir, limit, round_number):
+def is_training_data(model, labels, signals, data_dir, limit, round_number):
     """Tell whether a model was trained on these labels and signals, or on another data set.
 
     The same labels in a folder of another name are the training data too. Stops if only the labels
     or only the folder's name are those of the training, if the signals are not, or if the round is
     another: the test fold would hold records the model has seen, or be another one.
     """
-    if checkpoint["classes"] != list(CLASSES):
+    if model.classes != CLASSES:
         fail(
-            f"the model names {', '.join(checkpoint['classes'])}, not the classes "
-            f"{', '.join(CLASSES)} of {data_dir}; train it again: python main.py"
+            f"the model's classes are {', '.join(model.classes)}, not those of {data_dir}: "
+            f"{', '.join(CLASSES)}; train it again: python main.py"
         )
-    trained = checkpoint["args"]
-    same = checkpoint["labels"] == labels_digest(labels)
-    if not same and Path(trained["data_dir"]).name != Path(data_dir).resolve().name:
+    trained, settings = model.flags, model.settings
+    same = settings.labels == labels_digest(labels)
+    if not same and Path(trained.data_dir).name != Path(data_dir).resolve().name:
         return False
-    changed = {"labels or folds": not same, "--limit": trained["limit"] != limit}
-    changed["signals"] = checkpoint["signals"] != signals.fingerprint
+    changed = {"labels or folds": not same, "--limit": trained.limit != limit}
+    changed["signals"] = settings.signals != signals.fingerprint
     if any(changed.values()):
         names = ", other ".join(name for name, differs in changed.items() if differs)
         fail(
             f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
             "as it was then, or train again: python main.py"
         )
-    if trained["round"] != round_number:
+    if trained.round != round_number:
         fail(
-            f"the model was trained in round {trained['round']}, not {round_number}; add "
-            f"--round {trained['round']}"
+            f"the model was trained in round {trained.round}, not {round_number}; add "
+            f"--round {trained.round}"
         )
     return True
 

@@ -13,7 +13,7 @@ from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
 from ecg.io.records import pack_signal, reason
 from ecg.processing.quality import DISAGREE, limb_leads_agree
-from utils import Progress, is_plain, read_json, remove, replacing, workers
+from utils import Progress, is_safe_name, read_json, remove, replacing, workers
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
@@ -48,7 +48,7 @@ def read_source(path, labels):
     """Return (row of reference.csv, packed signal) of a record, or (row, None) if it is skipped."""
     row = {"patient_id": record_name(path)}
     try:
-        if not is_plain(row["patient_id"]):
+        if not is_safe_name(row["patient_id"]):
             raise ValueError("a name with a backslash or a control character; rename its files")
         record, signal, notes = read_record(path, labels)
         packed, more = pack_signal(signal, record.sample_rate)

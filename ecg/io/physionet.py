@@ -12,7 +12,7 @@ import numpy as np
 from dataset import LEADS
 from ecg.io import matlab
 from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
-from utils import is_plain
+from utils import is_safe_name
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 BITS = {"16": 16, "24": 24, "32": 32, "80": 8, "212": 12}  # of a sample, by WFDB format
@@ -95,7 +95,7 @@ def signal_files(path):
         names = {line.split()[0] for line in header_lines(path)[0][1:]}
     except (OSError, ValueError):
         return []
-    return [path.with_name(name) for name in sorted(names) if is_plain(name)]
+    return [path.with_name(name) for name in sorted(names) if is_safe_name(name)]
 
 
 def parse_record_line(line):
@@ -131,7 +131,7 @@ def find_files(path, rows, order):
     for lead, place in zip(LEADS, order, strict=True):
         name, _, gain, _, zero, _, checksum, _, _ = rows[place]
         known = gain.lower().replace("µ", "u").replace("μ", "u")  # micro sign, Greek letter
-        if not is_plain(name):
+        if not is_safe_name(name):
             raise ValueError(f"lead {lead}: the signal file {name[:40]!r} is not a plain file name")
         if not GAIN.fullmatch(known):
             raise ValueError(f"lead {lead}: gain {gain[:30]!r} cannot be read")

@@ -17,7 +17,7 @@ import pandas as pd
 
 from dataset import CLASSES, SAMPLE_RATE
 from ecg.simulation.heart import draw_heart, render
-from utils import is_plain
+from utils import is_safe_name
 
 COLUMNS = ["record", "labels", "age", "sex", "n_samples"]
 SHORTEST, LONGEST = 5, 3600  # s: shorter ones have no room for an early beat and its pause
@@ -70,7 +70,7 @@ def read_row(name, labels, age, sex, n):
     if unknown or {"LBBB", "RBBB"} <= found:
         raise ValueError(f"label {unknown[0]!r} is none of {' '.join(CLASSES)}" if unknown else
                          "LBBB and RBBB are not drawn in one record")  # fmt: skip
-    if not is_plain(name) or not re.fullmatch(r"\w[\w-]{0,99}", name):
+    if not is_safe_name(name) or not re.fullmatch(r"\w[\w-]{0,99}", name):
         raise ValueError(f"{name!r} cannot be the name of a record")
     if not n.isdecimal() or not SHORTEST <= int(n) / SAMPLE_RATE <= LONGEST:
         raise ValueError(f"n_samples {n!r} is not {SHORTEST} to {LONGEST} s at {SAMPLE_RATE} Hz")

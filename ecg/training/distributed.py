@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from utils import get_device
+from ecg.inference.device import get_device
 
 
 def rank():

@@ -1,80 +1,51 @@
 """One epoch of training, and its scores on the validation fold; alone or under torchrun."""
 
-import math
-
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from dataset import CLASSES, make_batches, pad_batch
+from dataset import CLASSES, make_batches
 from ecg.evaluation import metrics
+from ecg.inference.device import set_seed
+from ecg.inference.model import predict_scores
 from ecg.training import distributed
-from utils import Progress, fail, predict_scores, set_seed
-
-SCHEDULES = ("constant", "cosine")
-WARM_UP = 50  # steps, or a tenth of them, in which the cosine schedule reaches its top
+from utils import Progress, fail
 
 
-def schedule_factor(schedule, epochs, n_batches, epoch, batch):
-    """Return the learning rate of a step, of its highest; epochs count from 1, batches from 0.
+def train_epoch(training, network, dataset):
+    """Pass once over the records of a data set; return the mean loss per record.
 
-    'cosine' rises linearly and falls along half a cosine to 0 (Loshchilov and Hutter, ICLR 2017).
+    `training` gives the optimizer, schedule, loading, seed and the number of the epoch; `network`
+    is its network as it is to be run (compiled, or wrapped for several processes). Stops, naming
+    the records, where the loss is not finite.
     """
-    if schedule == "constant":
-        return 1.0
-    step, steps = (epoch - 1) * n_batches + batch, epochs * n_batches
-    rise = min(1, (step + 1) / min(WARM_UP, max(1, steps // 10)))
-    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
-
-
-def train_epoch(
-    network,
-    dataset,
-    optimizer,
-    device,
-    epoch,
-    seed,
-    batch_size,
-    num_workers,
-    amp,
-    lr,
-    schedule="constant",
-    epochs=1,
-):
-    """Pass once over the records of a data set (ECGDataset); return the mean loss per record.
-
-    `lr` is the highest learning rate of a `schedule` over `epochs`. Stops, naming the records,
-    where the loss is not finite.
-    """
+    epoch, loading = len(training.history) + 1, training.loading
     # all random numbers of an epoch follow from (seed, epoch): a resumed run is the same run
-    set_seed(seed, epoch, distributed.rank())
+    set_seed(training.seed, epoch, distributed.rank())
     dataset.epoch = epoch
-    lengths = dataset.lengths() if dataset.pad == "batch" else None
-    batches = make_batches(len(dataset), batch_size, seed, epoch, lengths)
+    batches = make_batches(len(dataset), loading.batch_size, training.seed, epoch)
     # a process with no record of the last, small batch computes one with weight 0
     shares = [distributed.share(batch) or batch[:1] for batch in batches]
-    loader = DataLoader(
-        dataset, batch_sampler=shares, num_workers=num_workers, collate_fn=pad_batch
-    )
+    loader = DataLoader(dataset, batch_sampler=shares, num_workers=loading.num_workers)
+    device = next(network.parameters()).device
     network.train()
     losses = []
-    progress = Progress(
-        loader, f"epoch {epoch}", unit="batch", leave=False, disable=distributed.rank() > 0
-    )
+    hidden = distributed.rank() > 0
+    progress = Progress(loader, f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
     for i, (batch, rows, (x, y)) in enumerate(zip(batches, shares, progress, strict=True)):
-        for group in optimizer.param_groups:
-            group["lr"] = lr * schedule_factor(schedule, epochs, len(batches), epoch, i)
+        for group in training.optimizer.param_groups:
+            group["lr"] = training.schedule.rate(epoch, i, len(batches))
         weight = len(distributed.share(batch)) / len(batch)  # this process's part of the batch
-        loss = weight * batch_loss(network, x.to(device), y.to(device), amp)
+        loss = weight * batch_loss(network, x.to(device), y.to(device), loading.amp)
         if not torch.isfinite(loss):
-            names = " ".join(dataset.patient_ids[i] for i in rows)
+            names = " ".join(dataset.patient_ids[row] for row in rows)
             fail(
                 f"the loss is {loss.item()} in epoch {epoch}; the epochs before it are kept; "
                 f"look at the records of the batch ({names}) or lower --lr"
             )
-        optimizer.zero_grad()
+        training.optimizer.zero_grad()
         (loss * distributed.world_size()).backward()  # which averages over the processes
-        optimizer.step()
+        training.optimizer.step()
         losses.append(loss.item() * len(batch))
         progress.set_postfix(loss=f"{loss.item() / weight if weight else 0:.4f}")
     return float(distributed.gather(np.array([[sum(losses)]])).sum()) / len(dataset)
@@ -87,12 +58,13 @@ def batch_loss(network, x, y, amp):
     return torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y)
 
 
-def validate(model, dataset, device, batch_size, num_workers, amp):
+def validate(network, dataset, loading):
     """Return loss, macro F1 (at the best thresholds) and macro AUC on the validation fold."""
-    distributed.copy_buffers(model)
+    distributed.copy_buffers(network)
     rows = distributed.share(list(range(len(dataset))))
-    loader = dataset.loader(batch_size, num_workers, rows)
-    y_true, y_score = predict_scores(model, loader, device, amp, disable=distributed.rank() > 0)
+    loader = dataset.loader(loading.batch_size, loading.num_workers, rows)
+    device, hidden = next(network.parameters()).device, distributed.rank() > 0
+    y_true, y_score = predict_scores(network, loader, device, loading.amp, hidden)
     y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
     if not np.isfinite(y_score).all():
         fail(
@@ -100,11 +72,6 @@ def validate(model, dataset, device, batch_size, num_workers, amp):
             "lower --lr"
         )
     thresholds = metrics.find_thresholds(y_true, y_score)
-    average = (
-        metrics.score_table(y_true, y_score, thresholds, CLASSES).set_index("class").loc["AVG"]
-    )
-    return {
-        "val_loss": float(metrics.mean_log_loss(y_true, y_score)),
-        "val_f1": float(average["f1"]),
-        "val_auc": float(average["auc"]),
-    }
+    table = metrics.score_table(y_true, y_score, thresholds, CLASSES)
+    average = table.iloc[-1]
+    return float(metrics.mean_log_loss(y_true, y_score)), float(average.f1), float(average.auc)

@@ -10,13 +10,11 @@ FIRST = 10_000_000
 
 
 class FreshRecords:
-    """A data set for train_epoch of `n` new synthetic records in each epoch; see ECGDataset.
+    """A data set for `train_epoch` of `n` new synthetic records in each epoch; see ECGDataset.
 
     Item i is x (L, T) float32 in mV and y (K,) float32; it depends on the seed, `epoch` (set it
     before each pass) and i alone.
     """
-
-    pad = "window"
 
     def __init__(self, n, seed, leads, seconds):
         self.n, self.seed, self.seconds = n, seed, seconds

@@ -1,0 +1,55 @@
+"""The flags that choose a network or a model, and the file they lead to."""
+
+from pathlib import Path
+
+from utils import WIDTH, checkpoint_path, fail, positive, run_name
+
+
+def add_network_args(parser, **arch):
+    """Add the flags that name a network; return their group. `arch`: other options of --arch."""
+    if not arch:
+        from resnet import BLOCKS  # two seconds for torch, which not every command needs
+
+        arch = {"choices": BLOCKS, "help": "depth of the network"}
+    group = parser.add_argument_group("model")
+    group.add_argument("--arch", default="resnet34", **arch)
+    text = "channels of the first stage; twice, four and eight times as many in the others"
+    group.add_argument("--width", type=positive, default=WIDTH, help=text)
+    text = "start from this model's weights; the run is named after it"
+    group.add_argument("--init", metavar="MODEL.pth", help=text)
+    return group
+
+
+def add_device_args(group):
+    """Add the flags that say where and how exactly to compute."""
+    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
+    group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
+
+
+def add_model_args(parser):
+    """Add the flags of the scripts that save or load a model; return their group."""
+    group = add_network_args(parser)
+    add_device_args(group)
+    return group
+
+
+def add_model_path_arg(parser, **options):
+    """Add the flag of the scripts that load a model."""
+    text = "model to load, instead of models/<run>.pth"
+    parser.add_argument("--model-path", **{"help": text} | options)
+
+
+def find_model(model_path, network, data_dir, seed, round_number, leads):
+    """Return the path of --model-path, or of the model that main.py makes with these flags.
+
+    `network` and `leads` are their texts in file names. Stops if there is no such file.
+    """
+    if model_path:
+        if not Path(model_path).is_file():
+            fail(f"--model-path {model_path}: no such file; check the name, models lie in models/")
+        return Path(model_path)
+    path = checkpoint_path(run_name(network, data_dir, seed, round_number, leads))
+    if not path.is_file():
+        train = f"python main.py --data-dir {data_dir} --leads {leads.replace('-', ',')}"
+        fail(f"no model {path}; train it: {train}, with the same --arch, --seed and --round")
+    return path

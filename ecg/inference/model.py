@@ -1,0 +1,251 @@
+"""A trained model: its network, what it was trained with and on, and what it says of a signal.
+
+from ecg.inference.model import Model
+model = Model.load("models/general.pth")
+model.probabilities(signal, sample_rate=500)  # signal (12, n) in mV; one number a class
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dataset import LEADS, ECGDataset, signal_digest, unlabelled
+from ecg.inference.checkpoint import read_checkpoint, save_checkpoint, weights_digest
+from ecg.inference.provenance import Provenance, Start
+from ecg.inference.settings import Settings, check_fields
+from ecg.io.records import pack_signal
+from resnet import ResNet1d
+from utils import Progress, fail, network_name
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained network in eval mode, with all that is needed to use it and to trust it.
+
+    Raises ValueError with the names of fields that are missing or of the wrong kind.
+    """
+
+    network: ResNet1d
+    settings: Settings
+    thresholds: dict[str, float]  # class -> the probability from which it is a finding
+    threshold_rule: str
+    provenance: Provenance
+    training_records: dict[str, str]  # name -> digest of the signals trained or chosen on
+    epoch: int
+    weights: str  # digest of the weights in the file
+    scored_on: str | None = None  # how well it does on patients, in a sentence
+    path: Path = Path("model.pth")
+
+    def __post_init__(self):
+        kinds = {"thresholds": dict, "threshold_rule": str, "training_records": dict, "epoch": int}
+        check_fields(self, **kinds, scored_on=str | None)
+        values = self.thresholds.values()
+        known = all(isinstance(value, float) and 0 <= value <= 1 for value in values)
+        if not known or set(self.thresholds) != set(self.classes):
+            raise ValueError("thresholds")
+        if not all(isinstance(digest, str) for digest in self.training_records.values()):
+            raise ValueError("training_records")
+
+    @property
+    def leads(self):
+        """Names of the leads that the network sees."""
+        return self.settings.leads
+
+    @property
+    def classes(self):
+        """Names of the classes, in the order of the logits."""
+        return self.settings.classes
+
+    @property
+    def window(self):
+        """Samples of a window, or None where the network sees the end of a record alone."""
+        return self.settings.window
+
+    @property
+    def flags(self):
+        """The flags of the training."""
+        return self.settings.flags
+
+    @property
+    def name(self):
+        """The file's name without its ending."""
+        return self.path.stem
+
+    @property
+    def device(self):
+        """Where the network computes."""
+        return next(self.network.parameters()).device
+
+    @cached_property
+    def limits(self):
+        """The thresholds as an array (K,)."""
+        return np.array([self.thresholds[name] for name in self.classes])
+
+    @classmethod
+    def read(cls, path, device="cpu"):
+        """Read a model file; raises FileNotFoundError, or ValueError with what is wrong with it."""
+        content = read_checkpoint(path, device)
+        state_dict = content["state_dict"]
+        if not all(isinstance(value, torch.Tensor) for value in state_dict.values()):
+            raise ValueError("is damaged (state_dict)")
+        try:
+            settings = Settings.from_dict(content)
+            if "provenance" in content:
+                provenance = Provenance.from_dict(content["provenance"])
+            else:
+                provenance = Provenance.unknown(settings.flags.data_dir)
+            names = ("thresholds", "threshold_rule", "training_records", "epoch", "scored_on")
+            network = settings.build_network()
+            own = {name: content.get(name) for name in names}
+            digest = weights_digest(state_dict)
+            model = cls(
+                network, settings, provenance=provenance, weights=digest, path=Path(path), **own
+            )
+        except ValueError as error:
+            raise ValueError(f"is damaged ({error})") from None
+        try:
+            network.load_state_dict(state_dict)
+        except RuntimeError:
+            name = network_name(settings.flags.arch, settings.flags.width)
+            raise ValueError(f"holds other weights than those of resnet.py's {name}") from None
+        if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):
+            raise ValueError("holds weights that are not finite")
+        network.to(device).eval().requires_grad_(False)
+        return model
+
+    @classmethod
+    def load(cls, path, device="cpu", leads=None):
+        """Read a model; stop with one line if that fails, or if its leads are not `leads`."""
+        try:
+            model = cls.read(path, device)
+        except FileNotFoundError:
+            fail(f"no model {path}; train it: python main.py --data-dir FOLDER")
+        except ValueError as error:
+            fail(f"{path} {error}; train it again: python main.py")
+        if leads is not None and tuple(leads) != model.leads:
+            has, wanted = ",".join(model.leads), ",".join(leads)
+            fail(
+                f"{path} was trained on leads {has}, not {wanted}; leave --leads out, or train "
+                f"that choice: python main.py --leads {wanted}"
+            )
+        return model
+
+    def to_dict(self):
+        """Return all but the weights as a checkpoint keeps it."""
+        names = ("thresholds", "threshold_rule", "training_records", "epoch", "scored_on")
+        own = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return self.settings.to_dict() | own | {"provenance": self.provenance.to_dict()}
+
+    def save(self, path, half=False, **others):
+        """Write the model, and `others` (plain values) beside it; `half`: weights in float16."""
+        weights = self.network.state_dict()
+        if half:
+            weights = {n: w.half() if w.is_floating_point() else w for n, w in weights.items()}
+        save_checkpoint(path, {"state_dict": weights} | self.to_dict() | others)
+
+    def describe(self):
+        """Say in a sentence what the model is, its training records and its scores, if known."""
+        flags, n = self.flags, len(self.leads)
+        seen = "windows of" if self.window else "the last"
+        text = f"model {self.path.name}: {network_name(flags.arch, flags.width)}, {n} lead"
+        text += f"{'s' * (n > 1)}, {seen} {flags.seconds} s; trained on {self.provenance}"
+        return text + (f"; {self.scored_on}" if self.scored_on else "")
+
+    def has_seen(self, packed):
+        """Tell whether the model was trained or chosen on a packed signal (12, n)."""
+        return signal_digest(packed) in self.seen_digests
+
+    @cached_property
+    def seen_digests(self):
+        """The digests of the signals that the model was trained or chosen on."""
+        return frozenset(self.training_records.values())
+
+    def run_on(self, data_dir):
+        """Name the model's run on a data folder: its own name, or '<model>_on_<folder>'."""
+        folder = Path(data_dir).resolve().name
+        here = folder == Path(self.flags.data_dir).name
+        return self.name if here else f"{self.name}_on_{folder}"
+
+    def as_start(self):
+        """Return what a training keeps that starts from this model's weights."""
+        return Start(self.path.name, self.weights, self.provenance)
+
+    def give_weights(self, network, leads, classes):
+        """Copy the weights into a network of the same shape that sees `leads` of this model's.
+
+        Of the first convolution the columns of `leads` are taken; where the classes are others,
+        the last layer stays as it is. Stops if a lead is lacking.
+        """
+        lacking = [lead for lead in leads if lead not in self.leads]
+        if lacking:
+            has = ",".join(self.leads)
+            fail(f"--init {self.path} has no lead {', '.join(lacking)}; choose --leads from {has}")
+        weights = self.network.state_dict()
+        columns = [self.leads.index(lead) for lead in leads]
+        weights["stem.0.weight"] = weights["stem.0.weight"][:, columns]
+        if self.classes != tuple(classes):
+            weights = {name: w for name, w in weights.items() if not name.startswith("fc.")}
+        network.load_state_dict(network.state_dict() | weights)
+
+    def dataset(self, signals, labels):
+        """Return records of `labels` (rows of labels.csv) as this model is given them to score."""
+        settings = self.leads, self.flags.seconds, None, self.window is not None
+        return ECGDataset(signals, labels, *settings)
+
+    def network_input(self, packed):
+        """Return what the network is given of a packed record (12, n): (L, T) in mV."""
+        return self.dataset({"": packed}, unlabelled([""]))[0][0]
+
+    def packed_probabilities(self, packed):
+        """Return the probabilities (K,) of a packed record (12, n)."""
+        x = torch.from_numpy(self.network_input(packed))[None].to(self.device)
+        with torch.inference_mode():
+            return torch.sigmoid(self.network.record_logits(x)[0]).cpu().numpy()
+
+    def probabilities(self, signal, sample_rate):
+        """Return the probabilities (K,) of a signal (12, n) in mV, its leads as in LEADS.
+
+        It is brought to 500 Hz and whole microvolts, as every record is; NaN counts as 0 mV.
+        """
+        signal = np.asarray(signal, float)
+        if signal.ndim != 2 or len(signal) != len(LEADS):
+            raise ValueError(f"the signal is {signal.shape}, not (12, n) in the order {LEADS}")
+        return self.packed_probabilities(pack_signal(signal, sample_rate)[0])
+
+    def score(self, dataset, batch_size=32, num_workers=0, amp=False, quiet=False):
+        """Return the probabilities (N, K) of a data set's records; stop if one is not finite.
+
+        `quiet`: without progress.
+        """
+        loader = dataset.loader(batch_size, num_workers)
+        y_score = predict_scores(self.network, loader, self.device, amp, quiet)[1]
+        bad = np.flatnonzero(~np.isfinite(y_score).all(1))
+        if len(bad):
+            first = dataset.patient_ids[bad[0]]
+            fail(
+                f"{self.path} gives values that are not finite for {len(bad)} records (first "
+                f"{first}); train it again: python main.py"
+            )
+        return y_score
+
+
+def predict_scores(network, loader, device, amp=False, quiet=False):
+    """Return y_true and y_score, both (N, K), of every record of the loader.
+
+    y_score are probabilities, NaN where a logit is not finite. `quiet`: without progress.
+    """
+    was_training = network.training
+    network.eval()
+    y_true, y_score = [], []
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        for x, y in Progress(loader, "scoring", unit="batch", leave=False, disable=quiet):
+            logits = getattr(network, "record_logits", network)(x.to(device))  # (N, K)
+            scores = torch.sigmoid(logits.float())
+            scores[~torch.isfinite(logits)] = np.nan  # non-finite logits count as missing
+            y_score.append(scores.cpu().numpy())
+            y_true.append(y.numpy())
+    network.train(was_training)
+    return np.concatenate(y_true), np.concatenate(y_score)

@@ -1,0 +1,117 @@
+"""The settings of a training, which its checkpoints keep."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from ecg.inference.provenance import Start
+from resnet import BLOCKS, ResNet1d
+from utils import WIDTH
+
+
+def check_fields(record, **kinds):
+    """Raise ValueError with the names of a record's fields that are not of their kinds."""
+    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(record, name), kind)]
+    if wrong:
+        raise ValueError(", ".join(wrong))
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """The flags of main.py that a model was trained with: those that its use depends on.
+
+    `others` are the rest, by name; `data_dir` is the folder's name alone.
+    """
+
+    arch: str
+    data_dir: str
+    seconds: int
+    round: int
+    seed: int
+    limit: int | None
+    width: int = WIDTH
+    windows: bool = False
+    others: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        kinds = {"arch": str, "data_dir": str, "seconds": int, "round": int, "width": int}
+        check_fields(self, **kinds)
+        if self.seconds < 1:
+            raise ValueError("seconds")
+        if self.arch not in BLOCKS:
+            raise ValueError(f"arch {self.arch!r}: unknown; choose {' or '.join(BLOCKS)}")
+
+    @classmethod
+    def from_dict(cls, content):
+        """Read the dictionary of a checkpoint; raises ValueError naming what is wrong."""
+        own = {each.name for each in dataclasses.fields(cls)} - {"others"}
+        required = ("arch", "data_dir", "seconds", "round", "seed", "limit")
+        lacking = [name for name in required if name not in content]
+        if lacking:
+            raise ValueError(", ".join(lacking))
+        if content.get("pad", "window") != "window":
+            raise ValueError("pad: records padded to their batch are no longer supported")
+        others = {name: value for name, value in content.items() if name not in own}
+        return cls(**{name: content[name] for name in own & set(content)}, others=others)
+
+    def to_dict(self):
+        """Return the dictionary that a checkpoint keeps."""
+        own = {name: getattr(self, name) for name in vars(self) if name != "others"}
+        return own | self.others
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a training beside its random numbers; each of its checkpoints keeps it."""
+
+    leads: tuple[str, ...]
+    classes: tuple[str, ...]
+    labels: str  # digest of the labels and folds
+    signals: str  # digest of the packed signals
+    shortest: float  # s, of the shortest training record
+    window: int | None  # samples; None: the network sees the end of a record alone
+    flags: TrainingFlags
+    versions: dict
+    start: Start | None = None  # of --init
+
+    def __post_init__(self):
+        kinds = {"labels": str, "signals": str, "shortest": int | float, "window": int | None}
+        check_fields(self, **kinds, versions=dict)
+        for names in (self.leads, self.classes):
+            texts = all(isinstance(name, str) for name in names)
+            if not names or not texts or len(set(names)) < len(names):
+                raise ValueError("leads or classes")
+
+    @classmethod
+    def from_dict(cls, content):
+        """Read a checkpoint's dictionary; raises ValueError naming what is wrong."""
+        kinds = {"leads": list, "classes": list, "args": dict}
+        kinds |= {"labels": str, "signals": str, "shortest": int | float, "versions": dict}
+        wrong = [name for name, kind in kinds.items() if not isinstance(content.get(name), kind)]
+        if wrong:
+            raise ValueError(", ".join(wrong))
+        try:
+            flags = TrainingFlags.from_dict(content["args"])
+        except ValueError as error:
+            raise ValueError(f"args: {error}") from None
+        start = content.get("start")
+        return cls(
+            tuple(content["leads"]),
+            tuple(content["classes"]),
+            *(content[name] for name in ("labels", "signals", "shortest")),
+            content.get("window"),
+            flags,
+            content["versions"],
+            start and Start.from_dict(start),
+        )
+
+    def to_dict(self):
+        """Return plain lists, dictionaries, numbers and text, as a checkpoint keeps them."""
+        own = {name: getattr(self, name) for name in vars(self) if name != "flags"}
+        start = self.start and dataclasses.asdict(self.start)
+        lists = {"leads": list(self.leads), "classes": list(self.classes)}
+        return own | lists | {"args": self.flags.to_dict(), "start": start}
+
+    def build_network(self):
+        """Return the network, with random weights."""
+        shape = len(self.leads), len(self.classes), self.flags.width, self.window
+        return ResNet1d(self.flags.arch, *shape)
