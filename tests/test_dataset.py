@@ -191,7 +191,7 @@ def test_names_that_could_be_paths_are_refused(name, tiny, capsys):
         with pytest.raises(SystemExit) as stop:
             dataset.load_labels(tiny) if file == "labels.csv" else dataset.PackedSignals(tiny)
         assert stop.value.code == 2
-        assert "cannot be that of a file" in capsys.readouterr().err
+        assert "cannot be a file name" in capsys.readouterr().err
 
 
 def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):

@@ -18,7 +18,7 @@ import dataset
 import main
 import predict
 import resnet
-from ecg.training import checkpoints
+from ecg.training import training
 
 TESTS = Path(__file__).parent
 TRAIN = "--data-dir data/tiny --arch resnet18 --seconds 2 --lr 1e-3 --batch-size 7".split()
@@ -56,37 +56,6 @@ def test_batches_hold_every_row_once_in_an_order_of_seed_and_epoch():
     assert dataset.make_batches(45, 8, seed=4, epoch=1) != batches
 
 
-def test_batches_by_length_hold_every_row_once_and_waste_little():
-    lengths = np.random.default_rng(0).choice([500, 5000, 5000, 9000, 15000], 100)
-    batches = dataset.make_batches(100, 8, 3, 1, lengths)
-    assert sorted(sum(batches, [])) == list(range(100))
-    assert dataset.make_batches(100, 8, 3, 2, lengths) != batches
-    means = [lengths[batch].mean() for batch in batches]
-    assert means != sorted(means)  # the order of the batches is drawn
-    padded = sum(lengths[batch].max() * len(batch) for batch in batches)
-    assert padded < 1.15 * lengths.sum()
-
-
-def test_pad_batch_trains_on_records_padded_to_their_batch_alone(workdir, monkeypatch):
-    seen = []
-    forward = resnet.ResNet1d.forward
-    monkeypatch.setattr(
-        resnet.ResNet1d, "forward", lambda self, x: seen.append(x) or forward(self, x)
-    )
-    train("--epochs", "1", "--pad", "batch", "--seconds", "3")
-    assert sorted(map(len, seen)) == [1] * 6 + [
-        4,
-        7,
-        7,
-        7,
-        7,
-    ]  # one by one: each epoch's scores, the thresholds
-    for x in seen:  # records are 1000, 1500 or 2000 samples long, the window 1500
-        assert x.shape[2] in (1000, 1500)
-        assert (x[:, :, :20] != 0).any(dim=(1, 2)).any()  # the longest of a batch has no padding
-    assert load(RUN)["args"]["pad"] == "batch"
-
-
 def test_a_run_killed_in_mid_epoch_and_resumed_is_the_unbroken_run(workdir):
     train("--epochs", "4")
     whole = {name: load(name) for name in (RUN, f"{RUN}.last")}
@@ -121,7 +90,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(workdir):
     assert sorted(path.name for path in before) == [f"{RUN}.last.pth", f"{RUN}.pth"]
     done = train_apart("--epochs", "3", "--resume", "--file-limit", str(size // 2))
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "make room, then go on: the same command with --resume" in done.stderr
+    assert "free some space, then resume: the same command with --resume" in done.stderr
     assert {path: path.read_bytes() for path in Path("models").iterdir()} == before
 
 
@@ -190,7 +159,7 @@ def test_a_training_started_anew_and_killed_leaves_the_model_of_the_one_before(
 ):
     train("--epochs", "2")
     first = {path: path.read_bytes() for path in [*Path("models").glob("*"), *results()]}
-    monkeypatch.setattr(checkpoints, "save_state", stop_after_writing)
+    monkeypatch.setattr(training.Training, "save", stop_after_writing)
     with pytest.raises(KeyboardInterrupt):
         train("--epochs", "2", "--lr", "1e-2")
     monkeypatch.undo()
@@ -211,7 +180,7 @@ def results():
     return Path("results", RUN).glob("*")
 
 
-def stop_after_writing(*args, write=checkpoints.save_state):
+def stop_after_writing(*args, write=training.Training.save):
     write(*args)
     raise KeyboardInterrupt
 
@@ -239,7 +208,7 @@ def test_resume_auto_goes_on_or_moves_aside_what_does_not_fit(workdir, capsys):
     whole = load(RUN)
     kept = last.read_bytes()
     train("--epochs", "2", "--resume", "auto")  # an unbroken run would have ended before
-    assert "is further (3 epochs)" in capsys.readouterr().out and old.read_bytes() == kept
+    assert "has more epochs (3)" in capsys.readouterr().out and old.read_bytes() == kept
     assert load(f"{RUN}.last")["epoch"] == 2
     train("--epochs", "3", "--lr", "1e-2", "--resume", "auto")
     assert "other lr" in capsys.readouterr().out and not same(whole, load(RUN))
@@ -252,7 +221,7 @@ def test_resume_auto_goes_on_or_moves_aside_what_does_not_fit(workdir, capsys):
 def test_a_second_training_of_one_run_stops_with_a_line(workdir, capsys):
     train("--epochs", "1")
     before = {path: path.read_bytes() for path in [*Path("models").glob("*"), *results()]}
-    with checkpoints.lock(RUN):  # as a process that trains holds it
+    with training.lock(RUN):  # as a process that trains holds it
         assert f"another process is training {RUN}" in refused(capsys, "--epochs", "2")
         done = train_apart("--epochs", "2", "--lr", "1e-2")
         assert done.returncode == 2 and done.stderr.count("error: ") == 1
@@ -272,7 +241,7 @@ def test_a_state_of_another_version_is_refused(workdir, capsys):
     train("--epochs", "1")
     path = Path(f"models/{RUN}.last.pth")
     torch.save(load(f"{RUN}.last") | {"version": 1}, path)
-    assert "is of version 1" in refused(capsys, "--epochs", "2", "--resume")
+    assert "has checkpoint version 1" in refused(capsys, "--epochs", "2", "--resume")
 
 
 def test_two_processes_take_the_gradients_and_scores_of_one(workdir):

@@ -60,9 +60,6 @@ def test_width_scales_every_stage():
     small = resnet.ResNet1d("resnet18", 12, 9, 24)
     assert sum(p.numel() for p in small.parameters()) == 1_237_113
     assert [block.conv2.out_channels for block in small.stages[::2]] == [24, 48, 96, 192]
-    names = [resnet.network_name("resnet34"), resnet.network_name("resnet18", 24)]
-    assert names == ["resnet34", "resnet18w24"]
-    assert resnet.network_name("resnet18", 24, "models/general.pth") == "from-general"
 
 
 def test_a_model_with_a_window_scores_the_largest_logit_along_the_record():
@@ -70,7 +67,7 @@ def test_a_model_with_a_window_scores_the_largest_logit_along_the_record():
     x = torch.randn(2, 2, 2300)
     with torch.no_grad():
         parts = [model(x[..., start : start + 1000]) for start in (0, 500, 1000, 1300)]
-        torch.testing.assert_close(model.score(x), torch.stack(parts).max(0).values)
-        torch.testing.assert_close(model.score(x[..., :1000]), parts[0])
+        torch.testing.assert_close(model.record_logits(x), torch.stack(parts).max(0).values)
+        torch.testing.assert_close(model.record_logits(x[..., :1000]), parts[0])
         plain = resnet.ResNet1d("resnet18", 2, 3, 8).eval()
-        torch.testing.assert_close(plain.score(x), plain(x))
+        torch.testing.assert_close(plain.record_logits(x), plain(x))

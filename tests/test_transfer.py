@@ -17,9 +17,11 @@ import preprocess
 import resnet
 from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
 from ecg import release
+from ecg.inference.model import Model
+from ecg.io.records import SOURCE_LINE
 from ecg.simulation.heart import make_record
-from ecg.training.fresh import FIRST, FreshRecords
-from ecg.training.loop import schedule_factor
+from ecg.training.synthetic_stream import FIRST, FreshRecords
+from ecg.training.training import Epoch, Schedule, Training
 
 DATA = ["--data-dir", "data/tiny", "--batch-size", "16"]
 THIN = [*DATA, "--arch", "resnet18", "--width", "4", "--seconds", "2"]
@@ -55,12 +57,13 @@ def refused(capsys, function, *flags):
 
 
 def test_cosine_rises_shortly_and_ends_near_0():
-    factors = [schedule_factor("cosine", 4, 250, e, b) for e in (1, 2, 3, 4) for b in range(250)]
+    cosine = Schedule("cosine", 1, 4)
+    factors = [cosine.rate(e, b, 250) for e in (1, 2, 3, 4) for b in range(250)]
     assert factors[0] == pytest.approx(1 / 50) and np.argmax(factors) == 49
     expected = [0.5 * (1 + math.cos(math.pi * k / 1000)) for k in range(50, 1000)]
     np.testing.assert_allclose(factors[50:], expected)
-    assert schedule_factor("cosine", 1, 5, 1, 0) == 1  # too few steps for a rise
-    assert schedule_factor("constant", 4, 250, 3, 7) == 1
+    assert Schedule("cosine", 1, 1).rate(1, 0, 5) == 1  # too few steps for a rise
+    assert Schedule("constant", 1, 4).rate(3, 7, 250) == 1
 
 
 def test_an_annealed_training_keeps_its_last_epoch_and_resumes_to_the_bit(workdir, capsys):
@@ -68,11 +71,11 @@ def test_an_annealed_training_keeps_its_last_epoch_and_resumes_to_the_bit(workdi
     train(*flags, "--epochs", "3")
     whole, state = load(RUN), load(f"{RUN}.last")
     assert whole["epoch"] == 3
-    better_before = [{"val_f1": 0.5}, {"val_f1": 0.2}]
-    best = [main.checkpoints.best_epoch(better_before, name) for name in ("cosine", "constant")]
+    better_before = [Epoch(i, 0, 0, f1, 0, 0) for i, f1 in enumerate([0.5, 0.2], start=1)]
+    best = [Schedule(name, 1, 2).best_epoch(better_before) for name in ("cosine", "constant")]
     assert best == [2, 1]
     stop = pytest.MonkeyPatch()
-    stop.setattr(main.checkpoints, "save_state", stop_after(main.checkpoints.save_state))
+    stop.setattr(Training, "save", stop_after(Training.save))
     with pytest.raises(KeyboardInterrupt):
         train(*flags, "--epochs", "3")
     stop.undo()
@@ -103,15 +106,20 @@ def test_init_starts_from_the_weights_and_names_the_run_after_them(workdir, caps
     for name, weights in start["state_dict"].items():
         if "running" not in name and "tracked" not in name:
             torch.testing.assert_close(warm["state_dict"][name], weights, atol=1e-8, rtol=0)
-    assert warm["origin"]["model"] == "base.pth" and "base.pth" in warm["trained_on"]
+    provenance = Model.load("models/from-base_tiny_all_42.pth").provenance
+    assert provenance.start.model == "base.pth" and provenance.start.provenance.data == "tiny"
     described = json.loads(Path("results/from-base_tiny_all_42/run.json").read_text())
-    assert described["trained_on"] == warm["trained_on"]
+    assert described["trained_on"] == (
+        "32 records of tiny, starting from base.pth (32 records of tiny)"
+    )
     kept = {name: warm["args"][name] for name in ("arch", "width", "seconds", "windows")}
     assert kept == {"arch": "resnet18", "width": 4, "seconds": 2, "windows": True}
     assert warm["args"]["schedule"] == "cosine" and warm["window"] == 1000
     flags = ["--data-dir", "data/tiny", "--init", "models/base.pth"]
     args = main.parse_args(flags)
-    assert args.epochs is None and main.set_up(args) and args.epochs == 30  # of 32 records
+    assert (
+        args.epochs is None and main.set_up(args, torch.device("cpu")) and args.epochs == 30
+    )  # of 32 records
     predict.main(predict.parse_args(flags))
     assert Path("results/from-base_tiny_all_42/scores.csv").is_file()
     err = refused(capsys, main.parse_args, [*flags, "--width", "8"])
@@ -126,20 +134,21 @@ def test_fewer_leads_take_their_columns_and_other_classes_a_new_layer(workdir, c
     start = load(RUN)["state_dict"]
     leads = ["I", "V5"]
     model = resnet.ResNet1d("resnet18", 2, 9, 4)
-    resnet.transfer_weights(model, leads, CLASSES, f"models/{RUN}.pth")
+    base = Model.load(f"models/{RUN}.pth")
+    base.give_weights(model, leads, CLASSES)
     rows = [LEADS.index(lead) for lead in leads]
     stem = model.state_dict()["stem.0.weight"]
     assert torch.equal(stem, start["stem.0.weight"][:, rows]) and stem.shape[1] == 2
     assert torch.equal(model.state_dict()["fc.weight"], start["fc.weight"])
     other = resnet.ResNet1d("resnet18", 12, 5, 4)
     before = other.fc.weight.clone()
-    resnet.transfer_weights(other, LEADS, list("abcde"), f"models/{RUN}.pth")
+    base.give_weights(other, LEADS, list("abcde"))
     assert torch.equal(other.fc.weight, before)
     assert torch.equal(other.state_dict()["stages.0.conv1.weight"], start["stages.0.conv1.weight"])
     train(*DATA, "--init", f"models/{RUN}.pth", "--leads", "I,V5", "--epochs", "1")
     few = f"from-{RUN}_tiny_I-V5_42"
-    flags = (resnet.ResNet1d("resnet18", 1, 9, 4), ["II"], CLASSES, f"models/{few}.pth")
-    assert "has no lead II" in refused(capsys, resnet.transfer_weights, *flags)
+    flags = resnet.ResNet1d("resnet18", 1, 9, 4), ["II"], CLASSES
+    assert "has no lead II" in refused(capsys, Model.load(f"models/{few}.pth").give_weights, *flags)
 
 
 # --- records made while training
@@ -163,7 +172,10 @@ def test_a_training_on_fresh_records_says_so_and_does_not_depend_on_the_workers(
     flags = [*THIN, "--seconds", "6", "--fresh", "20", "--epochs", "2"]
     train(*flags)
     alone = load(RUN)
-    assert alone["trained_on"].startswith(f"{20 * alone['epoch']} synthetic records, no patient")
+    provenance = Model.load(f"models/{RUN}.pth").provenance
+    n = 20 * alone["epoch"]
+    assert str(provenance) == f"{n} synthetic records, thresholds from tiny"
+    assert provenance.ever_saw_patients
     validation = load_labels("data/tiny").query("fold == 9")["patient_id"]
     assert set(alone["training_records"]) == set(validation)
     train(*flags, "--num-workers", "2")
@@ -197,7 +209,7 @@ def test_a_windowed_answer_is_that_of_the_window_with_the_largest_logit(workdir,
     predict.main(predict.parse_args([*flags, "own/W1.hea"]))
     row = json.loads(Path("a.json").read_text())["records"][0]
     assert not any("only the last" in text for text in row["warnings"])
-    model, _ = resnet.load_model(f"models/{RUN}.pth", "cpu")
+    model = Model.load(f"models/{RUN}.pth").network
     x = torch.from_numpy(samples.astype(np.float32) / 1000)
     with torch.no_grad():
         logits = [model(x[None, :, s : s + 1000])[0] for s in (0, 500, 1000, 1200)]
@@ -209,6 +221,7 @@ def test_a_windowed_answer_is_that_of_the_window_with_the_largest_logit(workdir,
 
 
 def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
+    make_synthetic(workdir / "data/tiny")
     train(*THIN, "--fresh", "20", "--seconds", "6", "--epochs", "1", "--windows")
     path = f"models/{RUN}.pth"
     release.main(
@@ -220,7 +233,7 @@ def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
     assert "38 records of patients (tiny)" in half["scored_on"]
     x = torch.randn(2, 12, 3000)
     with torch.no_grad():
-        one, two = (resnet.load_model(p, "cpu")[0](x) for p in (path, "g.pth"))
+        one, two = (Model.load(p).network(x) for p in (path, "g.pth"))
     torch.testing.assert_close(one, two, atol=0.02, rtol=0.01)
     capsys.readouterr()
     write_record(workdir / "own", "W1", noise(8, 3000), "59118001")
@@ -230,10 +243,40 @@ def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
     assert "g.pth" in first and "no patient" in first and half["scored_on"] in first
 
 
-def test_weights_that_have_seen_patients_are_not_released(workdir, capsys):
+def make_synthetic(folder):
+    """Let every header of a data folder say that the simulator made it; preprocess it again."""
+    for path in folder.rglob("*.hea"):
+        path.write_text(f"{path.read_text()}{SOURCE_LINE}\n")
+    preprocess.main(preprocess.parse_args(["--data-dir", str(folder), "--jobs", "1"]))
+
+
+def test_weights_of_patients_are_never_released_whatever_came_after_them(workdir, capsys):
     train(*THIN, "--epochs", "1")
-    flags = release.parse_args(["--model-path", f"models/{RUN}.pth", "--to", "g.pth"])
-    assert "has learnt from patients" in refused(capsys, release.main, flags)
+    Path(f"models/{RUN}.pth").rename("models/hospital.pth")
+    assert_refused(capsys, "models/hospital.pth")
+    shutil.copytree("data/tiny", "data/made")
+    make_synthetic(Path("data/made"))
+    made = ["--data-dir", "data/made", "--batch-size", "16", "--epochs", "1", "--fresh", "20"]
+    train(*made, "--init", "models/hospital.pth", "--seconds", "6")
+    assert_refused(capsys, "models/from-hospital_made_all_42.pth")
+    train(*made, "--init", "models/from-hospital_made_all_42.pth", "--seconds", "6")
+    assert_refused(capsys, "models/from-from-hospital_made_all_42_made_all_42.pth")
+
+
+def test_a_model_of_unknown_descent_is_not_released(workdir, capsys):
+    make_synthetic(workdir / "data/tiny")
+    train(*THIN, "--epochs", "1")
+    content = load(RUN)
+    del content["provenance"]
+    content["trained_on"] = "24,000 synthetic records, no patient"  # a sentence is no evidence
+    torch.save(content, "models/old.pth")
+    assert_refused(capsys, "models/old.pth")
+    assert Model.load("models/old.pth").describe().endswith("trained on records of tiny")
+
+
+def assert_refused(capsys, path):
+    flags = release.parse_args(["--model-path", path, "--to", "g.pth"])
+    assert "weights may reveal them" in refused(capsys, release.main, flags)
     assert not Path("g.pth").exists()
 
 
@@ -242,10 +285,10 @@ GENERAL = Path(__file__).parents[1] / "models" / "general.pth"
 
 def test_the_model_in_the_box_is_small_whole_and_has_seen_no_patient():
     assert GENERAL.stat().st_size < 3_000_000
-    _, checkpoint = resnet.load_model(GENERAL, "cpu")
-    assert checkpoint["trained_on"] == "24,000 synthetic records, no patient"
-    assert checkpoint["origin"] is None and checkpoint["window"] == 5000
-    assert all(name.startswith("S") for name in checkpoint["training_records"])  # validation
+    model = Model.load(GENERAL)
+    assert str(model.provenance) == "24,000 synthetic records, no patient"
+    assert model.provenance.start is None and model.window == 5000
+    assert all(name.startswith("S") for name in model.training_records)  # validation
 
 
 @NEEDS_SHARED

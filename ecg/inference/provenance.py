@@ -72,5 +72,9 @@ class Start:
 
     @classmethod
     def from_dict(cls, content):
-        """Read what `dataclasses.asdict` returns."""
-        return cls(**content | {"provenance": Provenance.from_dict(content["provenance"])})
+        """Read what `dataclasses.asdict` returns; raises ValueError where it is anything else."""
+        try:
+            provenance = Provenance.from_dict(content["provenance"])
+            return cls(**content | {"provenance": provenance})
+        except (TypeError, KeyError):
+            raise ValueError("provenance") from None

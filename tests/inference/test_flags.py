@@ -1,0 +1,22 @@
+import pytest
+
+from ecg.inference.flags import find_model
+
+RUN = ("resnet34", "data/CPSC", 42, 0, "I-V5")
+
+
+def test_a_mistyped_model_path_is_said_to_be_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        find_model("models/genral.pth", *RUN)
+    err = capsys.readouterr().err
+    assert "--model-path models/genral.pth: no such file" in err and "train it" not in err
+
+
+def test_a_model_that_is_not_there_yet_is_to_be_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        find_model(None, *RUN)
+    err = capsys.readouterr().err
+    assert "no model models/resnet34_CPSC_I-V5_42.pth" in err
+    assert "python main.py --data-dir data/CPSC --leads I,V5" in err

@@ -1,0 +1,158 @@
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from dataset import LEADS
+from ecg.inference import checkpoint
+from ecg.inference.model import Model, predict_scores
+from ecg.inference.provenance import Provenance
+from resnet import ResNet1d
+
+FLAGS = {"arch": "resnet18", "data_dir": "x", "seconds": 2, "round": 0, "limit": None, "seed": 1}
+NETWORK = ResNet1d("resnet18", 1, 1, 4)
+PROVENANCE = Provenance("x", 32, synthetic=False, has_patients=True)
+
+
+def content(**changes):
+    """Return what a model file holds, with some entries changed (None: left out)."""
+    whole = {
+        "state_dict": NETWORK.state_dict(),
+        "epoch": 1,
+        "leads": ["II"],
+        "classes": ["AF"],
+        "labels": "a",
+        "signals": "b",
+        "shortest": 5.5,
+        "versions": {},
+        "training_records": {},
+        "args": FLAGS | {"width": 4},
+        "thresholds": {"AF": 0.5},
+        "threshold_rule": "any",
+        "provenance": PROVENANCE.to_dict(),
+    }
+    return {name: value for name, value in {**whole, **changes}.items() if value is not None}
+
+
+def refused(path, capsys):
+    """Load a model that must be refused; return its one line."""
+    with pytest.raises(SystemExit, match="2"):
+        Model.load(path)
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "m.pth" in err and "python main.py" in err
+    return err
+
+
+def test_a_model_keeps_all_that_its_file_says(tmp_path):
+    path = tmp_path / "m.pth"
+    kept = content(window=1000, scored_on="AUC 1", training_records={"A1": "f00"}, extra=[1, "a"])
+    checkpoint.save_checkpoint(path, kept)
+    model = Model.load(path, leads=["II"])
+    assert model.leads == ("II",) and model.classes == ("AF",) and model.window == 1000
+    assert model.thresholds == {"AF": 0.5} and model.limits.tolist() == [0.5]
+    assert model.provenance == PROVENANCE and model.scored_on == "AUC 1"
+    assert model.flags.seconds == 2 and model.flags.width == 4 and not model.network.training
+    assert model.run_on("elsewhere/x") == "m" and model.run_on("y") == "m_on_y"
+    assert model.weights == checkpoint.weights_digest(NETWORK.state_dict())
+    model.save(tmp_path / "n.pth", best_f1=0.25)
+    again = torch.load(tmp_path / "n.pth", weights_only=True)
+    assert again.pop("best_f1") == 0.25 and again.pop("version") == 2
+    assert again.pop("args") == {**FLAGS, "width": 4, "windows": False}
+    weights = again.pop("state_dict")
+    assert all(torch.equal(weights[name], w) for name, w in kept.pop("state_dict").items())
+    assert again == {n: v for n, v in kept.items() if n not in ("args", "extra")} | {"start": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"version": 1}, "has checkpoint version 1"),
+        ({"version": "two"}, "has checkpoint version two"),
+        ({"args": {"arch": "resnet18"}}, "args: data_dir, seconds, round, seed, limit"),
+        ({"args": ["a list"]}, "damaged (args)"),
+        ({"args": FLAGS | {"seconds": 0}}, "damaged (args: seconds)"),
+        ({"args": FLAGS | {"arch": "resnet99"}}, "'resnet99': unknown; choose resnet18 or"),
+        ({"args": FLAGS | {"pad": "batch"}}, "no longer supported"),
+        ({"leads": "II"}, "damaged (leads)"),
+        ({"classes": [1]}, "leads or classes"),
+        ({"leads": ["II", "II"]}, "damaged (leads or classes)"),
+        ({"state_dict": {"w": [1.0]}}, "damaged (state_dict)"),
+        ({"state_dict": {"w": torch.zeros(1)}}, "other weights than those of resnet.py's resnet18"),
+        ({"thresholds": None}, "damaged (thresholds)"),
+        ({"thresholds": {"AF": float("nan")}}, "damaged (thresholds)"),
+        ({"thresholds": {"PAC": 0.5}}, "damaged (thresholds)"),
+        ({"training_records": None}, "damaged (training_records)"),
+        ({"training_records": {"A0001": ["a"]}}, "damaged (training_records)"),
+        ({"provenance": {"data": "x"}}, "damaged (provenance)"),
+        ({"provenance": "no patient"}, "damaged (provenance)"),
+        ({"provenance": PROVENANCE.to_dict() | {"has_patients": "no"}}, "damaged (provenance)"),
+    ],
+)
+def test_an_edited_or_older_model_is_refused_in_one_line(changes, text, tmp_path, capsys):
+    checkpoint.save_checkpoint(tmp_path / "m.pth", content(**changes))
+    assert text in refused(tmp_path / "m.pth", capsys)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
+    weights = NETWORK.state_dict() | {"fc.bias": torch.tensor([float("nan")])}
+    checkpoint.save_checkpoint(tmp_path / "m.pth", content(state_dict=weights))
+    assert "not finite" in refused(tmp_path / "m.pth", capsys)
+
+
+@pytest.mark.parametrize("kind", ["missing", "truncated", "text", "other", "pickle"])
+def test_what_is_no_model_is_refused_in_one_line(kind, tmp_path, capsys):
+    path = tmp_path / "m.pth"
+    if kind == "truncated":
+        checkpoint.save_checkpoint(path, content())
+        path.write_bytes(path.read_bytes()[:500])
+    elif kind == "text":
+        path.write_text("hello")
+    elif kind == "other":
+        torch.save({"weights": torch.zeros(1)}, path)
+    elif kind == "pickle":
+        torch.save({"run": subprocess.run}, path)  # code in a checkpoint must not load
+    refused(path, capsys)
+
+
+def test_other_leads_than_the_model_s_are_refused(tmp_path, capsys):
+    checkpoint.save_checkpoint(tmp_path / "m.pth", content())
+    with pytest.raises(SystemExit, match="2"):
+        Model.load(tmp_path / "m.pth", leads=("I", "II"))
+    assert "was trained on leads II, not I,II" in capsys.readouterr().err
+
+
+def test_probabilities_of_an_array_are_those_of_its_microvolts_at_500_hz(tmp_path):
+    torch.manual_seed(0)
+    network = ResNet1d("resnet18", 2, 1, 4).eval()
+    kept = content(leads=["II", "V5"], state_dict=network.state_dict())
+    checkpoint.save_checkpoint(tmp_path / "m.pth", kept)
+    model = Model.load(tmp_path / "m.pth")
+    signal = np.random.default_rng(0).normal(0, 0.5, (12, 1800))
+    seen = np.rint(1000 * signal[[1, LEADS.index("V5")], -1000:]) / 1000
+    with torch.no_grad():
+        expected = torch.sigmoid(network(torch.from_numpy(seen).float()[None]))[0].numpy()
+    np.testing.assert_allclose(model.probabilities(signal, 500), expected, rtol=1e-5)
+    assert model.probabilities(signal[:, ::2], 250).shape == (1,)
+    with pytest.raises(ValueError, match="not \\(12, n\\)"):
+        model.probabilities(signal.T, 500)
+
+
+def test_predict_scores_gives_probabilities_in_order_and_restores_the_mode():
+    linear = torch.nn.Linear(4, 2)
+    network = torch.nn.Sequential(linear, torch.nn.Dropout(0.9))  # which scoring must switch off
+    x = torch.randn(5, 4)
+    batches = [(x[:3], torch.zeros(3, 2)), (x[3:], torch.ones(2, 2))]
+    network.train()
+    y_true, y_score = predict_scores(network, batches, torch.device("cpu"))
+    expected = 1 / (1 + np.exp(-linear(x).detach().numpy()))
+    np.testing.assert_allclose(y_score, expected, rtol=1e-5)
+    assert y_true[:, 0].tolist() == [0, 0, 0, 1, 1]
+    assert network.training
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_logit_that_is_not_finite_is_no_probability(value):
+    batches = [(torch.tensor([[value, 1.0]]), torch.zeros(1, 2))]
+    _, y_score = predict_scores(torch.nn.Identity(), batches, torch.device("cpu"))
+    assert np.isnan(y_score[0, 0]) and y_score[0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
