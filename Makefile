@@ -1,18 +1,19 @@
 # make demo       all five steps on the built-in synthetic data set, in minutes, and a report
-# make model      the general model, models/general.pth, from synthetic records alone
-# make reproduce  all that the paper reports, and a report: DATA=data/CPSC; to cut it down
-#                 ROUNDS=1 LEADS="all I aVR V5" EPOCHS=5; JOBS=2 models at a time;
-#                 CONFIG="use_gpu=True amp=True" other values of config/paper.yaml;
-#                 FLAGS="--dry-run" flags of Snakemake
+# make model      train the bundled model, models/general.pth, on synthetic records alone
+# make reproduce  everything the paper reports, and a report. DATA=data/CPSC names the data;
+#                 ROUNDS=1 LEADS="all I aVR V5" EPOCHS=5 make it smaller;
+#                 JOBS=2 trains two models at a time;
+#                 CONFIG="use_gpu=True amp=True" changes values of config/paper.yaml;
+#                 FLAGS="--dry-run" passes flags to Snakemake
 # make test       linter, formatter and tests
-# make clean      forget the demo's data, model and results (not the environment)
+# make clean      delete the demo's data, model and results (not the environment)
 
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := --data-dir data/synthetic
 GENERAL := --data-dir data/general
-# the small network, trained on records that are made meanwhile
+# the small network, trained on records generated during training
 NET := --arch resnet18 --width 24
 LOG := results/demo.log
 FRESH := --seconds 10 --windows --fresh 2000 --schedule cosine --batch-size 16 --lr 2e-3 --num-workers 1
@@ -33,7 +34,7 @@ DATA ?= data/CPSC
 
 demo: .venv/.installed
 	@mkdir -p results/dataset_synthetic
-	@echo 'what the steps say goes to $(LOG); the progress follows here'
+	@echo 'the output of the steps goes to $(LOG); progress is shown here'
 	$(BIN)/python -m ecg.synthetic $(DEMO) --records 400 --seed 0 > $(LOG)
 	$(BIN)/python preprocess.py $(DEMO) >> $(LOG)
 	$(BIN)/python baselines.py $(DEMO) --classifier all >> $(LOG)

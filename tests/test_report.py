@@ -259,7 +259,7 @@ def test_every_section_says_what_of_the_paper_it_answers(workdir):
     html = write("--data-dir", "data/CPSC")
     sections = re.findall(r'<section>\s*<h2 id="\w+">.*?</h2>\s*<p class="note">(.*?)</p>', html)
     assert len(sections) == html.count("<section>") == 10
-    assert all(re.match("(In|Not in|Beside) the paper: ", text) for text in sections)
+    assert all(re.match("(In|Not in|Partly in) the paper: ", text) for text in sections)
 
 
 def read_tabular(text):
