@@ -239,7 +239,7 @@ rule train:
     wildcard_constraints: run="|".join(MODELS)
     params:
         flags=lambda w: model_flags(w, "epochs", "batch_size", "lr", "schedule", "seconds", "windows",
-                                    "pad", "patience", "amp")
+                                    "patience", "amp")
     threads: THREADS
     resources: **HEAVY
     log: f"results/logs_{DATA}/train_{{run}}.log"

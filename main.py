@@ -47,7 +47,7 @@ from dataset import (
 )
 from ecg.evaluation import metrics
 from ecg.inference.checkpoint import weights_digest
-from ecg.inference.device import make_deterministic, set_seed
+from ecg.inference.device import set_seed
 from ecg.inference.flags import add_model_args
 from ecg.inference.model import Model, predict_scores
 from ecg.inference.provenance import Provenance
@@ -98,9 +98,6 @@ def parse_args(argv=None):
     text = "train on N new synthetic records an epoch"
     group.add_argument("--fresh", type=positive, metavar="N", help=text)
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
-    group.add_argument("--compile", action="store_true", help="use torch.compile")
-    text = "the same weights in every run on a GPU too"
-    group.add_argument("--deterministic", action="store_true", help=text)
     text = "resume after the last finished epoch; auto: start over if that is impossible"
     resume = {"nargs": "?", "const": "strict", "choices": ("strict", "auto")}
     group.add_argument("--resume", **resume, help=text)
@@ -175,10 +172,9 @@ def is_worker():
     return distributed.rank() > 0
 
 
-def train(training, train_set, validation_set, compiled):
+def train(training, train_set, validation_set):
     """Train all epochs that are left."""
-    network = torch.compile(training.network) if compiled else training.network
-    network = distributed.wrap(network)
+    network = distributed.wrap(training.network)
     while not training.has_ended():
         validation_set.signals.stop_if_replaced()
         started = time.perf_counter()
@@ -278,14 +274,12 @@ def print_epoch(training):
 
 def main(args):
     device = distributed.start(args.use_gpu)
-    if args.deterministic:
-        make_deterministic()
     train_set, validation_set, training = set_up(args, device)
     with lock(training.run):
         if not is_worker():
             print_header(args, training, train_set, validation_set)
         training.resume(args.resume, device)
-        train(training, train_set, validation_set, args.compile)
+        train(training, train_set, validation_set)
         distributed.stop()
         if is_worker():
             return

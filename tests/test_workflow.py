@@ -258,7 +258,7 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
     assert config["lead_sets"] == ["all", *dataset.LEADS]
     assert config["classifiers"] == list(CLASSIFIERS) and config["rounds"] == dataset.N_FOLDS
     args = vars(main.parse_args([]))
-    names = "epochs batch_size lr schedule seconds windows pad patience amp arch width init seed"
+    names = "epochs batch_size lr schedule seconds windows patience amp arch width init seed"
     for name in names.split():
         assert config[name] == args[name], name
     assert set(yaml.safe_load((ROOT / "config/demo.yaml").read_text())) <= set(config)

@@ -1,6 +1,5 @@
 """Where the network computes, and the random numbers it draws."""
 
-import os
 import random
 
 import numpy as np
@@ -22,10 +21,3 @@ def set_seed(*seed):
     random.seed(state)
     np.random.seed(state)  # noqa: NPY002  (some libraries draw from it)
     torch.manual_seed(state)  # seeds CUDA too
-
-
-def make_deterministic():
-    """Let a GPU give the same bits in every run; a CPU does so anyway."""
-    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False

@@ -16,7 +16,7 @@ def train_epoch(training, network, dataset):
     """Pass once over the records of a data set; return the mean loss per record.
 
     `training` gives the optimizer, schedule, loading, seed and the number of the epoch; `network`
-    is its network as it is to be run (compiled, or wrapped for several processes). Stops, naming
+    is its network as it is to be run: wrapped where there are several processes. Stops, naming
     the records, where the loss is not finite.
     """
     epoch, loading = len(training.history) + 1, training.loading
