@@ -85,11 +85,12 @@ def synthetic_records(seed, n):
     """Yield (signal, middles of QRS, kinds, whether inside) of n records, blocked PACs left out."""
     for number in range(1, n + 1):
         rng = np.random.default_rng([seed, number])
-        signal, _, beats, _ = simulate(rng, MIX[(number - 1) % len(MIX)].split("+"), 10)
-        seen = beats["kind"] != "blocked PAC"
-        onset, j = SAMPLE_RATE * beats["onset"][seen], SAMPLE_RATE * beats["j"][seen]
+        signal, heart = simulate(rng, MIX[(number - 1) % len(MIX)].split("+"), 10)
+        beats = heart.beats
+        seen = beats.kind != "blocked PAC"
+        onset, j = SAMPLE_RATE * beats.onset[seen], SAMPLE_RATE * beats.j[seen]
         inside = (onset >= 0) & (j <= signal.shape[1])
-        yield signal, (onset + j) / 2, beats["kind"][seen], inside
+        yield signal, (onset + j) / 2, beats.kind[seen], inside
 
 
 def ludb_records(folder):

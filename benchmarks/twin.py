@@ -1,29 +1,25 @@
-"""What a rehearsal finds again of what was put into its twin: for docs/explanations.md.
+"""Measure how much of a twin's known criteria a rehearsal recovers: for docs/explanations.md.
 
-    python benchmarks/twin.py --data-dir data/CPSC_twin --init models/general.pth
+    python -m benchmarks.twin --data-dir data/CPSC_twin --init models/general.pth
 
 in the folder of the rehearsal (docs/reproduce.md), after it. Writes results/twin/visible.csv, a row
 for each class: how visible its criterion is in a record, by evidence.csv, and which records were
-found; and leads.csv, a row for each class and lead. python -m ecg.report --readme makes two tables
-of them.
+recognised; and leads.csv, a row for each class and lead. python -m ecg.report --readme makes two
+tables of them.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, roc_auc_score
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels  # noqa: E402
-from ecg.evaluation import runs  # noqa: E402
-from ecg.evaluation.files import write_json  # noqa: E402
-from ecg.explanation.measures import read_evidence  # noqa: E402
-from resnet import add_network_args, network_name  # noqa: E402
-from utils import fail, make_parser, software_versions, write_csv  # noqa: E402
+from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels
+from ecg.evaluation import runs
+from ecg.evaluation.files import write_json
+from ecg.explanation.measures import read_evidence
+from resnet import add_network_args, network_name
+from utils import fail, make_parser, software_versions, write_csv
 
 OUT = Path("results/twin")
 FEWEST = 10  # records on both sides of a comparison: evidence in a lead or not, found or missed
