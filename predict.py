@@ -57,9 +57,16 @@ from dataset import (
     unlabelled,
 )
 from ecg.evaluation import answers, findings
-from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.metrics import add_threshold_arg, format_table
-from ecg.evaluation.runs import is_training_data
+from ecg.evaluation.runs import as_model, is_training_data
+from ecg.evaluation.scored_run import (
+    Digests,
+    Scored,
+    Thresholds,
+    evaluate_run,
+    write_results,
+    write_thresholds,
+)
 from ecg.io.tables import add_table_args
 from ecg.processing.quality import SHORTEST
 from resnet import (
@@ -79,6 +86,7 @@ from utils import (
     get_device,
     make_parser,
     predict_scores,
+    results_path,
 )
 
 FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
@@ -143,32 +151,30 @@ def score(model, checkpoint, signals, labels, args, device, quiet=False):
 def score_folds(model, checkpoint, signals, labels, args, device, folder):
     """Find thresholds on the validation fold, score the test fold; return what `main` shows."""
     _, *parts = split_labels(labels, args.round)
-    scores = [score(model, checkpoint, signals, part, args, device) for part in parts]
-    rule = args.thresholds or "middle"
-    table, found = evaluate_run(folder, *parts, scores, checkpoint["classes"], args.seed, rule)
-    return "test fold", parts[1], scores[1], table, found
+    scored = [Scored(part, score(model, checkpoint, signals, part, args, device)) for part in parts]
+    table, thresholds = evaluate_run(folder, *scored, args.seed, args.thresholds or "middle")
+    return "test fold", scored[1], table, thresholds
 
 
 def score_other_data(model, checkpoint, signals, labels, args, device, folder):
     """Score another data set, but for what the model has seen; return what `main` shows."""
-    classes, seen = checkpoint["classes"], set(checkpoint["training_records"].values())
+    seen = set(checkpoint["training_records"].values())
     known = [signal_digest(signals[name]) in seen for name in labels["patient_id"]]
-    notes = []
+    notes = ()
     if any(known):
         names = list(labels["patient_id"][known])
         text = f"{len(names)} records with signals that the model was trained or chosen on: "
         if all(known):
             fail(f"{args.data_dir} holds nothing but {text}{names[0]} ...; name another data set")
-        notes = [f"left out: {text}{', '.join(names)}"]
+        notes = (f"left out: {text}{', '.join(names)}",)
         more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
         print(f"left out: {text}{', '.join(names[:NAMED])}{more}")
         labels = labels[~np.array(known)].reset_index(drop=True)
-    thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
-    y_score = score(model, checkpoint, signals, labels, args, device)
-    table = write_results(folder, [labels], [y_score], thresholds, classes, args.seed)
+    scored = Scored(labels, score(model, checkpoint, signals, labels, args, device))
     rule = f"those inside the model: {checkpoint['threshold_rule']}"
-    found = {"thresholds": checkpoint["thresholds"], "rule": rule, "notes": notes}
-    return "all records", labels, y_score, table, found
+    thresholds = Thresholds(checkpoint["thresholds"], rule, notes)
+    table = write_results(folder, [scored], thresholds, args.seed)
+    return "all records", scored, table, thresholds
 
 
 def own_answers(model, checkpoint, sources, bad, args, device):
@@ -245,7 +251,7 @@ def answer_records(args):
 
 def choose(checkpoint, labels, signals, args):
     """Return how to score and which labels: the folds of the training data, or another data set."""
-    if is_training_data(checkpoint, labels, signals, args.data_dir, args.limit, args.round):
+    if is_training_data(as_model(checkpoint), labels, signals, args.limit, args.round):
         if args.part == "all":
             fail(f"the model was trained on {args.data_dir}: --part all would score what it has "
                  "seen; leave it out, or name another data set")  # fmt: skip
@@ -277,19 +283,18 @@ def main(args):
     signals = PackedSignals(args.data_dir)
     path = find(args)
     model, checkpoint = load_model(path, device, args.leads)
-    run, classes = scored_run(path, checkpoint, args.data_dir), checkpoint["classes"]
-    digests = {"labels": labels_digest(labels), "signals": signals.fingerprint}
-    digests["weights"] = weights_digest(checkpoint["state_dict"])
+    run = scored_run(path, checkpoint, args.data_dir)
+    weights = weights_digest(checkpoint["state_dict"])
+    digests = Digests(weights, labels_digest(labels), signals.fingerprint)
     evaluate, labels = choose(checkpoint, labels, signals, args)
-    folder = Path("results") / run
-    name, scored, y_score, table, found = evaluate(
+    folder = results_path(run)
+    name, scored, table, thresholds = evaluate(
         model, checkpoint, signals, labels, args, device, folder
     )
-    title = f"{run}, {name}, n = {len(scored)}"
-    thresholds = np.array([found["thresholds"][name] for name in classes])
-    plot_scores(scored[classes].to_numpy(), y_score, thresholds, table, folder, title)
-    pages.write_scores(folder, found)
-    write_thresholds(folder, found, **digests)
+    title = f"{run}, {name}, n = {len(scored.labels)}"
+    plot_scores(scored._replace(thresholds=thresholds.array()), table, folder, title)
+    pages.write_scores(folder, thresholds)
+    write_thresholds(folder, thresholds, digests)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
     print(f"\nwrote predictions, scores, thresholds, figures and the page scores.html to {folder}")
 

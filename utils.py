@@ -38,6 +38,7 @@ import torch
 from tqdm import tqdm
 
 RESEARCH_USE = "Research use only; not a diagnosis."
+WIDTH = 64  # channels of the paper's first stage; --width scales all stages
 HOST = re.sub(r"\W", "_", platform.node())  # in temporary names: folders may be shared
 
 
@@ -189,14 +190,31 @@ def run_name(method, data_dir, seed, round_number=0, leads=None):
     return "_".join(part for part in parts if part)
 
 
+def network_name(arch, width=WIDTH, init=None):
+    """Name a network for file names: resnet34, resnet18w24, from-general (--init general.pth)."""
+    if init:
+        return f"from-{Path(init).stem}"
+    return arch if width == WIDTH else f"{arch}w{width}"
+
+
 def checkpoint_path(run):
     """Return where the run's model is kept."""
     return Path("models") / f"{run}.pth"
 
 
+def results_path(*parts):
+    """Return a path below results/, the folder of all tables and figures."""
+    return Path("results", *parts)
+
+
+def explanations_path(*parts):
+    """Return a path below explanations/."""
+    return Path("explanations", *parts)
+
+
 def results_dir(run):
     """Return the folder of the run's tables and figures, made if need be."""
-    return make_folder(Path("results") / run)
+    return make_folder(results_path(run))
 
 
 def make_folder(path):
@@ -285,6 +303,12 @@ def write_csv(frame, path):
     """Write a DataFrame as csv without its index: LF line ends, empty cells for NaN, atomically."""
     with replacing(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def write_json(path, content):
+    """Write a dictionary as JSON, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def software_versions():
