@@ -1,14 +1,13 @@
 """Compare synthetic records with real ones, lead by lead: amplitude and power in three bands.
 
-    python benchmarks/simulation.py                      # beside ../shared/data/cpsc2018_feb2020
-    python benchmarks/simulation.py --records 400 --real FOLDER
+    python -m benchmarks.simulation                    # beside ../shared/data/cpsc2018_feb2020
+    python -m benchmarks.simulation --records 400 --real FOLDER
 
 Prints the median and the 10th and 90th percentile over records of the 99th percentile of absolute
 amplitude (mV, from the record's median) and of log10 of mean power density (mV^2/Hz), and how many
 records a second one core makes.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -16,14 +15,11 @@ import numpy as np
 import wfdb
 from scipy.signal import periodogram
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.simulation.heart import make_record
+from utils import make_parser, natural, positive
 
-from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV  # noqa: E402
-from ecg.simulation.heart import make_record  # noqa: E402
-from utils import make_parser, natural, positive  # noqa: E402
-
-REAL = ROOT.parent / "shared/data/cpsc2018_feb2020"
+REAL = Path(__file__).parents[2] / "shared/data/cpsc2018_feb2020"
 BANDS = ((0.2, 0.5), (15, 30), (60, 90))  # Hz
 
 

@@ -137,7 +137,7 @@ def score_context(rounds, run, paper, twin):
     scores = {
         "count": len(rounds),
         "which": ", ".join(map(str, rounds)),
-        "doubtful": doubtful,
+        "marks": doubtful,
         "few": "; ".join(dict.fromkeys(text for text in few if text)),
         "tables": shown,
     }
@@ -152,7 +152,7 @@ def baseline_context(network, methods):
     methods = baselines | methods  # the network, if it is there, comes last
     doubtful = {name: tables.doubtful_over(rounds) for name, rounds in methods.items()}
     doubtful = {name: classes for name, classes in doubtful.items() if classes}
-    return {"tables": tables.baseline_tables(methods, doubtful), "doubtful": doubtful}
+    return {"tables": tables.baseline_tables(methods, doubtful), "marks": doubtful}
 
 
 def pair_context(network, run, baselines, data):

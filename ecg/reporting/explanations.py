@@ -33,7 +33,7 @@ CHECK_FIGURES = {"faithfulness": "The checks", "samples": "What more samples buy
 class Examples(NamedTuple):
     """The explained records that the report shows."""
 
-    n: int  # records explained
+    count: int  # of explained records
     figures: list[Figure]  # one for each class
     without: list[str]  # classes without a record that is rightly predicted
     reliability: str  # a sentence, '' if unknown

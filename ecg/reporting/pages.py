@@ -105,7 +105,7 @@ def write_scores(folder, thresholds):
         rule=thresholds.rule,
         notes=thresholds.notes,
         table=one_run_table(table, thresholds.by_class, doubtful),
-        doubtful=doubtful,
+        marks=doubtful,
         challenge=challenge and challenge_table(challenge),
         challenge_rule=challenge and challenge["rule"],
         figures=[item for item in figures.items() if (folder / item[0]).is_file()],

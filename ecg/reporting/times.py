@@ -10,7 +10,7 @@ from ecg.reporting.tables import Table, load_csv, number
 from utils import read_json, results_path
 
 OPTIONS = ["seed", "limit", "seconds", "windows", "epochs", "batch_size", "lr"]
-OPTIONS += ["schedule", "patience", "pad"]
+OPTIONS += ["schedule", "patience"]
 
 
 class Described(NamedTuple):
