@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dataset import CLASSES
-from ecg.evaluation.challenge import CHALLENGE_RULE, challenge_scores
+from ecg.evaluation.challenge import CHALLENGE_GROUPS, CHALLENGE_RULE, challenge_scores
 from ecg.evaluation.metrics import N_RESAMPLES, find_thresholds, score_table
 from utils import RESEARCH_USE, remove, write_csv, write_json
 
@@ -84,12 +84,16 @@ def write_probabilities(path, parts):
 
 
 def write_scores(folder, scored, seed=42):
-    """Write scores.csv, with intervals, and challenge.json of Scored records; return the table."""
+    """Write scores.csv, with intervals, and challenge.json of Scored records; return the table.
+
+    challenge.json is left out where CLASSES lacks one of the challenge's classes.
+    """
     y_true, y_score = scored.y_true, scored.y_score
     table = score_table(y_true, y_score, scored.thresholds, CLASSES, N_RESAMPLES, seed)
     write_csv(table, folder / "scores.csv")
-    content = challenge_scores(y_true, y_score, CLASSES)
-    write_research_json(folder / "challenge.json", content | {"rule": CHALLENGE_RULE})
+    if {name for names in CHALLENGE_GROUPS.values() for name in names} <= set(CLASSES):
+        content = challenge_scores(y_true, y_score, CLASSES)
+        write_research_json(folder / "challenge.json", content | {"rule": CHALLENGE_RULE})
     return table
 
 
