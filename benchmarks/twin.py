@@ -4,7 +4,7 @@
 
 in the folder of the rehearsal (docs/reproduce.md), after it. Writes results/twin/visible.csv, a row
 for each class: how visible its criterion is in a record, by evidence.csv, and which records were
-recognised; and leads.csv, a row for each class and lead. python -m ecg.report --readme makes two
+recognised; and leads.csv, a row for each class and lead. python -m benchmarks.tables makes two
 tables of them.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, roc_auc_score
 
-from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels
+from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args
 from ecg.evaluation import runs
-from ecg.evaluation.files import write_json
+from ecg.evaluation.scored_run import write_research_json
 from ecg.explanation.measures import read_evidence
-from resnet import add_network_args, network_name
-from utils import fail, make_parser, software_versions, write_csv
+from ecg.inference.flags import add_network_args
+from utils import fail, make_parser, network_name, software_versions, write_csv
 
 OUT = Path("results/twin")
 FEWEST = 10  # records on both sides of a comparison: evidence in a lead or not, found or missed
@@ -124,28 +124,26 @@ def lead_table(evidence, parts, shares):
 
 
 def main(args):
-    labels = load_labels(args.data_dir, args.limit)
     evidence = read_evidence(Path(args.data_dir, "evidence.csv"))
-    today = runs.data_digests(args.data_dir, args.limit)
+    data = runs.read_data_folder(args.data_dir, args.limit, required=True)
     network = network_name(args.arch, args.width, args.init)
     lead_sets = {"all": None} | {lead: (lead,) for lead in LEADS}
     named = {
         name: runs.round_runs(network, args.data_dir, args.seed, leads)
         for name, leads in lead_sets.items()
     }
-    found = {name: runs.finished_rounds(rounds, today) for name, rounds in named.items()}
+    found = {name: runs.finished_rounds(rounds, data) for name, rounds in named.items()}
     common = sorted(set.intersection(*map(set, found.values())))
     path = Path("explanations", named["all"][0], "population.csv")
     if not common or not path.is_file():
         fail(f"no round of all lead sets is finished, or no {path}; run the rehearsal")
     parts = {
-        name: [runs.load_test(rounds[i], labels, args.data_dir, today) for i in common]
-        for name, rounds in found.items()
+        name: [runs.load_test(rounds[i], data) for i in common] for name, rounds in found.items()
     }
     shares = pd.read_csv(path, index_col="class")
     write_csv(visible_table(evidence, *runs.pool(parts.pop("all"))), OUT / "visible.csv")
     write_csv(lead_table(evidence, parts, shares), OUT / "leads.csv")
-    write_json(OUT / "made.json", {"versions": software_versions()})
+    write_research_json(OUT / "made.json", {"versions": software_versions()})
     print(f"{OUT}/visible.csv and leads.csv")
 
 

@@ -194,7 +194,9 @@ def test_scores_carry_the_digests_of_labels_signals_and_model(data_dir, work):
 @pytest.mark.parametrize("file", ["scores.csv", "importance.png", "run.json"])
 def test_a_run_killed_before_its_end_is_not_taken_for_scored(data_dir, work, monkeypatch, file):
     run(data_dir, "--classifier", "LR")
-    assert 0 in finished.finished_rounds({0: "LR_synthetic_42"}, finished.data_digests(data_dir))
+    assert 0 in finished.finished_rounds(
+        {0: "LR_synthetic_42"}, finished.read_data_folder(data_dir)
+    )
     replace = os.replace
 
     def killed(source, target):

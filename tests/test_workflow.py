@@ -1,11 +1,13 @@
 """The workflow on 40 records: killed and started again to the report, failing, and on a cluster."""
 
+import argparse
 import fcntl
 import functools
 import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,7 +29,7 @@ from ecg import synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
 from ecg.training import checkpoints
-from ecg.training.estimate import estimate, estimate_others
+from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -262,21 +264,26 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
     for name in names.split():
         assert config[name] == args[name], name
     assert set(yaml.safe_load((ROOT / "config/demo.yaml").read_text())) <= set(config)
-    text = (ROOT / "Snakefile").read_text()
-    assert f'LEADS = "{" ".join(dataset.LEADS)}".split()' in text
-    scope = {"config": {"seed": 42}, "DATA": "CPSC"}
-    exec(re.search(r"^def run_name.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
-    for given in (("resnet34", 3, "I,aVR,V5"), ("resnet34", 0, "all"), ("LR", 0, None)):
-        method, number, leads = given
-        expected = utils.run_name(
-            method, "data/CPSC", 42, number, leads and leads.replace(",", "-")
-        )
-        assert scope["run_name"](*given) == expected
-    scope["Path"] = Path
-    exec(re.search(r"^def network_name.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
-    for arch, width, init in (("resnet34", 64, None), ("resnet18", 24, None), ("x", 1, "m/g.pth")):
-        scope["config"] = {"arch": arch, "width": width, "init": init}
-        assert scope["network_name"]() == resnet.network_name(arch, width, init)
+
+
+def test_runs_are_named_and_flags_written_as_the_steps_do():
+    scope = {"config": {"seed": 0, "limit": None, "amp": False, "use_gpu": True, "rounds": 1}}
+    scope |= {"DIR": "data/CPSC", "shlex": shlex, "sys": sys, "argparse": argparse}
+    snakefile = (ROOT / "Snakefile").read_text()
+    exec(
+        re.search(r"^from dataset import.*?\nfrom utils import.*?$", snakefile, re.M | re.S)[0],
+        scope,
+    )
+    for name in ("flags", "lead_set", "name_run"):
+        exec(re.search(rf"^def {name}.*?(?=\n\n\n)", snakefile, re.M | re.S)[0], scope)
+    assert scope["name_run"]("resnet34", 3, "I,aVR,V5") == "resnet34_CPSC_I-aVR-V5_0_r3"
+    assert scope["name_run"]("LR") == "LR_CPSC_0" == utils.run_name("LR", "data/CPSC", 0)
+    assert scope["lead_set"]("V5,I") == "I,V5" and scope["lead_set"]("all") == "all"
+    assert scope["lead_set"](",".join(reversed(dataset.LEADS))) == "all"  # named so by main.py
+    with pytest.raises(SystemExit, match="unknown lead 'X'; choose from I, II"):
+        scope["lead_set"]("I,X")
+    assert scope["flags"]("seed", "limit", "amp") == "--seed 0"  # 0 is a value, null is none
+    assert scope["flags"]("use_gpu", "rounds", note="a b") == "--use-gpu --rounds 1 --note 'a b'"
 
 
 def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
@@ -303,31 +310,35 @@ def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it
     assert found() == seen[-1]
 
 
+def estimated(runs, left, config, lanes, n_records, threads):
+    return estimate(WorkflowSettings.of(config), Work(runs, left, n_records, lanes, threads))
+
+
 def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["a", "b", "c", "d"]
-    size, text = estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
+    size, text = estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
     assert size.startswith("4 models, 3 to train; networks take 0.3 GB")
     seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second on two cores
     assert f"5 epochs of {seconds:.1f} s each (from the benchmark: 2 processor" in text
     # the same cores shared by two models: each takes twice as long
-    shared = estimate(runs, runs[1:], paper(epochs=5), 2, 1000, 1)[1]
+    shared = estimated(runs, runs[1:], paper(epochs=5), 2, 1000, 1)[1]
     assert f"5 epochs of {2 * seconds:.1f} s each" in shared
     assert shared.split(":")[0] == text.split(":")[0]
     folder = Path("results/a")
     folder.mkdir(parents=True)
     described = {"args": paper(), "seconds_per_epoch": [3500, 3700], "threads": 2}
     (folder / "run.json").write_text(json.dumps(described))
-    assert "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in estimate(
+    assert "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in estimated(
         runs, runs[1:], paper(epochs=5), 1, 1000, 2
     )[1]  # fmt: skip
-    assert "about 5.0 hours" in estimate(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
+    assert "about 5.0 hours" in estimated(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
     # on other cores that time says nothing
-    assert "benchmark" in estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
-    unknown = estimate(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
+    assert "benchmark" in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
+    unknown = estimated(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
     # 130 x 40 / 8 = 650 s
     assert "not known" in unknown and unknown.endswith("an epoch is 11 minutes of the whole")
-    assert len(estimate(runs, [], paper(), 1, 1000, 2)) == 1
+    assert len(estimated(runs, [], paper(), 1, 1000, 2)) == 1
 
 
 def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, monkeypatch):
@@ -335,9 +346,9 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     general = paper(init=str(ROOT / "models/general.pth"), epochs=1, amp=True, seconds=10)
     small = paper(arch="resnet18", width=24, epochs=1, amp=True, seconds=10)
     runs = [str(i) for i in range(130)]
-    told = estimate(runs, runs, general, 2, 6877, 1)
-    assert told == estimate(runs, runs, small, 2, 6877, 1)
-    assert "networks take 0.6 GB" in told[0]
+    sentences = estimated(runs, runs, general, 2, 6877, 1)
+    assert sentences == estimated(runs, runs, small, 2, 6877, 1)
+    assert "networks take 0.6 GB" in sentences[0]
     size = sum(value.numel() for value in resnet.ResNet1d("resnet18", 12, 9, 24).parameters()) * 4
     assert 130 * size / 1e9 == pytest.approx(0.6, abs=0.05)
     folder = Path("results/0")
@@ -346,7 +357,7 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     then = general | {"arch": "resnet18", "width": 24}
     described = {"args": then, "seconds_per_epoch": [72], "threads": 1}
     (folder / "run.json").write_text(json.dumps(described))
-    assert "1 epoch of 72.0 s each (measured in 0)" in estimate(runs, runs, general, 2, 6877, 1)[1]
+    assert "1 epoch of 72.0 s each (measured in 0)" in estimated(runs, runs, general, 2, 6877, 1)[1]
 
 
 def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeypatch):
@@ -357,11 +368,13 @@ def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeyp
     for name, seconds in done.items():
         (tmp_path / f"{name}.tsv").write_text(f"s\tmax_rss\n{seconds}\t1\n")
     left = {"score": 16, "explain": 1, "baseline": 40, "train": 3}
-    told = estimate_others(left, tmp_path, 2)
+    sentences = estimate_others(left, tmp_path, 2)
     # (16 x 30 + 60 + 3 x (100 - 80)) / 2 = 300 s
-    assert told[0].startswith("all but the epochs takes about 5 minutes, as they did before (score")
-    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in told[0]
-    assert told[1] == "not counted, as none has been done here: baseline"
+    assert sentences[0].startswith(
+        "all but the epochs takes about 5 minutes, as they did before (score"
+    )
+    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in sentences[0]
+    assert sentences[1] == "not counted, as none has been done here: baseline"
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock")

@@ -19,7 +19,7 @@ from dataset import (
     pad_signal,
     round_folds,
 )
-from ecg.evaluation.runs import is_training_data
+from ecg.evaluation.runs import as_model, is_training_data
 from ecg.explanation.attributions import METHODS, Options, score
 from resnet import ResNet1d, load_model, scored_run, weights_digest
 from utils import (
@@ -99,7 +99,7 @@ def load_run(data_dir, limit, path, leads, round_number, device):
     signals = PackedSignals(data_dir)
     model, checkpoint = load_model(path, device, leads)
     name = scored_run(path, checkpoint, data_dir)
-    trained_here = is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
+    trained_here = is_training_data(as_model(checkpoint), labels, signals, limit, round_number)
     data = ECGDataset.of_model(signals, labels, checkpoint)
     return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
 
