@@ -212,7 +212,7 @@ def write_comparison(args, tables):
 
 def main(args):
     labels = load_labels(args.data_dir, args.limit)
-    names = list(labels.patient_id)
+    names = list(labels["patient_id"])
     features = load_features(args.data_dir, names, args.features, args.jobs)
     if args.classifier == "none":
         print(
@@ -221,7 +221,7 @@ def main(args):
         )
         return
     parts = split_labels(labels, args.round)
-    features = [features.loc[part.patient_id] for part in parts]
+    features = [features.loc[part["patient_id"]] for part in parts]
     classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
     digests = read_data_folder(args.data_dir, args.limit).digests
     tables = {name: run_classifier(name, args, parts, features, digests) for name in classifiers}

@@ -31,7 +31,7 @@ from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
 from ecg.io.records import is_synthetic
 from ecg.plot.scores import captions
-from ecg.reporting import explanations, latex, pages, tables, times
+from ecg.reporting import explanation_section, latex, pages, tables, times
 from resnet import BLOCKS
 from utils import (
     RESEARCH_USE,
@@ -191,15 +191,17 @@ def lead_context(folder, data, notes):
 
 def explanation_context(folder, results):
     """Return heat maps, examples and checks, unless they explain something else."""
-    outdated = explanations.why_explanations_outdated(folder, results)
-    outdated_checks = explanations.why_explanations_outdated(folder / "faithfulness", results)
+    outdated = explanation_section.why_explanations_outdated(folder, results)
+    outdated_checks = explanation_section.why_explanations_outdated(
+        folder / "faithfulness", results
+    )
     return {
         "explanations": folder,
         "outdated": outdated,
         "maps": [] if outdated else tables.figures(folder, MAPS),
-        "examples": None if outdated else explanations.examples(folder),
+        "examples": None if outdated else explanation_section.examples(folder),
         "outdated_checks": outdated_checks,
-        "checks": None if outdated_checks else explanations.checks(folder),
+        "checks": None if outdated_checks else explanation_section.checks(folder),
     }
 
 

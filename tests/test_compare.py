@@ -214,8 +214,10 @@ def test_pooled_rounds_of_two_runs_can_be_compared(labels, capsys):
     # the second p: Nadeau and Bengio's t by hand, over the differences of the rounds
     by_round = []
     for end in ("", "_r1", "_r4"):
-        a, b = (pd.read_csv(f"results/{name}_made_{kind}42{end}/scores.csv").set_index("class")
-                for name, kind in (("resnet34", "all_"), ("LR", "")))  # fmt: skip
+        a, b = (
+            pd.read_csv(f"results/{name}_made_{kind}42{end}/scores.csv").set_index("class")
+            for name, kind in (("resnet34", "all_"), ("LR", ""))
+        )
         by_round.append((a["auc"] - b["auc"]).tolist())
     by_round = np.array(by_round)
     assert table["auc_diff_rounds"].tolist() == pytest.approx(by_round.mean(0).tolist())
@@ -223,8 +225,11 @@ def test_pooled_rounds_of_two_runs_can_be_compared(labels, capsys):
     p = 1 - np.abs(t) / np.sqrt(2 + t**2)  # Student's with 2 degrees of freedom, two-sided
     assert table["auc_p_rounds"].tolist() == pytest.approx(p.tolist())
     assert list(table.columns[-4:]) == [
-        "f1_diff_rounds", "f1_p_rounds", "auc_diff_rounds", "auc_p_rounds"
-    ]  # fmt: skip
+        "f1_diff_rounds",
+        "f1_p_rounds",
+        "auc_diff_rounds",
+        "auc_p_rounds",
+    ]
     out = capsys.readouterr().out
     assert "spread between trainings" in out and "Nadeau and Bengio" in out and "p, rounds" in out
 
@@ -364,9 +369,18 @@ def test_predictions_of_other_folds_are_refused(labels, capsys, monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["a"], ["a", "b", "c"], ["a", "b", "--rounds"], ["--rounds", "--single-leads"],
-             ["--leads", "I"], ["--rounds", "--leads", "X"], ["--single-leads", "--leads", "I"]]
-)  # fmt: skip
+    "argv",
+    [
+        [],
+        ["a"],
+        ["a", "b", "c"],
+        ["a", "b", "--rounds"],
+        ["--rounds", "--single-leads"],
+        ["--leads", "I"],
+        ["--rounds", "--leads", "X"],
+        ["--single-leads", "--leads", "I"],
+    ],
+)
 def test_only_one_comparison_at_a_time(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         compare.parse_args(argv)

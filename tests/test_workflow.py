@@ -48,13 +48,26 @@ if not {"snakemake", "-c"} & {os.path.basename(word) for word in sys.orig_argv[1
     except BaseException:  # Python would go on, with the wide network
         os._exit(130)
 """
-SMALL = ["data_dir=data/tiny", "arch=resnet18", "rounds=2", "lead_sets=I", "classifiers=LR",
-         "epochs=3", "lr=0.001", "batch_size=7", "seconds=2", "background=2", "records=2",
-         "samples=2", "jobs=2"]  # fmt: skip
+SMALL = [
+    "data_dir=data/tiny",
+    "arch=resnet18",
+    "rounds=2",
+    "lead_sets=I",
+    "classifiers=LR",
+    "epochs=3",
+    "lr=0.001",
+    "batch_size=7",
+    "seconds=2",
+    "background=2",
+    "records=2",
+    "samples=2",
+    "jobs=2",
+]
 RUN = "resnet18_tiny_I_42"
 MODELS = [RUN, f"{RUN}_r1"]
-TRAIN = ("--data-dir data/tiny --arch resnet18 --epochs 3 --lr 1e-3 --batch-size 7 --seconds 2 "
-         "--leads I").split()  # fmt: skip
+TRAIN = (
+    "--data-dir data/tiny --arch resnet18 --epochs 3 --lr 1e-3 --batch-size 7 --seconds 2 --leads I"
+).split()
 
 
 @pytest.fixture
@@ -79,9 +92,13 @@ def start(*argv, config=(), **environment):
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", *argv, "--config", *SMALL, *config]
     environment["PYTHONPATH"] = str(Path("site").resolve())  # the Snakefile itself adds the code
     return subprocess.Popen(
-        list(map(str, command)), env=os.environ | environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        list(map(str, command)),
+        env=os.environ | environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def run(*argv, status=0, **others):
@@ -120,13 +137,18 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
     log = Path(f"results/logs_tiny/train_{killed[0].name.removesuffix('.last.pth')}.log")
     assert f"epoch {state['epoch'] + 1:02d}/3" in log.read_text()
     assert f"epoch {state['epoch']:02d}/3" not in log.read_text()
-    for path in ("results/report.html", f"explanations/{RUN}/index.html",
-                 f"explanations/{RUN}/faithfulness.csv", "results/LR_tiny_42_r1/scores.csv",
-                 f"results/compare_rounds_{RUN}/rounds.csv",
-                 "results/compare_leads_resnet18_tiny_all_42/single_lead.csv",
-                 f"results/compare_rounds_{RUN}_vs_rounds_LR_tiny_42/differences.csv",
-                 "results/dataset_tiny/dataset_table.csv", f"results/times_tiny/train_{RUN}.tsv",
-                 "results/logs_tiny/features.log"):  # fmt: skip
+    for path in (
+        "results/report.html",
+        f"explanations/{RUN}/index.html",
+        f"explanations/{RUN}/faithfulness.csv",
+        "results/LR_tiny_42_r1/scores.csv",
+        f"results/compare_rounds_{RUN}/rounds.csv",
+        "results/compare_leads_resnet18_tiny_all_42/single_lead.csv",
+        f"results/compare_rounds_{RUN}_vs_rounds_LR_tiny_42/differences.csv",
+        "results/dataset_tiny/dataset_table.csv",
+        f"results/times_tiny/train_{RUN}.tsv",
+        "results/logs_tiny/features.log",
+    ):
         assert Path(path).is_file(), path
 
     assert to_do()[0] == {}  # nothing to do the second time
@@ -177,8 +199,11 @@ def test_one_failing_model_stops_only_what_needs_it(labelled):
     assert Path(targets[0]).is_file() and not Path(targets[1]).exists()
     for module in ("compare --rounds", "report"):  # by hand, of what there is
         command = [sys.executable, "-m", *f"ecg.{module} --arch resnet18 --leads I".split()]
-        subprocess.run([*command, "--data-dir", "data/tiny"], check=True,
-                       env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+        subprocess.run(
+            [*command, "--data-dir", "data/tiny"],
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     rounds = Path(f"results/compare_rounds_{RUN}/rounds.csv")
     assert set(pd.read_csv(rounds)["rounds"].dropna()) <= {0, 1}
     assert "python" in Path("results/report.html").read_text()
@@ -198,8 +223,13 @@ def test_a_cluster_job_per_model(labelled):
     slurm = "--executor slurm --jobs 2 --slurm-init-seconds-before-status-checks 1".split()
     slurm += ["--default-resources", "slurm_account=lab", "slurm_partition=gpu", "mem_mb=8000"]
     environment = {"PATH": f"{ROOT / 'tests/slurm'}{os.pathsep}{os.environ['PATH']}"}
-    run(f"models/{RUN}.pth", *slurm, config=["epochs=1", "threads=1"],
-        CALLS=str(labelled / "calls"), **environment)  # fmt: skip
+    run(
+        f"models/{RUN}.pth",
+        *slurm,
+        config=["epochs=1", "threads=1"],
+        CALLS=str(labelled / "calls"),
+        **environment,
+    )
     (call,) = map(json.loads, Path("calls").read_text().splitlines())
     text = " ".join(call)
     assert "-A lab -p gpu" in text and "--mem 8000" in text and "--cpus-per-task=1" in text
@@ -233,8 +263,15 @@ def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch)
     assert not {"rounds", "lead_sets", "limit", "seed"} & set(changed)
     # the paper's four, and each of them once more with the rhythm features
     assert changed["classifiers"] == list(METHODS) and list(METHODS)[:4] == paper()["classifiers"]
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile",
-               ROOT / "config/rehearsal.yaml", "--dry-run", "--printshellcmds"]  # fmt: skip
+    command = [
+        SNAKEMAKE,
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--configfile",
+        ROOT / "config/rehearsal.yaml",
+        "--dry-run",
+        "--printshellcmds",
+    ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     out = done.stdout + done.stderr
     counts = dict(re.findall(r"^(\w+) +(\d+)$", out, re.M))
@@ -329,9 +366,10 @@ def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     described = {"args": paper(), "seconds_per_epoch": [3500, 3700], "threads": 2}
     (folder / "run.json").write_text(json.dumps(described))
-    assert "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in estimated(
-        runs, runs[1:], paper(epochs=5), 1, 1000, 2
-    )[1]  # fmt: skip
+    assert (
+        "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at"
+        in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)[1]
+    )
     assert "about 5.0 hours" in estimated(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
     # on other cores that time says nothing
     assert "benchmark" in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
@@ -382,15 +420,25 @@ def test_jobs_on_one_machine_take_different_gpus(tmp_path):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "2,5", "TMPDIR": str(tmp_path)}
     script = f"source {ROOT}/profiles/free_gpu.sh; echo $CUDA_VISIBLE_DEVICES; read"
     jobs = [
-        subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], env=environment, text=True,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     taken = [job.stdout.readline().strip() for job in jobs]
     assert sorted(taken) == ["2", "5"]
     jobs[0].communicate("\n")  # ends, and its GPU is free
-    third = subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], env=environment, text=True,
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    third = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert third.stdout.readline().strip() == taken[0]
     for job in (jobs[1], third):
         job.communicate("\n")

@@ -163,8 +163,8 @@ def draw_precision_recall(ax, true, score, row):
     if not true.any():
         return None
     precision, recall, _ = precision_recall_curve(true, score)
-    found = recall > 0  # the rest has no width, and ends in a point that no threshold gives
-    precision, recall = precision[found][::-1], recall[found][::-1]
+    kept = recall > 0  # the rest has no width, and ends in a point that no threshold gives
+    precision, recall = precision[kept][::-1], recall[kept][::-1]
     ax.axhline(true.mean(), c="0.6", lw=0.8, ls="--")
     ax.step([0, *recall], [precision[0], *precision], c=BLUE, lw=1.3, where="pre")
     ax.plot(row.recall, row.precision, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)

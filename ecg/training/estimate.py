@@ -39,11 +39,11 @@ class WorkflowSettings(NamedTuple):
         flags = Model.load(self.init).flags
         return flags.arch, flags.width
 
-    def fits(self, args):
-        """Tell whether a run with these flags, a dictionary, takes as long for an epoch."""
+    def fits(self, flags):
+        """Tell whether an epoch takes as long in a run with these flags, a dictionary."""
         names = {"init"} if self.init else {"arch", "width"}
         names |= {"amp", "use_gpu", "limit", "seconds", "batch_size"}
-        return all(args.get(name) == getattr(self, name) for name in names)
+        return all(flags.get(name) == getattr(self, name) for name in names)
 
 
 class Work(NamedTuple):
@@ -65,9 +65,9 @@ def measured_epoch(settings, work):
     """Return (s an epoch, run) of a run that is there, made with the same settings; or None."""
     for run in work.runs:
         content = read_run(run)
-        times, args = content.get("seconds_per_epoch"), content.get("args", {})
+        times, flags = content.get("seconds_per_epoch"), content.get("args", {})
         same_cores = settings.use_gpu or content.get("threads") == work.threads
-        if times and settings.fits(args) and same_cores:
+        if times and settings.fits(flags) and same_cores:
             return sum(times) / len(times), run
     return None
 

@@ -23,8 +23,12 @@ def workdir(tmp_path, monkeypatch):
     for source in tables.TABLES.values():
         with replacing(source.page) as temporary:
             temporary.write_text(PAGE)
-    rows = [["random", 0.8, 0.5, 70], ["random", 0.9, 0.6, 72], ["init", 0.96, 0.7, 60],
-            ["init", 0.94, 0.7, 62]]  # fmt: skip
+    rows = [
+        ["random", 0.8, 0.5, 70],
+        ["random", 0.9, 0.6, 72],
+        ["init", 0.96, 0.7, 60],
+        ["init", 0.94, 0.7, 62],
+    ]
     table = pd.DataFrame(rows, columns=["arm", "AUC AVG", "F1", "seconds"])
     table = table.assign(**{f"AUC {name}": 1.0 for name in CLASSES} | {"AUC STE": np.nan})
     folder = Path("results/transfer")
