@@ -108,7 +108,7 @@ SHA256 = PYTHON + """ -c 'import hashlib, sys; f = open(sys.argv[1], "rb").read(
 print(hashlib.sha256(f).hexdigest())'"""
 
 # fails if it cannot tell, so that synthetic signals never pass for others
-MARK_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.records import is_synthetic
+MARK_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.sources import is_synthetic
 if is_synthetic(sys.argv[1]): print("signals made by ecg/synthetic.py", file=open(sys.argv[2], "w"))'"""
 
 shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")

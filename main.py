@@ -52,7 +52,7 @@ from dataset import (
     split_labels,
 )
 from ecg.evaluation import metrics
-from ecg.io.records import is_synthetic
+from ecg.io.sources import is_synthetic
 from ecg.plot.scores import plot_history
 from ecg.training import checkpoints, distributed
 from ecg.training.fresh import FreshRecords

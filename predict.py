@@ -60,7 +60,7 @@ from ecg.evaluation import answers, findings
 from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.metrics import add_threshold_arg, format_table
 from ecg.evaluation.runs import is_training_data
-from ecg.io.tables import add_table_args
+from ecg.io.text_table import add_table_args
 from ecg.processing.quality import SHORTEST
 from resnet import (
     add_model_args,

@@ -26,7 +26,7 @@ from wfdb.processing import XQRS, gqrs_detect  # noqa: E402
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV  # noqa: E402
 from ecg.explanation.ludb import TOLERANCE, joint_waves, read_ludb, read_marks  # noqa: E402
-from ecg.processing import detection, quality  # noqa: E402
+from ecg.processing import detection  # noqa: E402
 from ecg.simulation.heart import MIX, simulate  # noqa: E402
 from utils import make_parser, natural, positive  # noqa: E402
 
@@ -76,7 +76,6 @@ def vote(packed, detect):
 DETECTORS = {
     "XQRS, votes of the leads": lambda packed: vote(packed, xqrs),
     "GQRS, votes of the leads": lambda packed: vote(packed, gqrs),
-    "quality.find_beats": lambda packed: quality.find_beats(packed / UNITS_PER_MV)[0],
     "detection.find_peaks": detection.find_peaks,
 }
 

@@ -17,8 +17,9 @@ from tqdm import tqdm
 from dataset import LEADS, SAMPLE_RATE, signal_digest, to_mv
 from ecg.evaluation.metrics import apply_thresholds
 from ecg.io.formats import TABLES, read_record
-from ecg.io.record import HIGH_MV
-from ecg.io.records import find_records, pack_signal, reason
+from ecg.io.packing import pack_signal
+from ecg.io.record import IMPLAUSIBLE_MV, describe_error
+from ecg.io.sources import find_records
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 from utils import RESEARCH_USE, fail
@@ -58,7 +59,7 @@ def find_own(paths):
         try:
             sources += find_records(path)
         except (ValueError, OSError) as error:
-            bad.append((str(path), reason(error)))
+            bad.append((str(path), describe_error(error)))
     if len(sources) + len(bad) > 1:
         tell_skipped(bad)
     if not sources:
@@ -83,9 +84,9 @@ def heart_rate(packed):
     It is 60 s over the mean interval between R peaks, of the last minute.
     """
     packed = packed[:, -COUNTED * SAMPLE_RATE :]
-    if not quality.has_beats(to_mv(packed)):
-        return None, "no QRS complex repeats"
     peaks = find_peaks(packed)
+    if not quality.has_beats(to_mv(packed), peaks):
+        return None, "no QRS complex repeats"
     if len(peaks) < 3:
         return None, "fewer than three beats are found"
     rate = 60 * SAMPLE_RATE * (len(peaks) - 1) / (peaks[-1] - peaks[0])
@@ -106,11 +107,11 @@ def read_own(path, table, window, shortest):
     if missing:
         notes.append(f"{missing} samples are missing and count as 0 mV")
     tops = np.fmax.reduce(np.abs(signal), axis=1)  # NaN, without a warning, if all of a lead is
-    high = [lead for lead, top in zip(LEADS, tops, strict=True) if top > HIGH_MV]
+    high = [lead for lead, top in zip(LEADS, tops, strict=True) if top > IMPLAUSIBLE_MV]
     if high:
         notes.append(
-            f"{quality.BEYOND} {HIGH_MV} mV in {' '.join(high)}: an artefact, which may decide "
-            "the findings"
+            f"{quality.BEYOND} {IMPLAUSIBLE_MV} mV in {' '.join(high)}: an artefact, which may "
+            "decide the findings"
         )
     notes += quality.record_warnings(to_mv(packed), record.sample_rate, window, shortest)
     if path.suffix.lower() not in TABLES:
@@ -137,7 +138,7 @@ def read_batches(sources, batch_size, table, window, shortest, bad):
             try:
                 row, packed = read_own(path, table, window, shortest)
             except Exception as error:  # a damaged file makes the libraries raise almost anything
-                bad.append((str(path), reason(error)))
+                bad.append((str(path), describe_error(error)))
                 continue
             number = 1
             while row["record"] in taken:

@@ -14,7 +14,7 @@ from ecg.io import matlab
 from ecg.io.dicom import read_dicom
 from ecg.io.physionet import read_wfdb
 from ecg.io.record import Record, check_length, check_matrix, check_rate, parse_age, parse_sex
-from ecg.io.tables import check_unit, read_npy, read_table
+from ecg.io.text_table import check_unit, read_npy, read_text_table
 
 
 def read_struct(path):
@@ -32,9 +32,9 @@ READERS = {
     ".hea": read_wfdb,
     ".mat": read_struct,
     ".dcm": read_dicom,
-    ".csv": read_table,
-    ".tsv": read_table,
-    ".txt": read_table,
+    ".csv": read_text_table,
+    ".tsv": read_text_table,
+    ".txt": read_text_table,
     ".npy": read_npy,
 }
 TABLES = (".csv", ".tsv", ".txt", ".npy")  # those that do not say their rate
@@ -51,7 +51,7 @@ def read_record(path, labels=None, sample_rate=None, **table):
     """Read any record: (Record, signal (12, n) float64 mV at its own rate, notes).
 
     `labels` are its classes from REFERENCE.csv, None if it is not listed there; `sample_rate` in
-    Hz is that of a table, which cannot say it, and `table` the other arguments of `read_table`.
+    Hz and `table`, the other arguments of `read_text_table`, are for tables alone.
     Raises ValueError with a reason a user can act on; a damaged file may raise other errors too.
     """
     path = Path(path)

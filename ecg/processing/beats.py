@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter1d
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, to_mv
-from ecg.processing.detection import PREMATURE, SMOOTHING
+from ecg.processing.detection import PREMATURE, SMOOTHING, cut_beats
 from ecg.processing.quality import standard_deviation
 
 REGIONS = ("before_qrs", "qrs", "st_t", "elsewhere")
@@ -88,11 +88,6 @@ def early_beats(peaks):
     """Tell of each beat (B,) whether it comes early, before 0.85 of the median interval."""
     rr = np.diff(peaks)
     return np.r_[False, rr < PREMATURE * np.median(rr)] if len(rr) else np.zeros(len(peaks), bool)
-
-
-def cut_beats(signal, peaks, before, after):
-    """Return the (B, L, before + after) samples around peaks (B,) that lie within (L, n)."""
-    return signal[:, peaks[:, None] + np.arange(-before, after)].transpose(1, 0, 2)
 
 
 def ventricular_beats(signal, peaks, borders):

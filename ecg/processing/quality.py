@@ -9,9 +9,10 @@ left open (`not_assessable`).
 """
 
 import numpy as np
-from scipy.signal import butter, find_peaks, sosfiltfilt
+from scipy.signal import butter, sosfiltfilt
 
-from dataset import LEADS, SAMPLE_RATE
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.processing.detection import cut_beats, find_peaks
 
 SHORTEST = 6  # s; the shortest record of CPSC2018, where a model does not say its own
 FLAT_MV = 0.02  # a fifth of a millimetre in a whole second: less than the noise of an electrode
@@ -91,9 +92,10 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
         found.append(f"{DISAGREE}: they are of another order, gain or filter than their names say")
     if noisy:
         found.append(f"{NOISY}: " + ", ".join(f"{a} ({b})" for a, b in noisy.items()))
-    if not has_beats(seen):
+    peaks = find_peaks(seen * UNITS_PER_MV)
+    if not has_beats(seen, peaks):
         found.append(f"{NOISY}: no QRS complex that repeats")
-    elif arms_reversed(seen):
+    elif arms_reversed(seen, peaks):
         found.append(f"{ARMS} (or dextrocardia): P, QRS and T point down in I, QRS up in aVR")
     return found
 
@@ -220,56 +222,47 @@ def limb_leads_agree(signal):
     return not live.any() or bool(np.median(apart.max(axis=0)[live] / size[live]) < APART)
 
 
-def find_beats(signal):
-    """Return the samples at which the leads together are steepest: the QRS complexes; and (12, n).
+def qrs_band(signal):
+    """Return the signal (12, n) at 5-20 Hz, each lead in parts of its own height.
 
-    The second array is the signal at 5-20 Hz, each lead scaled by its own height, so that no lead
-    outvotes the others; a lead that is flat keeps its small values.
+    So no lead outweighs the others; a flat lead keeps its small values.
     """
     band = sosfiltfilt(QRS, centred(signal))
     height = np.percentile(np.abs(band), 99, axis=1, keepdims=True)
-    band = band / np.maximum(height, FLAT_MV)
-    # clipped, so that a spike in one lead counts no more than a QRS complex in it
-    steepness = np.sqrt((np.clip(np.gradient(band, axis=1), -1, 1) ** 2).mean(0))
-    n = SAMPLE_RATE // 10
-    steepness = np.convolve(steepness, np.ones(n) / n, "same")
-    enough = 0.35 * np.percentile(steepness, 98)
-    # 250 ms apart: 240 a minute, faster than hearts in the clinic go
-    return find_peaks(steepness, distance=SAMPLE_RATE // 4, height=enough)[0], band
+    return band / np.maximum(height, FLAT_MV)
 
 
-def cut_beats(signal, beats, before, after):
-    """Return (beats, 12, before + after) samples around the beats that lie inside the signal."""
-    inside = [beat for beat in beats if before <= beat <= signal.shape[1] - after]
-    return np.array([signal[:, beat - before : beat + after] for beat in inside])
+def cut_inside(signal, peaks, before, after):
+    """Return (B, 12, before + after) samples around those of the peaks that lie inside."""
+    inside = (peaks >= before) & (peaks <= signal.shape[1] - after)
+    return cut_beats(signal, peaks[inside], before, after)
 
 
-def has_beats(signal):
+def has_beats(signal, peaks):
     """Tell whether the typical QRS complex comes again, alike in all leads: no noise does.
 
-    Each is compared with the one most like it, so that ectopic beats of several forms do no harm.
-    Records too short for three complexes pass.
+    `peaks` (B,) are those of detection.find_peaks. Each is compared with the one most like it, so
+    that ectopic beats of several forms do no harm. Records too short for three complexes pass.
     """
-    beats, band = find_beats(signal)
-    cut = cut_beats(band, beats, SAMPLE_RATE // 10, SAMPLE_RATE // 10)
-    if len(cut) < 3:
+    beats = cut_inside(qrs_band(signal), peaks, SAMPLE_RATE // 10, SAMPLE_RATE // 10)
+    if len(beats) < 3:
         return signal.shape[1] < SHORTEST * SAMPLE_RATE
-    alike = np.corrcoef(cut.reshape(len(cut), -1))
-    np.fill_diagonal(alike, -1)
-    return bool(np.median(alike.max(1)) >= ALIKE)
+    correlations = np.corrcoef(beats.reshape(len(beats), -1))
+    np.fill_diagonal(correlations, -1)
+    return bool(np.median(correlations.max(1)) >= ALIKE)
 
 
-def arms_reversed(signal):
+def arms_reversed(signal, peaks):
     """Tell whether P, QRS and T of the median beat point down in lead I, and QRS up in aVR.
 
-    That is how swapped arm electrodes are told, see e.g. Kligfield et al., Circulation 115:1306,
-    2007. Right axis deviation and bundle branch block leave P upright.
+    Swapped arm electrodes look like that, see e.g. Kligfield et al., Circulation 115:1306, 2007.
+    Right axis deviation and bundle branch block leave P upright. `peaks` (B,) are those of
+    detection.find_peaks.
     """
-    beats, _ = find_beats(signal)
-    cut = cut_beats(sosfiltfilt(WAVES, centred(signal)), beats, 130, 210)
-    if len(cut) < 3:
+    beats = cut_inside(sosfiltfilt(WAVES, centred(signal)), peaks, 130, 210)
+    if len(beats) < 3:
         return False
-    median = np.median(cut, axis=0)
+    median = np.median(beats, axis=0)
     lead_i, avr = (median[i] - median[i, 85:95].mean() for i in (0, LEADS.index("aVR")))
     # of the QRS: -230 to -100 ms, -70 to 80 ms, 130 to 380 ms
     p, qrs, t = slice(15, 80), slice(95, 170), slice(195, 320)

@@ -8,7 +8,7 @@ from conftest import NEEDS_SHARED, SHARED
 from scipy.signal import butter, sosfilt
 
 from dataset import CLASSES, LEADS
-from ecg.io import formats, records
+from ecg.io import formats, sources
 from ecg.processing import quality
 
 # P, Q, R, S, T of a beat: (s from R, width in s, mV)
@@ -153,7 +153,7 @@ def test_unacceptable_recordings_are_told_from_acceptable_ones():
 @pytest.mark.parametrize("folder", ["cpsc2018_feb2020", "ludb"])
 def test_clinical_recordings_are_rarely_warned_of_and_their_arms_are_right(folder):
     noisy, arms, swapped = [], [], []
-    for path in records.find_sources(SHARED / folder)[::2]:
+    for path in sources.find_sources(SHARED / folder)[::2]:
         signal = formats.read_record(path)[1]
         noisy.append(unreadable(signal))
         arms.append(quality.arms_reversed(signal))
@@ -186,7 +186,7 @@ def test_limb_leads_that_do_not_add_up_are_told():
 @NEEDS_SHARED
 @pytest.mark.parametrize("folder", ["cpsc2018_feb2020", "ptbxl", "georgia", "chapman"])
 def test_limb_leads_of_recordings_add_up_and_not_in_reversed_order(folder):
-    for path in records.find_sources(SHARED / folder):
+    for path in sources.find_sources(SHARED / folder):
         signal = formats.read_record(path)[1]
         assert quality.limb_leads_agree(signal)
         assert not quality.limb_leads_agree(signal[::-1]) or not np.ptp(signal[6:], axis=1).all()

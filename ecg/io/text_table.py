@@ -18,7 +18,7 @@ import pandas as pd
 
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
-from ecg.io.record import HIGH_MV, Record, check_matrix
+from ecg.io.record import IMPLAUSIBLE_MV, Record, check_matrix
 from utils import positive_number
 
 UNNAMED = "-"  # a column that is no lead, in --leads-order
@@ -78,7 +78,7 @@ def split_line(line, separator):
     return [cell.strip(" '\"") for cell in row]
 
 
-def is_number(cell):
+def is_sample(cell):
     """Tell whether a cell holds a number, with a point or a comma, or the mark of a missing one."""
     try:
         float(cell.replace(",", "."))
@@ -126,7 +126,7 @@ def read_header(text, leads_order):
     names = split_line(head, separator)
     if not any(names):
         raise ValueError("it is empty")
-    if leads_order and all(map(is_number, names)):
+    if leads_order and all(map(is_sample, names)):
         columns = [(leads_order.index(lead), None) for lead in LEADS]
         return list(leads_order), columns, text, separator, []
     columns = find_columns(names)
@@ -163,7 +163,7 @@ def first_fault(body, separator, columns, n):
         cells = split_line(text, separator)
         if text.strip() and len(cells) > n:
             return f"line {i} of them has {len(cells)} cells, the first {n}"
-        wrong = [cells[k] for k in columns if k < len(cells) and not is_number(cells[k])]
+        wrong = [cells[k] for k in columns if k < len(cells) and not is_sample(cells[k])]
         if wrong:
             return f"{wrong[0]!r} in line {i} of them"
     return "decimal points beside decimal commas"
@@ -208,7 +208,7 @@ def read_rows(body, separator, columns, n_names):
     return table[columns].to_numpy().T.copy()
 
 
-def read_table(path, leads_order=None, units_per_mv=None):
+def read_text_table(path, leads_order=None, units_per_mv=None):
     """Read a text of one column per lead, named in the first row in any order and case.
 
     `leads_order` names the columns of a file that does not, `units_per_mv` is how many of the
@@ -227,7 +227,7 @@ def read_table(path, leads_order=None, units_per_mv=None):
 
 
 def read_npy(path, leads_order=None, units_per_mv=None):
-    """Read a .npy of one row per lead, never a pickle; arguments as of `read_table`."""
+    """Read a .npy of one row per lead, never a pickle; arguments as of `read_text_table`."""
     order = list(leads_order or LEADS)
     try:
         # mapped: a header that claims more than the file holds is refused before memory is taken
@@ -248,7 +248,7 @@ def check_unit(signal):
         # percentiles, so that a few spikes do not count
         ends = np.percentile(np.nan_to_num(signal), (1, 99), axis=1)
         span = np.median(ends[1] - ends[0])
-        if span > HIGH_MV:
+        if span > IMPLAUSIBLE_MV:
             raise ValueError(
                 f"its typical lead spans {span:.0f} mV, which no heart gives; say how many of its "
                 "units are 1 mV: --units-per-mv 1000 for microvolts, the device's gain (often 200) "

@@ -1,48 +1,12 @@
-"""Records from their files to one form: find them, name their classes, pack their signals."""
+"""The files of records in a folder, and the challenge's table of their labels, REFERENCE.csv."""
 
 import csv
 import os
-from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
-from scipy.signal import resample_poly
-
-from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
+from dataset import CLASSES
 from ecg.io.formats import CONVERTERS, READERS, TABLES
-from ecg.io.record import HIGH_MV
 
-# SNOMED CT codes, and the words of the first generation of headers, for each class.
-CODES = {
-    "426783006": "SNR",  # sinus rhythm
-    "164889003": "AF",  # atrial fibrillation
-    "270492004": "IAVB",  # first-degree atrioventricular block
-    "164909002": "LBBB",  # left bundle branch block
-    "733534002": "LBBB",  # complete left bundle branch block
-    "59118001": "RBBB",  # right bundle branch block
-    "713427006": "RBBB",  # complete right bundle branch block
-    "284470004": "PAC",  # premature atrial contraction
-    "63593006": "PAC",  # supraventricular premature beats
-    "164884008": "PVC",  # ventricular ectopics
-    "427172004": "PVC",  # premature ventricular contractions
-    "17338001": "PVC",  # ventricular premature beats
-    "429622005": "STD",  # ST depression
-    "164931005": "STE",  # ST elevation
-    "normal": "SNR",
-    "i-avb": "IAVB",
-    **{name.lower(): name for name in CLASSES},
-}
-# LUDB's headers give diagnoses as sentences; these openings carry one of the classes.
-PHRASES = {
-    "rhythm: atrial fibrillation": "AF",
-    "i degree av block": "IAVB",
-    "complete left bundle branch block": "LBBB",
-    "complete right bundle branch block": "RBBB",
-    "atrial extrasystole": "PAC",
-    "ventricular extrasystole": "PVC",
-    "stemi": "STE",
-}
-INT16_MAX_MV = 32.767
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 
 
@@ -173,53 +137,3 @@ def read_reference(data_dir):
                 )
             places.setdefault(name, f"{path}, line {line}")
     return labels, paths
-
-
-def classes_of(dx):
-    """Return the set of the nine classes that diagnoses (codes, words or sentences) name.
-
-    SNR counts only where none of the eight abnormal classes is present: outside CPSC2018 its code
-    means 'sinus rhythm' and stands beside abnormal findings.
-    """
-    found = set()
-    for text in dx:
-        text = text.strip().rstrip(".").lower()
-        found.add(CODES.get(text))
-        found.update(name for opening, name in PHRASES.items() if text.startswith(opening))
-    found.discard(None)
-    return found - {"SNR"} or found
-
-
-def resample(signal, sample_rate):
-    """Bring (12, n) to 500 Hz with resample_poly's anti-aliasing filter."""
-    ratio = Fraction(SAMPLE_RATE / sample_rate).limit_denominator(1000)
-    if ratio == 1:
-        return signal
-    # padtype: the ends are extended by lines, so that an offset makes no step there
-    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
-
-
-def pack_signal(signal, sample_rate):
-    """Turn (12, n) mV into (12, m) int16 microvolts at 500 Hz; return it and what was noticed."""
-    notes = []
-    missing = np.isnan(signal)
-    if missing.any():
-        notes.append(f"{missing.sum()} missing samples set to 0 mV")
-        signal = np.where(missing, 0, signal)
-    constant = [lead for lead, row in zip(LEADS, signal, strict=True) if np.ptp(row) == 0]
-    if constant:
-        notes.append(f"constant: {' '.join(constant)}")
-    if sample_rate != SAMPLE_RATE:
-        notes.append(f"resampled from {sample_rate:g} Hz")
-        signal = resample(signal, sample_rate)
-    if np.abs(signal).max() > HIGH_MV:
-        notes.append(f"over {HIGH_MV} mV")
-        signal = np.clip(signal, -INT16_MAX_MV, INT16_MAX_MV)
-    return np.rint(signal * UNITS_PER_MV).astype("<i2"), notes
-
-
-def reason(error):
-    """Tell in one line, of at most 200 characters, why a record cannot be read."""
-    known = isinstance(error, ValueError | OSError)
-    text = f"{error}" if known else f"cannot be read ({type(error).__name__}: {error})"
-    return " ".join(text.split())[:200]
