@@ -225,6 +225,17 @@ def test_odd_signals_are_kept_with_a_note(records, capsys):
         assert f"1 with a note: {kind}" in out
 
 
+def test_a_record_with_another_gain_is_rounded_to_microvolts(records):
+    """At 300 per mV a sample is 10/3 µV, so two of three must be rounded."""
+    samples = noise(60, 1200)
+    write_record(records / "g1", "T0060", samples, DX["AF"])
+    header = records / "g1" / "T0060.hea"
+    header.write_text(header.read_text().replace(" 1000/mV", " 300/mV"))
+    run(records)
+    thirds = 10 * samples.astype(int)
+    assert (PackedSignals(records)["T0060"] == (2 * thirds + 3) // 6).all()
+
+
 def test_limit_takes_the_first_records_by_name(records):
     run(records, "--limit", "12")
     assert read(records, "reference.csv")["patient_id"].tolist() == [f"T{i:04d}" for i in range(12)]

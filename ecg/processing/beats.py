@@ -29,7 +29,7 @@ BEFORE = 0.24  # s; a PR interval is 120 to 200 ms, longer in first-degree AV bl
 WINDOW = (0.35, 0.55)  # s around the middle of QRS of an average beat
 BROAD = 0.12  # s; a QRS as long is (Surawicz et al., Circulation 2009: AHA/ACCF/HRS III)
 FORM = 0.08  # s around the middle of QRS that are its form
-ALIKE = 0.8  # correlation of two forms; chosen on synthetic records, see ventricular_beats
+SAME_FORM = 0.8  # correlation of two QRS; chosen on synthetic records, see ventricular_beats
 SOON = 0.3  # s; what follows a beat sooner (200 a minute) is rather its T wave, taken for a beat
 LIKENESS = (0.1, 0.35)  # s around the middle of QRS by which average beats are compared
 
@@ -110,7 +110,7 @@ def ventricular_beats(signal, peaks, borders):
     size = np.linalg.norm(forms, axis=1) * np.linalg.norm(middle)
     broad = borders[:, 2] - borders[:, 1] >= BROAD * SAMPLE_RATE
     soon = np.diff(peaks, prepend=-SAMPLE_RATE) < SOON * SAMPLE_RATE
-    return broad & ~soon & (forms @ middle < ALIKE * size)
+    return broad & ~soon & (forms @ middle < SAME_FORM * size)
 
 
 class BeatAverages:
