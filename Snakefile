@@ -202,11 +202,11 @@ def features_flags(*classifiers):
 rule features:
     input: PACKED
     output: touch(f"results/dataset_{DATA}/features")
-    params: flags=f"{DATA_FLAGS} {features_flags(*CLASSIFIERS)}".strip()
+    params: flags=f"{flags('data_dir', 'limit')} {features_flags(*CLASSIFIERS)}".strip()
     threads: THREADS
     log: f"results/logs_{DATA}/features.log"
     benchmark: f"results/times_{DATA}/features.tsv"
-    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --classifier none --jobs {threads} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.features {params.flags} --jobs {threads} > {log} 2>&1"
 
 
 def baseline_flags(number, name):
