@@ -325,8 +325,8 @@ def test_the_line_after_ctrl_c_adds_resume_where_there_is_one(monkeypatch, capsy
 
 
 SCRIPTS = [
-    *("preprocess", "baselines", "main", "predict", "shap_values"),
-    *(f"ecg.{name}" for name in ("compare", "download", "faithfulness", "release", "report")),
+    *("baselines", "main", "predict", "shap_values"),
+    *(f"ecg.{name}" for name in ("compare", "faithfulness", "release", "report")),
     "ecg.synthetic",
 ]
 

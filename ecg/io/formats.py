@@ -1,8 +1,8 @@
 """The file formats of a record, one reader each in READERS.
 
 To add a format, write `read_xyz(path)` and name it in READERS. A reader returns a Record, the
-signal (12, n) float64 in mV in the order of LEADS at its own rate, NaN where a sample is missing,
-and notes (a list of text). It raises ValueError with a reason that a user can act on.
+signal (12, n) float64 in mV in the order of LEADS at its own rate, NaN for missing samples, and
+notes (a list of text). It raises ValueError with a reason that a user can act on.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def read_struct(path):
     return record, signal.astype(np.float64), []
 
 
-# Where two files differ in their suffix alone, the suffix that stands first is the record.
+# If two files differ only in their suffix, the one listed first here is the record.
 READERS = {
     ".hea": read_wfdb,
     ".mat": read_struct,
@@ -37,13 +37,13 @@ READERS = {
     ".txt": read_text_table,
     ".npy": read_npy,
 }
-TABLES = (".csv", ".tsv", ".txt", ".npy")  # those that do not say their rate
-# What brings a format that is not read here to one that is.
+TABLES = (".csv", ".tsv", ".txt", ".npy")  # without a sampling rate
+# How to convert a format that has no reader.
 CONVERTERS = {
-    ".edf": "edf2mit of PhysioNet's WFDB software package makes a WFDB record of it",
+    ".edf": "edf2mit of PhysioNet's WFDB software package turns it into a WFDB record",
     ".xml": "ecg2dcm-convert, from python -m pip install ecg2dcm in an environment of its own, "
-    "makes DICOM of GE MUSE and HL7 aECG files",
-    ".scp": "the C# ECG Toolkit (sourceforge.net/projects/ecgtoolkit-cs) makes DICOM of it",
+    "turns GE MUSE and HL7 aECG files into DICOM",
+    ".scp": "the C# ECG Toolkit (sourceforge.net/projects/ecgtoolkit-cs) turns it into DICOM",
 }
 
 
@@ -60,7 +60,7 @@ def read_record(path, labels=None, sample_rate=None, **table):
     if is_table:
         if sample_rate is None:
             raise ValueError(
-                f"a {suffix} file does not say its sample rate; give --sample-rate in Hz"
+                f"a {suffix} file has no sample rate; give it in Hz: --sample-rate 500"
             )
         check_rate(sample_rate)
         if path.stat().st_size > matlab.MAX_BYTES:

@@ -395,7 +395,7 @@ def test_damaged_tables_say_what_to_do(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros((12, 600)))
     (tmp_path / "b.npy").write_bytes((tmp_path / "b.npy").read_bytes()[:-8])
     for name in ("a.npy", "b.npy"):
-        with pytest.raises(ValueError, match="not a whole .npy file .*numpy.save"):
+        with pytest.raises(ValueError, match="not a complete .npy file .*numpy.save"):
             formats.read_record(tmp_path / name, sample_rate=500)
     path = write_table(tmp_path / "a.csv", x=(5, 0))
     with pytest.raises(ValueError, match="not all numbers .*'x' in line 5.*; write one decimal"):

@@ -157,20 +157,20 @@ def test_an_order_names_each_lead_once(text):
         (
             "# exported\n" + table(MV, ","),
             {"leads_order": ORDER},
-            "let the row that does be the first",
+            "delete the rows above the lead names",
         ),
         (table(MV, ";", LEADS, ",").replace(",5", ".5", 1), {}, "one decimal mark"),
         (
             table(MV, ",", LEADS) + "1," * 13 + "1\n",
             {},
-            "line 601 of them has 14 cells, the first 12",
+            "line 601 of the samples has 14 cells, the first 12",
         ),
         (table(UV * 1.0, ";", LEADS, ","), {}, "--units-per-mv 1000.*gain"),
         (table(MV, ",", LEADS[:11]), {}, "V6 is missing; .*leave its column empty"),
         (
             table(MV[[0, 1, *range(6, 12)]], ",", [*LEADS[:2], *LEADS[6:]]),
             {},
-            "III, aVR, aVL, aVF is missing; add III = II - I",
+            "leads III, aVR, aVL, aVF are missing; add III = II - I",
         ),
         ("", {}, "empty"),
         ("\ufeff\n\n", {}, "empty"),
@@ -194,7 +194,7 @@ def test_marks_of_thousands_are_no_decimal_marks(separator, mark, quote, tmp_pat
     ]
     lines = [separator.join(f"{lead}(uV)" for lead in LEADS), *map(separator.join, cells)]
     (tmp_path / "a.csv").write_text("\n".join(lines))
-    with pytest.raises(ValueError, match="mark of thousands; write the numbers without"):
+    with pytest.raises(ValueError, match="seems to separate thousands; write the numbers without"):
         formats.read_record(tmp_path / "a.csv", sample_rate=500)
 
 
@@ -238,7 +238,7 @@ def test_files_of_the_challenge_of_2011_equal_numpy():
         try:
             _, signal, notes = formats.read_record(path, **flags)
         except ValueError as error:
-            assert "no heart gives" in str(error)  # leads off: at the ends of the converter
+            assert "implausible for an ECG" in str(error)  # leads off: at the ends of the converter
             continue
         expected = np.loadtxt(path, delimiter=",")[:, 1:].T / 200
         np.testing.assert_allclose(signal, expected, atol=1e-12)
