@@ -103,7 +103,7 @@ SHA256 = PYTHON + """ -c 'import hashlib, sys; f = open(sys.argv[1], "rb").read(
 print(hashlib.sha256(f).hexdigest())'"""
 
 # fails where this cannot be known, so that synthetic signals never pass for others
-MARK_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.records import is_synthetic
+MARK_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.sources import is_synthetic
 if is_synthetic(sys.argv[1]): print("signals made by ecg/synthetic.py", file=open(sys.argv[2], "w"))'"""
 
 shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
@@ -197,11 +197,11 @@ def features_flags(*classifiers):
 rule features:
     input: PACKED
     output: touch(f"results/dataset_{DATA}/features")
-    params: flags=f"{DATA_FLAGS} {features_flags(*CLASSIFIERS)}".strip()
+    params: flags=f"{flags('data_dir', 'limit')} {features_flags(*CLASSIFIERS)}".strip()
     threads: THREADS
     log: f"results/logs_{DATA}/features.log"
     benchmark: f"results/times_{DATA}/features.tsv"
-    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --classifier none --jobs {threads} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.features {params.flags} --jobs {threads} > {log} 2>&1"
 
 
 def baseline_flags(number, name):

@@ -11,7 +11,6 @@ Writes  data/CPSC/features.csv, and features_rhythm.csv for --features rhythm: c
 
     python baselines.py --data-dir data/CPSC --classifier LR
     python baselines.py --data-dir data/CPSC --scale standard --features rhythm
-    python baselines.py --data-dir data/CPSC --classifier none    # compute the features alone
 
 No option but --data-dir means the paper's run: 636 raw, unscaled features. Other options have runs
 of their own (LR-standard_CPSC_42, LR-rhythm-standard_CPSC_42), so neither overwrites the other; but
@@ -51,7 +50,7 @@ from ecg.evaluation.scored_run import (
     write_research_json,
     write_thresholds,
 )
-from ecg.processing.features import FEATURE_SETS, load_features
+from ecg.processing.features import add_features_arg, load_features
 from utils import (
     RESEARCH_USE,
     checkpoint_path,
@@ -75,16 +74,11 @@ def parse_args(argv=None):
     group = parser.add_argument_group("baselines")
     group.add_argument(
         "--classifier",
-        choices=(*CLASSIFIERS, "all", "none"),
+        choices=(*CLASSIFIERS, "all"),
         default="all",
-        help="which classifier to fit; none: only compute the features",
+        help="which classifier to fit",
     )
-    group.add_argument(
-        "--features",
-        choices=FEATURE_SETS,
-        default="paper",
-        help="which features; rhythm adds heart rate and RR intervals to the paper's",
-    )
+    add_features_arg(group)
     group.add_argument(
         "--scale", choices=("none", "standard"), default="none", help="scaling of the features"
     )
@@ -214,12 +208,6 @@ def main(args):
     labels = load_labels(args.data_dir, args.limit)
     names = list(labels["patient_id"])
     features = load_features(args.data_dir, names, args.features, args.jobs)
-    if args.classifier == "none":
-        print(
-            f"{args.data_dir} holds {features.shape[1]} features of {len(names)} records; next: "
-            "the same command without --classifier none"
-        )
-        return
     parts = split_labels(labels, args.round)
     features = [features.loc[part["patient_id"]] for part in parts]
     classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)

@@ -36,7 +36,7 @@ import torch
 from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import maps, own, values
 from ecg.explanation.attributions import METHODS
-from ecg.io.tables import add_table_args
+from ecg.io.text_table import add_table_args
 from ecg.plot.explained import plot_patient, plot_records
 from ecg.plot.maps import plot_average_beats
 from ecg.plot.scores import plot_heat_maps

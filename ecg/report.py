@@ -29,7 +29,7 @@ from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
-from ecg.io.records import is_synthetic
+from ecg.io.sources import is_synthetic
 from ecg.plot.scores import captions
 from ecg.reporting import explanation_section, latex, pages, tables, times
 from resnet import BLOCKS

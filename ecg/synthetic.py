@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.io.records import SOURCE_LINE
+from ecg.io.sources import SOURCE_LINE
 from ecg.simulation.heart import make_record
 from ecg.simulation.twin import make_twin, read_table
 from utils import (

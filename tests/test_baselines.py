@@ -167,13 +167,6 @@ def test_a_classifier_is_added_in_one_place(data_dir, work, monkeypatch):
     assert not list(work.rglob("importance*"))
 
 
-def test_classifier_none_computes_the_features_alone(data_dir, work):
-    (data_dir / "features.csv").unlink(missing_ok=True)
-    run(data_dir, "--classifier", "none", "--limit", "3")  # too few records to fit anything
-    assert len(pd.read_csv(data_dir / "features.csv")) == 3
-    assert not list(work.iterdir())
-
-
 def test_the_iterations_are_those_of_the_papers_code():
     limits = {"LR": 1000, "MLP": 500}
     for name, limit in limits.items():

@@ -18,7 +18,7 @@ import resnet
 from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
 from ecg import release
 from ecg.inference.model import Model
-from ecg.io.records import SOURCE_LINE
+from ecg.io.sources import SOURCE_LINE
 from ecg.simulation.heart import make_record
 from ecg.training.synthetic_stream import FIRST, FreshRecords
 from ecg.training.training import Epoch, Schedule, Training

@@ -278,7 +278,7 @@ def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch)
     # a baseline more: ten rounds, their summary and their comparison with the network
     assert counts["total"] == str(317 + 4 * 12) and counts["baseline"] == "80"
     # the features of both kinds are computed once; a method's name says which of them it reads
-    (line,) = [line for line in out.splitlines() if "--classifier none" in line]
+    (line,) = [line for line in out.splitlines() if "-m ecg.features" in line]
     assert "--features rhythm" in line
     fits = [line for line in out.splitlines() if "baselines.py" in line]
     for name in paper()["classifiers"]:

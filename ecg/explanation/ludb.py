@@ -8,7 +8,7 @@ import numpy as np
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
 from ecg.io.formats import read_record
-from ecg.io.records import pack_signal
+from ecg.io.packing import pack_signal
 from ecg.processing.beats import REGIONS, find_borders, region_of
 from ecg.processing.detection import find_peaks
 from utils import fail

@@ -8,7 +8,7 @@ import pytest
 from conftest import noise
 
 from dataset import LEADS
-from ecg.io import formats, records
+from ecg.io import formats, sources
 
 # MDC codes of DICOM PS3.16, CID 3001
 CODES = ("2:1", "2:2", "2:61", "2:62", "2:63", "2:64", "2:3", "2:4", "2:5", "2:6", "2:7", "2:8")
@@ -64,7 +64,7 @@ def test_leads_are_found_by_code_or_words_and_scaled_to_mv(pydicom, tmp_path):
     ]
     short = group(pydicom, samples[:8], [copy.deepcopy(c) for c in channels[:8]])
     path = write(pydicom, tmp_path / "a.dcm", short, group(pydicom, samples[order], channels))
-    assert records.find_records(tmp_path / "a") == [path]
+    assert sources.find_records(tmp_path / "a") == [path]
     record, signal, notes = formats.read_record(path)
     expected = samples * 2.5 / 1000
     expected[::2] = expected[::2] * 2 + 0.1

@@ -7,6 +7,7 @@ import pytest
 
 from dataset import LEADS
 from ecg.plot import explained
+from ecg.processing.quality import Caution
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_ones_own_page_names_the_finding_the_window_and_what_is_missed(
         "findings": ["AF"],
         "leading": "AF",
     }
-    row["warnings"] = ["flat: V1"]
+    row["warnings"] = [Caution("flat: V1", critical=True)]
     path = explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
     assert path == tmp_path / "x.pdf"
     _, _, _, _, at, begin, title, notes, below = drawn_pages[0][0]
@@ -106,7 +107,8 @@ def test_ones_own_page_names_the_finding_the_window_and_what_is_missed(
     assert "5.0 to 15.0 s" in notes[0] and "miss 5% of its change of 4.0" in notes[0]
     assert notes[-1].endswith("flat: V1")
     # the large warnings stay on the page, in the one line that there is room for
-    row["warnings"] = ["the limb leads do not add up: " + "x" * 60, *["another small one"] * 9]
+    large = Caution("the limb leads do not add up: " + "x" * 60, critical=True)
+    row["warnings"] = [large, *[Caution("another small one")] * 9]
     explained.plot_own(tmp_path, row, packed_noise(9000), None, {"leads": LEADS}, "model m")
     line = drawn_pages.pop()[0][7][-1]
     assert "limb leads do not add up" in line and line.endswith("more in the answer")
