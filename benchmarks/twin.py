@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels  # noqa: E402
 from ecg.evaluation import runs  # noqa: E402
 from ecg.evaluation.files import write_json  # noqa: E402
-from ecg.explanation.measures import read_evidence  # noqa: E402
+from ecg.explanation.check_measures import read_evidence  # noqa: E402
 from resnet import add_network_args, network_name  # noqa: E402
 from utils import fail, make_parser, software_versions, write_csv  # noqa: E402
 

@@ -143,6 +143,10 @@ class Explanation:
         first = self.of(k).start + x.shape[1] - self.n
         return x[:, first : first + min(self.phi.shape[2], self.n)]
 
+    def with_peaks(self, peaks):
+        """Return the explanation with the R peaks (B,) of the record."""
+        return dataclasses.replace(self, peaks=peaks)
+
     def save(self, path):
         """Write the fields as arrays, atomically."""
         with replacing(path) as temporary:

@@ -5,37 +5,53 @@ from functools import partial
 import numpy as np
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
+from ecg.explanation import checks
 from ecg.explanation.attributions import WINDOWS
+from ecg.explanation.check_measures import (
+    FRACTIONS,
+    LAYERS,
+    ORDERS,
+    PLACES,
+    POINTING_GAME,
+    RANK_AGREEMENT,
+    WINDOW_AGREEMENT,
+    agreement_name,
+    curve_name,
+    place_name,
+)
+from ecg.explanation.ludb import share_name, time_name
 from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_print
-from ecg.plot.values import draw_value_bar, draw_values, value_norm
+from ecg.plot.value_colours import draw_value_bar, draw_values, value_norm
 from ecg.processing.beats import REGIONS, WINDOW
 
 GRAY = "0.45"
 COLOURS = (BLUE, "#56b4e9", ORANGE)
 REGION_COLOURS = ("#009e73", ORANGE, "#56b4e9", "0.8")
+COMPARISONS = {"seeds", "training", "layers"}  # checks that make the values anew
 COLUMNS = ("I II III", "aVR aVL aVF", "V1 V2 V3", "V4 V5 V6")  # as printed ECGs are laid out
 
 
 def beat_grid(leads):
     """Return rows, columns and the lead at each place: as on a printed ECG if there are twelve."""
     if len(leads) == len(LEADS):
-        names = [lead for row in zip(*map(str.split, COLUMNS), strict=True) for lead in row]
-        return 3, 4, names
+        columns = [column.split() for column in COLUMNS]
+        return 3, 4, np.transpose(columns).ravel().tolist()
     columns = min(len(leads), 4)
     return -(-len(leads) // columns), columns, list(leads)
 
 
-def plot_average_beats(signal, values, borders, unit, leads, path, title):
-    """Draw a class's average beat (L, W) of each lead, coloured by its average values (L, W).
+def plot_average_beats(beat, leads, path, title):
+    """Draw a class's average beat of each lead, coloured by its average values.
 
-    `borders` (4,) are P-to-QRS, QRS and ST-T onset and T end, in s from the middle of QRS. One
-    colour scale and one height scale serve all leads.
+    `beat` is what `BeatAverages.beat` returns: signal (L, W), values (L, W), P-to-QRS, QRS and ST-T
+    onset and T end (4,) in s from the middle of QRS, and the signal's unit. One colour scale and
+    one height scale serve all leads.
     """
+    signal, values, borders, unit = beat
     rows, columns, names = beat_grid(leads)
     size = (2.2 + 2.3 * columns, 1.1 + 1.75 * rows)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False
-    )
+    shape = {"figsize": size, "sharex": True, "sharey": True, "squeeze": False}
+    figure, axes = plt.subplots(rows, columns, **shape)
     edges = 0.6 / size[0], 0.65 / size[1], 1 - 1.3 / size[0], 1 - 0.62 / size[1]
     figure.subplots_adjust(*edges, wspace=0.06, hspace=0.1)
     norm = value_norm(values)
@@ -63,15 +79,33 @@ def plot_average_beats(signal, values, borders, unit, leads, path, title):
     save_print(figure, path)
 
 
-def plot_samples(table, method, path):
-    """Draw what the values miss of the logit's change over --samples, from faithfulness.csv."""
-    rows = table[(table["check"] == "samples") & (table["class"] == "all")]
-    rows = rows[rows["measure"].str.startswith("|residual| / ")]
-    samples = rows["measure"].str.extract(r"of (\d+) samples")[0].astype(int).to_numpy()
+def stack(means):
+    """Return some Means as one Mean of arrays."""
+    return checks.Mean(*np.array(means, float).reshape(-1, len(checks.Mean._fields)).T)
+
+
+def errors(mean):
+    """Return the lengths (2, N) of error bars."""
+    return np.stack([mean.mean - mean.low, mean.high - mean.mean])
+
+
+def measured(means, check, class_names=("all",)):
+    """Return those of some classes that have Means of a check, in their order."""
+    known = {class_name for other, class_name, _ in means if other == check}
+    return [name for name in class_names if name in known]
+
+
+def plot_samples(means, method, path):
+    """Draw the part of the logit's change that the values miss, over --samples.
+
+    `means` are those of `checks.summarise`.
+    """
+    keys = {n: ("samples", "all", checks.missed_name(n)) for n in checks.SAMPLES_STEPS}
+    samples = np.array([n for n, key in keys.items() if key in means])
+    shown = stack([means[keys[n]] for n in samples])
     figure, ax = plt.subplots(figsize=(5, 3.4), layout="constrained")
-    errors = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-    ax.errorbar(samples, rows["mean"], errors, fmt="o-", c=BLUE, capsize=3, label="measured")
-    expected = rows["mean"].iloc[-1] * np.sqrt(samples[-1] / samples)
+    ax.errorbar(samples, shown.mean, errors(shown), fmt="o-", c=BLUE, capsize=3, label="measured")
+    expected = shown.mean[-1] * np.sqrt(samples[-1] / samples)
     ax.plot(samples, expected, "--", c=GRAY, lw=1, label=r"as 1 / $\sqrt{samples}$")
     ax.set_xscale("log")
     ax.set_xticks(samples, [str(n) for n in samples])
@@ -80,103 +114,104 @@ def plot_samples(table, method, path):
     ax.set_ylabel("|residual| / |change of the logit|")
     ax.yaxis.set_major_formatter("{x:.0%}")
     ax.set_ylim(bottom=0)
-    ax.set_title(f"--method {method}, n = {rows['n'].iloc[0]} records, 95 % intervals", size=9)
+    ax.set_title(f"--method {method}, n = {shown.n[0]:.0f} records, 95 % intervals", size=9)
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
     save_print(figure, path)
 
 
-def draw_evidence(ax, table):
+def draw_evidence(ax, means):
     """Draw per class the positive phi in the evidence as a multiple of a uniform map's."""
-    rows = table[table["check"] == "evidence"]
-    order = [name for name in CLASSES if name in set(rows["class"])]
-    for shift, (part, colour) in enumerate(zip(("time", "leads", "both"), COLOURS, strict=True)):
-        own = rows[rows["measure"] == f"times uniform in {part}"].set_index("class").loc[order]
-        errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
+    order = measured(means, "evidence", CLASSES)
+    for shift, (part, colour) in enumerate(zip(PLACES, COLOURS, strict=True)):
+        bars = stack([means["evidence", name, place_name(part)] for name in order])
         place = np.arange(len(order)) + 0.27 * (shift - 1)
-        ax.bar(place, own["mean"] - 1, 0.27, bottom=1, color=colour, label=f"in {part}")
-        ax.errorbar(place, own["mean"], errors, fmt="none", ecolor="0.2", lw=0.8)
+        ax.bar(place, bars.mean - 1, 0.27, bottom=1, color=colour, label=f"in {part}")
+        ax.errorbar(place, bars.mean, errors(bars), fmt="none", ecolor="0.2", lw=0.8)
     ax.axhline(1, color="0.3", lw=0.8)
     ax.set_yscale("log")
     ticks = [0.5, 1, 2, 3, 5, 10, 20]
     ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
-    counts = rows[rows["measure"] == "pointing game"].set_index("class")["n"]
-    ax.set_xticks(range(len(order)), [f"{name}\n{counts[name]}" for name in order], size=7)
+    labels = [f"{name}\n{means['evidence', name, POINTING_GAME].n}" for name in order]
+    ax.set_xticks(range(len(order)), labels, size=7)
     ax.set_ylabel("positive phi in the evidence,\ntimes that of a uniform map")
     ax.legend(fontsize=7)
 
 
-def draw_curves(ax, table, kind):
+def draw_curves(ax, means, kind):
     """Draw the mean course of the logit over the part of samples removed, or put in."""
-    rows = table[(table["check"] == "curves") & (table["class"] == "all")].set_index("measure")
-    for (order, colour), marker in zip(
-        {"top": ORANGE, "random": GRAY, "lowest": BLUE}.items(), "osv", strict=True
-    ):
-        names = [name for name in rows.index if name.startswith(f"{kind} {order} ") and "%" in name]
-        x = [0, *(float(name.split()[-1].rstrip("%")) for name in names)]
-        y, low, high = ([0, *rows.loc[names, column]] for column in ("mean", "low", "high"))
-        ax.plot(x, y, f"{marker}-", c=colour, ms=4, label=order)
-        ax.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+    x = [0, *(100 * fraction for fraction in FRACTIONS)]
+    for order, colour, marker in zip(ORDERS, (ORANGE, GRAY, BLUE), "osv", strict=True):
+        names = [curve_name(kind, order, fraction) for fraction in FRACTIONS]
+        course = stack([means["curves", "all", name] for name in names])
+        ax.plot(x, [0, *course.mean], f"{marker}-", c=colour, ms=4, label=order)
+        ax.fill_between(x, [0, *course.low], [0, *course.high], color=colour, alpha=0.15, lw=0)
     ax.axhline(0, color="0.3", lw=0.8)
     verb = "replaced" if kind == "deletion" else "put in"
-    ax.set_xlabel(f"% of the samples {verb} ({kind}; n = {rows['n'].max()})")
+    ax.set_xlabel(f"% of the samples {verb} ({kind}; n = {course.n.max():.0f})")
     ax.set_ylabel("fall of the logit" if kind == "deletion" else "rise of the logit")
     ax.legend(fontsize=7, title="ranked by phi", title_fontsize=7)
 
 
-def draw_correlations(ax, table):
+def draw_correlations(ax, means):
     """Draw how far maps of other seeds, trainings and re-initialised layers agree."""
-    rows = table[table["check"].isin(["seeds", "training", "layers"]) & (table["class"] == "all")]
-    order = {"seeds": 0, "training": 1, "layers": 2}
-    rows = rows.sort_values("check", key=lambda checks: checks.map(order), kind="stable")
-    kinds = {"windows, ": ("o", BLUE), "ranks of single samples, ": ("s", GRAY)}
-    for shift, (start, (marker, colour)) in zip((0.12, -0.12), kinds.items(), strict=True):
-        own = rows[rows["measure"].str.startswith(start)]
-        place = np.arange(len(own))[::-1]
-        errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
-        style = {"fmt": marker, "c": colour, "capsize": 2, "ms": 4, "label": start[:-2]}
-        ax.errorbar(own["mean"], place + shift, xerr=errors, **style)
-        names = own["measure"].str.removeprefix(start)
+    others = {
+        checks.ANOTHER_SEED: ("seeds", checks.ANOTHER_SEED),
+        checks.ANOTHER_TRAINING: ("training", checks.ANOTHER_TRAINING),
+    }
+    for layer in LAYERS:
+        others[f"random to {layer}"] = ("layers", checks.random_name(layer))
+    kinds = (WINDOW_AGREEMENT, "o", BLUE, 0.12), (RANK_AGREEMENT, "s", GRAY, -0.12)
+    for kind, marker, colour, shift in kinds:
+        shown = {}
+        for label, (check, what) in others.items():
+            if mean := means.get((check, "all", agreement_name(kind, what))):
+                shown[label] = mean
+        place, points = np.arange(len(shown))[::-1], stack(list(shown.values()))
+        style = {"fmt": marker, "c": colour, "capsize": 2, "ms": 4, "label": kind}
+        ax.errorbar(points.mean, place + shift, xerr=errors(points), **style)
     ax.axvline(0, color="0.3", lw=0.8)
-    ax.set_yticks(place, names.str.replace("random from output to ", "random to "), size=7)
+    ax.set_yticks(place, shown, size=7)
     ax.legend(fontsize=7)
-    ax.set_xlim(min(-0.2, rows["low"].min() - 0.05), 1.02)
-    ax.set_xlabel(f"correlation of phi (windows of {WINDOWS}; n = {rows['n'].max()})")
+    rows = []
+    for (check, name, _), mean in means.items():
+        if check in COMPARISONS and name == "all":
+            rows.append(mean)
+    whole = stack(rows)
+    ax.set_xlim(min(-0.2, whole.low.min() - 0.05), 1.02)
+    ax.set_xlabel(f"correlation of phi (windows of {WINDOWS}; n = {whole.n.max():.0f})")
 
 
-def draw_marks(ax, table):
+def draw_marks(ax, means):
     """Draw per predicted class the shares of |phi| by LUDB's borders, beside those of the time."""
-    rows = table[table["check"] == "marks"]
-    order = [name for name in (*CLASSES, "all") if name in set(rows["class"])]
-    parts = [f"share {region}" for region in REGIONS], [f"time {region}" for region in REGIONS]
+    order = measured(means, "marks", (*CLASSES, "all"))
     bottom = np.zeros(len(order) + 1)
-    for share, time, colour in zip(*parts, REGION_COLOURS, strict=True):
-        own = rows[rows["measure"] == share].set_index("class").loc[order, "mean"].to_list()
-        own.append(rows[(rows["measure"] == time) & (rows["class"] == "all")]["mean"].item())
-        ax.bar(range(len(own)), own, bottom=bottom, color=colour, label=share.split()[1])
-        bottom += own
-    counts = rows[rows["measure"] == parts[0][0]].set_index("class")["n"]
-    labels = [f"{name}\n{counts[name]}" for name in order]
+    for region, colour in zip(REGIONS, REGION_COLOURS, strict=True):
+        heights = [means["marks", name, share_name(region)].mean for name in order]
+        heights.append(means["marks", "all", time_name(region)].mean)
+        ax.bar(range(len(heights)), heights, bottom=bottom, color=colour, label=region)
+        bottom += heights
+    labels = [f"{name}\n{means['marks', name, share_name(REGIONS[0])].n}" for name in order]
     ax.set_xticks(range(len(order) + 1), [*labels, "time"], size=7)
     ax.set_ylabel("share of |phi|, LUDB's borders")
     ax.set_ylim(0, 1)
     ax.legend(fontsize=6, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.15), frameon=False)
 
 
-def plot_faithfulness(table, path, title):
-    """Draw what faithfulness.csv holds of evidence, curves, correlations and marks."""
-    has = set(table["check"])
+def plot_faithfulness(means, path, title):
+    """Draw the Means of evidence, curves, correlations and marks, from `checks.summarise`."""
+    has = {check for check, _, _ in means}
     draws = [draw_evidence] * ("evidence" in has)
     if "curves" in has:
         draws += [partial(draw_curves, kind=kind) for kind in ("deletion", "insertion")]
-    draws += [draw_correlations] * bool(has & {"seeds", "training", "layers"})
+    draws += [draw_correlations] * bool(has & COMPARISONS)
     draws += [draw_marks] * ("marks" in has)
     if not draws:
         return
     figure, panels = make_panels(len(draws), min(len(draws), 2), 5.2, 3.3)
     for draw, ax in zip(draws, panels, strict=True):
-        draw(ax, table)
+        draw(ax, means)
         ax.tick_params(labelsize=7)
         ax.grid(alpha=0.3, axis="y" if draw in (draw_evidence, draw_marks) else "both")
         ax.set_axisbelow(True)
