@@ -15,10 +15,17 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from ecg import faithfulness  # noqa: E402
-from ecg.evaluation.files import write_json  # noqa: E402
-from utils import make_parser, software_versions  # noqa: E402
+from ecg.inference.model import Model  # noqa: E402
+from utils import (  # noqa: E402
+    RESEARCH_USE,
+    explanations_path,
+    make_parser,
+    results_path,
+    software_versions,
+    write_json,
+)
 
-OUT = Path("results/faithfulness")
+OUT = results_path("faithfulness")
 PLACES = ["--checks", "evidence"]
 IG = [*PLACES, *"--method ig --samples 50 --force".split()]
 NOISE = [["--checks", *"curves halves samples --few 40".split()]]
@@ -38,11 +45,10 @@ def measure(name, data_dir, models, runs):
         given = ["--data-dir", data_dir, "--model-path", models[0], "--resume", "auto"]
         other = ["--other-model", models[1]] if "training" in flags else []
         faithfulness.main(faithfulness.parse_args([*given, *flags, *other]))
-    run = Path(models[0]).stem
-    here = run if f"_{Path(data_dir).name}_" in run else f"{run}_on_{Path(data_dir).name}"
+    table = explanations_path(Model.load(models[0]).run_on(data_dir), "faithfulness.csv")
     OUT.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path("explanations", here, "faithfulness.csv"), OUT / f"{name}.csv")
-    write_json(OUT / f"{name}.json", {"versions": software_versions()})
+    shutil.copy(table, OUT / f"{name}.csv")
+    write_json(OUT / f"{name}.json", {"versions": software_versions(), "use": RESEARCH_USE})
 
 
 def main(args):
