@@ -33,12 +33,6 @@ def training_background(data_dir, model, options):
     return load_background(run, options._replace(round=trained.round))
 
 
-def method_at_hand(data_dir, model):
-    """Return the MethodAtHand that `data_dir` allows for: the training set's, or FROM_ZERO."""
-    background = training_background(data_dir, model, Options())
-    return FROM_ZERO if background is None else MethodAtHand(Options(), background)
-
-
 def explain_record(model, packed, record_name, class_name, method=FROM_ZERO):
     """Return the Explanation of one class of a packed record (12, n).
 
