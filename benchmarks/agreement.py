@@ -8,10 +8,10 @@ results/faithfulness/; python -m benchmarks.tables writes the tables. It takes 1
 """
 
 import shutil
-from pathlib import Path
 
 from ecg import faithfulness
 from ecg.evaluation.scored_run import write_research_json
+from ecg.inference.model import Model
 from utils import explanations_path, make_parser, results_path, software_versions
 
 OUT = results_path("faithfulness")
@@ -34,10 +34,9 @@ def measure(name, data_dir, models, runs):
         given = ["--data-dir", data_dir, "--model-path", models[0], "--resume", "auto"]
         other = ["--other-model", models[1]] if "training" in flags else []
         faithfulness.main(faithfulness.parse_args([*given, *flags, *other]))
-    run = Path(models[0]).stem
-    here = run if f"_{Path(data_dir).name}_" in run else f"{run}_on_{Path(data_dir).name}"
+    table = explanations_path(Model.load(models[0]).run_on(data_dir), "faithfulness.csv")
     OUT.mkdir(parents=True, exist_ok=True)
-    shutil.copy(explanations_path(here, "faithfulness.csv"), OUT / f"{name}.csv")
+    shutil.copy(table, OUT / f"{name}.csv")
     write_research_json(OUT / f"{name}.json", {"versions": software_versions()})
 
 

@@ -17,7 +17,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args
 from ecg.evaluation import runs
 from ecg.evaluation.scored_run import write_research_json
-from ecg.explanation.measures import read_evidence
+from ecg.explanation.check_measures import read_evidence
 from ecg.inference.flags import add_network_args
 from utils import fail, make_parser, network_name, software_versions, write_csv
 
