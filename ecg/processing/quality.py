@@ -8,6 +8,8 @@ Physiol. Meas. 33:1419, 2012). The bounds are this project's, from what is seen 
 left open (`not_assessable`).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
@@ -31,7 +33,6 @@ SMALL_QRS = 0.1  # mV; a QRS below this has no sure direction
 FLAT, NOISY, ODD_SIZE = "flat or missing", "too noisy to read", "amplitudes are unusually"
 BEYOND, ARMS = "beyond", "right and left arm electrodes may be swapped"
 DISAGREE = "the limb leads do not add up (II = I + III, aVR + aVL + aVF = 0)"
-LARGE = (FLAT, NOISY, ODD_SIZE, BEYOND, ARMS, DISAGREE)  # openings of what may decide the findings
 
 # What each class is seen in: of each group of leads at least so many must hold a signal.
 # P waves are read in II and V1 (Hancock et al., Circulation 119:e251, 2009); the bundle branch
@@ -58,8 +59,15 @@ QRS = butter(2, (5, 20), "band", fs=SAMPLE_RATE, output="sos")
 WAVES = butter(2, (0.5, 30), "band", fs=SAMPLE_RATE, output="sos")
 
 
+class Caution(NamedTuple):
+    """What a reader of an answer must know of the record."""
+
+    text: str
+    critical: bool = False  # whether the findings may be artefacts
+
+
 def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
-    """Return what a reader of the prediction must know, a list of sentences.
+    """Return what a reader of the prediction must know, a list of Cautions.
 
     `signal` (12, n) is the whole record in mV at 500 Hz, `sample_rate` the one it was recorded at,
     `window` the seconds that are scored: the last ones (None: all), which alone are judged here,
@@ -67,34 +75,34 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST):
     """
     found, seconds = [], signal.shape[1] / SAMPLE_RATE
     if sample_rate != SAMPLE_RATE:
-        found.append(
-            f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
-            "training data"
-        )
+        text = f"recorded at {sample_rate:g} Hz, resampled to the {SAMPLE_RATE} Hz of the "
+        found.append(Caution(f"{text}training data"))
     if round(seconds, 1) < min(shortest, window or shortest):
-        found.append(
-            f"only {seconds:.1f} s long; the shortest training record lasts {shortest:g} s"
-        )
+        text = f"only {seconds:.1f} s long; the shortest training record lasts {shortest:g} s"
+        found.append(Caution(text))
     if window and seconds > window:
-        found.append(f"{seconds:.1f} s long; only the last {window} s are scored")
+        found.append(Caution(f"{seconds:.1f} s long; only the last {window} s are scored"))
     seen = scored_part(signal, window)
     flat, noisy = flat_leads(seen), noisy_leads(seen)
     if flat:
-        found.append(f"{FLAT}: {' '.join(flat)}")
+        found.append(Caution(f"{FLAT}: {' '.join(flat)}", True))
     if len(flat) == len(LEADS):
         raise ValueError(
-            "no lead holds an ECG: all are flat; if the recording is sound, the file's numbers are "
-            "of a larger unit than it says (as volts without a unit are)"
+            "no lead holds an ECG: all leads are flat; if the file is in volts, give --units-per-mv "
+            "0.001"
         )
     found += wrong_unit(seen) + offset(seen, flat)
     if not limb_leads_agree(seen) and not set(LEADS[:6]) & {*flat, *noisy}:
-        found.append(f"{DISAGREE}: they are of another order, gain or filter than their names say")
+        text = "leads may be swapped, scaled differently or standardised"
+        found.append(Caution(f"{DISAGREE}: {text}", True))
     if noisy:
-        found.append(f"{NOISY}: " + ", ".join(f"{a} ({b})" for a, b in noisy.items()))
+        leads = ", ".join(f"{lead} ({why})" for lead, why in noisy.items())
+        found.append(Caution(f"{NOISY}: {leads}", True))
     if not has_beats(seen):
-        found.append(f"{NOISY}: no QRS complex that repeats")
+        found.append(Caution(f"{NOISY}: no QRS complex that repeats", True))
     elif arms_reversed(seen):
-        found.append(f"{ARMS} (or dextrocardia): P, QRS and T point down in I, QRS up in aVR")
+        text = f"{ARMS} (or dextrocardia): P, QRS and T point down in I, QRS up in aVR"
+        found.append(Caution(text, True))
     return found
 
 
@@ -187,7 +195,8 @@ def wrong_unit(signal):
     if LOW_MV <= tallest <= HIGH_MV:
         return []
     size = "high" if tallest > HIGH_MV else "low"
-    return [f"{ODD_SIZE} {size} (the tallest lead spans {tallest:.3g} mV); is the unit mV?"]
+    text = f"{ODD_SIZE} {size} (the tallest lead spans {tallest:.3g} mV); is the unit mV?"
+    return [Caution(text, True)]
 
 
 def offset(signal, flat):
@@ -200,10 +209,8 @@ def offset(signal, flat):
     names = [lead for lead, yes in zip(LEADS, high, strict=True) if yes and lead not in flat]
     if not names:
         return []
-    return [
-        f"the baseline is more than {OFFSET_MV} mV off zero in {' '.join(names)}; subtract the "
-        "median of each lead"
-    ]
+    text = f"the baseline is more than {OFFSET_MV} mV off zero in {' '.join(names)}"
+    return [Caution(f"{text}; subtract the median of each lead")]
 
 
 def limb_leads_agree(signal):

@@ -35,7 +35,8 @@ def swap_arms(signal):
 
 
 def warnings(signal, sample_rate=500, window=30):
-    return " | ".join(quality.record_warnings(signal, sample_rate, window))
+    cautions = quality.record_warnings(signal, sample_rate, window)
+    return " | ".join(caution.text for caution in cautions)
 
 
 def test_a_normal_record_has_no_warning():
