@@ -154,8 +154,9 @@ class Answer:
         if not low:
             return []
         numbers = ", ".join(f"{self.thresholds[name]:.3f}" for name in low)
-        text = f"{', '.join(low)}: probability below 0.5 but above its threshold ({numbers})"
-        return [f"{text}; thresholds: {self.threshold_rule}"]
+        limit = "its threshold" if len(low) == 1 else "their thresholds"
+        text = f"{', '.join(low)}: probability below 0.5 but above {limit}"
+        return [f"{text} ({numbers}; {self.threshold_rule})"]
 
     def text(self):
         """Return all there is to say, in lines: warnings, findings, heart rate, all classes."""
