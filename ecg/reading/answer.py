@@ -114,7 +114,9 @@ class Answer:
         """Say that there is no finding, and of which classes that is known."""
         if not self.not_assessable:
             return "No finding reaches its threshold"
-        text = f"{len(self.not_assessable)} of {len(self.probabilities)} findings cannot be assessed"
+        text = (
+            f"{len(self.not_assessable)} of {len(self.probabilities)} findings cannot be assessed"
+        )
         assessed = [name for name in self.probabilities if name not in self.not_assessable]
         return f"{text}; no {join(assessed, 'or')}" if assessed else text
 
@@ -255,9 +257,7 @@ def answer_recordings(model, recordings, table, batch_size, amp=False):
     `table` is a TableFormat; `batch_size` recordings are scored at a time.
     """
     n, n_skipped = recordings.n, len(recordings.skipped)
-    progress = Progress(
-        desc="answering", total=n, initial=n_skipped, unit="record", disable=n == 1
-    )
+    progress = Progress(desc="answering", total=n, initial=n_skipped, unit="record", disable=n == 1)
     for batch in recordings.batches(model, table, batch_size):
         progress.update(len(recordings.skipped) - n_skipped)
         n_skipped = len(recordings.skipped)

@@ -153,5 +153,7 @@ def open_writers(json_target, csv_target, head, skipped):
     """Yield a function that writes an Answer to the targets that are not None."""
     with contextlib.ExitStack() as stack:
         kinds = ((json_writer, json_target), (csv_writer, csv_target))
-        writers = [stack.enter_context(kind(target, head, skipped)) for kind, target in kinds if target]
+        writers = [
+            stack.enter_context(kind(target, head, skipped)) for kind, target in kinds if target
+        ]
         yield lambda answer: [write(answer) for write in writers]
