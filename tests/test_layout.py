@@ -10,8 +10,10 @@ STEPS = {"preprocess", "baselines", "main", "predict", "shap_values"}
 SHARED = {"dataset", "resnet", "utils"}
 FLOORS = (  # rooms of a floor import each other and those below, without circles
     {"simulation", "io", "processing"},
+    {"inference"},
     {"training", "evaluation", "explanation"},
     {"plot", "reporting"},
+    {"reading"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = {

@@ -108,9 +108,8 @@ def test_every_format_gives_the_same_answer(workdir, capsys):
     np.save("own.npy", mv)
     pd.DataFrame(mv.T[:, ::-1], columns=LEADS[::-1]).to_csv("table.csv", index=False)
     scipy.io.savemat("S1.mat", {"ECG": {"sex": "Male", "age": 50.0, "data": mv}})
-    found = answers(capsys, "own/A1", "own/A1.hea", "own/A1.mat", "own.npy", "table.csv", "S1",
-                    "--sample-rate", 500)  # fmt: skip
-    rows = found["records"]
+    files = "own/A1", "own/A1.hea", "own/A1.mat", "own.npy", "table.csv", "S1"
+    rows = answers(capsys, *files, "--sample-rate", 500)["records"]
     # one record by three names is one record
     assert [row["record"] for row in rows] == ["A1", "own", "table", "S1"]
     for row in rows[1:]:
@@ -246,8 +245,8 @@ def test_a_lead_that_is_all_missing_gives_no_warning_of_numpy(workdir, capsys, r
 def test_a_bad_record_is_named_and_the_others_answered(workdir, capsys):
     Path("notes.txt").write_text("no ECG\n")
     Path("own.csv").write_text(",".join(LEADS[:11]) + "\n")
-    ask("--no-pages", "--json", "a.json", "--sample-rate", "500", "notes.txt",
-        "own.csv", "data/tiny/g1/T0000", "absent")  # fmt: skip
+    files = "notes.txt", "own.csv", "data/tiny/g1/T0000", "absent"
+    ask("--no-pages", "--json", "a.json", "--sample-rate", "500", *files)
     err = capsys.readouterr().err
     content = json.loads(Path("a.json").read_text())
     assert [row["record"] for row in content["records"]] == ["T0000"]
@@ -275,9 +274,8 @@ def test_records_of_one_name_keep_their_pages_apart(workdir, capsys):
     for folder in ("a", "b"):
         write_record(workdir / folder, "A1", noise(5, 700), "59118001")
     ask("a", "b")
-    assert sorted(path.name for path in PAGES.iterdir()) == [
-        "A1-2.pdf", "A1-2.png", "A1.pdf", "A1.png"
-    ]  # fmt: skip
+    names = ["A1-2.pdf", "A1-2.png", "A1.pdf", "A1.png"]
+    assert sorted(path.name for path in PAGES.iterdir()) == names
 
 
 def test_pages_bear_the_findings_and_are_not_drawn_unasked_for_many(workdir, capsys, monkeypatch):

@@ -114,9 +114,8 @@ class Answer:
         """Say that there is no finding, and of which classes that is known."""
         if not self.not_assessable:
             return "No finding reaches its threshold"
-        text = (
-            f"{len(self.not_assessable)} of {len(self.probabilities)} findings cannot be assessed"
-        )
+        n_left, n = len(self.not_assessable), len(self.probabilities)
+        text = f"{n_left} of {n} findings cannot be assessed"
         assessed = [name for name in self.probabilities if name not in self.not_assessable]
         return f"{text}; no {join(assessed, 'or')}" if assessed else text
 

@@ -60,11 +60,9 @@ def explained_page_text(answer, explained, n, method):
     if explained.values.shape[1] < n:
         first, last = explained.start / SAMPLE_RATE, explained.stop / SAMPLE_RATE
         part = f" from {first:.1f} to {last:.1f} s"
-    share = (
-        f"explain {100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
-    )
+    share = f"{100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
     notes = [
-        f"{method_text(name, part, method)}; they {share}",
+        f"{method_text(name, part, method)}; they explain {share}",
         reliability_text(explained, METHODS[method.options.method].drawn),
         # a line, of which the critical ones come first; the page has no room for more
         textwrap.shorten(" | ".join(answer.page_warnings()), NOTES_WIDTH, placeholder=MORE),

@@ -1,4 +1,4 @@
-"""Recordings as a user has them: finding the files, reading them, what can be said before scoring."""
+"""Recordings of your own: how the files are found and read, and what can be said before scoring."""
 
 import sys
 from dataclasses import dataclass

@@ -151,9 +151,9 @@ def csv_writer(target, head, skipped):
 @contextlib.contextmanager
 def open_writers(json_target, csv_target, head, skipped):
     """Yield a function that writes an Answer to the targets that are not None."""
+    writers = []
     with contextlib.ExitStack() as stack:
-        kinds = ((json_writer, json_target), (csv_writer, csv_target))
-        writers = [
-            stack.enter_context(kind(target, head, skipped)) for kind, target in kinds if target
-        ]
+        for target, writer in ((json_target, json_writer), (csv_target, csv_writer)):
+            if target:
+                writers.append(stack.enter_context(writer(target, head, skipped)))
         yield lambda answer: [write(answer) for write in writers]

@@ -258,9 +258,8 @@ def test_an_array_gets_the_warnings_of_a_file(tmp_path):
     read = recording.read_recording(tmp_path / "a.npy", "a", model, table)
     some = answer_signal(model, signal, 400)
     assert set(some.warnings) >= set(read.warnings)
-    assert {"1 lead was not recorded", "7 samples are missing and count as 0 mV"} <= set(
-        texts(some)
-    )
+    assert "1 lead was not recorded" in texts(some)
+    assert "7 samples are missing and count as 0 mV" in texts(some)
     assert any(text.startswith("recorded at 400 Hz") for text in texts(some))
     text = "beyond 20 mV in V2: probably an artefact; the findings may be wrong"
     assert some.warnings[0] == (text, True) and (text, True) in read.warnings

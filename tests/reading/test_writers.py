@@ -43,10 +43,8 @@ def test_json_is_json_and_appears_at_the_end(tmp_path):
         assert not path.exists()
     content = json.loads(path.read_text())
     assert next(iter(content.items())) == ("about", MODEL.describe())
-    assert list(content)[1:] == [
-        "use", "model", "software", "names", "thresholds", "threshold_rule", "rule",
-        "records", "skipped",
-    ]  # fmt: skip
+    keys = "use model software names thresholds threshold_rule rule records skipped"
+    assert list(content)[1:] == keys.split()
     assert content["use"] == RESEARCH_USE and content["software"].startswith("ecg-diagnosis ")
     assert content["records"] == [each.to_dict() for each in some]
     assert content["records"][0]["probabilities"]["SNR"] == 0.1235
