@@ -139,7 +139,7 @@ def main(args):
         done = f"wrote the ECG pages (pdf, png) to {folder}"
         print(f"\n{done if drawn else 'no ECG pages drawn; add --pages'}")
         if args.explain:
-            print(f"wrote what explains the leading findings (pdf, png) to {folder / 'explained'}")
+            print(f"wrote the explanations (pdf, png) to {folder / 'explained'}")
 
 
 if __name__ == "__main__":

@@ -74,41 +74,47 @@ class Answer:
         A class that rests on leads without a signal gets neither a probability nor a finding.
         """
         blocked = quality.not_assessable(recording.flat, model.leads)
-        scores = dict(zip(model.classes, y_score, strict=True))
-        above = zip(model.classes, apply_thresholds(y_score, model.limits), strict=True)
+        above = dict(zip(model.classes, apply_thresholds(y_score, model.limits), strict=True))
         margins = dict(zip(model.classes, y_score - model.limits, strict=True))
-        findings = tuple(name for name, yes in above if yes and name not in blocked)
+        findings = tuple(name for name in above if above[name] and name not in blocked)
+        probabilities = dict.fromkeys(model.classes)
+        for name, p in zip(model.classes, y_score, strict=True):
+            if name not in blocked:
+                probabilities[name] = round(float(p), DIGITS)
         warnings = [*recording.warnings, *answer_warnings(model, recording, findings)]
         return cls(
-            recording.name,
-            recording.path,
-            recording.sample_rate,
-            recording.seconds,
-            recording.heart_rate,
-            recording.heart_rate_unknown,
-            recording.flat,
-            tuple(sorted(warnings, key=lambda warning: not warning.critical)),
-            recording.notes,
-            {n: None if n in blocked else round(float(p), DIGITS) for n, p in scores.items()},
-            model.thresholds,
-            model.threshold_rule,
-            {name: why for name, why in blocked.items() if name in scores},
-            findings,
-            max(findings, key=margins.get, default=None),
+            record=recording.name,
+            path=recording.path,
+            sample_rate=recording.sample_rate,
+            seconds=recording.seconds,
+            heart_rate=recording.heart_rate,
+            heart_rate_unknown=recording.heart_rate_unknown,
+            flat=recording.flat,
+            warnings=tuple(sorted(warnings, key=lambda warning: not warning.critical)),
+            notes=recording.notes,
+            probabilities=probabilities,
+            thresholds=model.thresholds,
+            threshold_rule=model.threshold_rule,
+            not_assessable={name: why for name, why in blocked.items() if name in probabilities},
+            findings=findings,
+            leading=max(findings, key=margins.get, default=None),
         )
 
     @property
+    def assessed(self):
+        """The probabilities of the classes that can be assessed."""
+        return {name: p for name, p in self.probabilities.items() if p is not None}
+
+    @property
     def margins(self):
-        """The assessed classes and how far they lie above their thresholds, furthest first."""
-        known = [(name, p) for name, p in self.probabilities.items() if p is not None]
-        margins = [(name, p - self.thresholds[name]) for name, p in known]
+        """How far the assessed classes lie above their thresholds, furthest first."""
+        margins = [(name, p - self.thresholds[name]) for name, p in self.assessed.items()]
         return dict(sorted(margins, key=lambda item: item[1], reverse=True))
 
     @property
     def class_to_explain(self):
         """The leading finding, else the most probable class; None if none can be assessed."""
-        known = {name: p for name, p in self.probabilities.items() if p is not None}
-        return self.leading or max(known, key=known.get, default=None)
+        return self.leading or max(self.assessed, key=self.assessed.get, default=None)
 
     def no_finding(self):
         """Say that there is no finding, and of which classes that is known."""
@@ -116,8 +122,7 @@ class Answer:
             return "No finding reaches its threshold"
         n_left, n = len(self.not_assessable), len(self.probabilities)
         text = f"{n_left} of {n} findings cannot be assessed"
-        assessed = [name for name in self.probabilities if name not in self.not_assessable]
-        return f"{text}; no {join(assessed, 'or')}" if assessed else text
+        return f"{text}; no {join(list(self.assessed), 'or')}" if self.assessed else text
 
     def sentence(self):
         """Say in one sentence which finding leads, and which others there are, or that none is."""
