@@ -62,12 +62,12 @@ def test_help_explains_every_flag_without_empty_defaults(path, capsys):
     assert examples and text.rstrip().split("examples:\n")[1].splitlines()[0] == examples[0]
 
 
-def test_the_flags_of_ones_own_records_come_first_and_the_report_trains_nothing(capsys):
+def test_the_flags_of_answers_come_first_and_the_report_trains_nothing(capsys):
     texts = {}
-    for name in ("predict", "ecg.report"):
+    for name in ("ecg.read", "ecg.report"):
         with pytest.raises(SystemExit):
             importlib.import_module(name).parse_args(["--help"])
         texts[name] = capsys.readouterr().out.split("options:")[1]
-    first = re.findall(r"^  (--[\w-]+)", texts["predict"], re.M)
-    assert first[0] == "--record" and first.index("--data-dir") < first.index("--batch-size")
+    first = re.findall(r"^  (--[\w-]+)", texts["ecg.read"], re.M)
+    assert first.index("--json") < first.index("--batch-size") < first.index("--data-dir")
     assert "channels" not in texts["ecg.report"] and "depth" not in texts["ecg.report"]

@@ -16,7 +16,7 @@ import predict
 import preprocess
 import resnet
 from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
-from ecg import release
+from ecg import read, release
 from ecg.inference.model import Model
 from ecg.io.sources import SOURCE_LINE
 from ecg.simulation.heart import make_record
@@ -201,22 +201,6 @@ def test_windows_cut_anywhere_in_training_and_keep_the_record_for_scoring(workdi
     assert len(starts) > 20 and max(starts) - min(starts) > 600
 
 
-def test_a_windowed_answer_is_that_of_the_window_with_the_largest_logit(workdir, capsys):
-    train(*THIN, "--epochs", "1", "--windows")
-    samples = noise(8, 2200)
-    write_record(workdir / "own", "W1", samples, "59118001")
-    flags = ["--model-path", f"models/{RUN}.pth", "--no-pages", "--json", "a.json", "--record"]
-    predict.main(predict.parse_args([*flags, "own/W1.hea"]))
-    row = json.loads(Path("a.json").read_text())["records"][0]
-    assert not any("only the last" in text for text in row["warnings"])
-    model = Model.load(f"models/{RUN}.pth").network
-    x = torch.from_numpy(samples.astype(np.float32) / 1000)
-    with torch.no_grad():
-        logits = [model(x[None, :, s : s + 1000])[0] for s in (0, 500, 1000, 1200)]
-    expected = torch.sigmoid(torch.stack(logits).max(0).values).tolist()
-    assert list(row["probabilities"].values()) == pytest.approx(expected, abs=6e-5)
-
-
 # --- the model that is given away
 
 
@@ -237,8 +221,7 @@ def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
     torch.testing.assert_close(one, two, atol=0.02, rtol=0.01)
     capsys.readouterr()
     write_record(workdir / "own", "W1", noise(8, 3000), "59118001")
-    flags = ["--model-path", "g.pth", "--no-pages", "--record", "own/W1.hea"]
-    predict.main(predict.parse_args(flags))
+    read.main(read.parse_args(["--model-path", "g.pth", "--no-pages", "own/W1.hea"]))
     first = capsys.readouterr().out.strip().splitlines()[0]
     assert "g.pth" in first and "no patient" in first and half["scored_on"] in first
 
@@ -303,14 +286,3 @@ def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monk
     assert average["f1"] == pytest.approx(0.633, abs=0.02)
     card = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
     assert f"macro AUC of {average['auc']:.2f}".replace("0.", ".") in card
-
-
-@NEEDS_SHARED
-def test_an_answer_without_a_model_comes_from_the_one_in_the_box(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    record = str(SHARED / "cpsc2018_feb2020" / "A0003")
-    predict.main(predict.parse_args(["--no-pages", "--record", record]))
-    first = capsys.readouterr().out.splitlines()[0]
-    assert first.startswith("model general.pth: resnet18w24") and "no patient" in first
-    args = predict.parse_args(["--record", record, "--data-dir", "data/mine"])
-    assert "models/resnet34_mine_all_42.pth" in refused(capsys, predict.find, args)

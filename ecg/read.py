@@ -1,0 +1,146 @@
+"""Read ECGs of your own: findings in words, warnings, the ECG on paper, what a finding rests on.
+
+Reads   WFDB records, challenge structs, DICOM, .csv, .txt and .npy tables, or folders of them, and
+        a model: models/general.pth, trained on no patient (docs/model.md), or --model-path
+Writes  results/<model>_records/<record>.pdf, true to scale, and .png     the ECG on paper
+        results/<model>_records/explained/<record>.pdf and .png           with --explain
+        the files that --json and --csv name
+
+    python -m ecg.read A0001.hea --explain
+    python -m ecg.read own.csv --sample-rate 500
+    python -m ecg.read own.txt --sample-rate 500 --units-per-mv 200 --leads-order I,II,...
+    python -m ecg.read folder --csv answers.csv
+    python -m ecg.read A0001.hea --model-path models/resnet34_CPSC_all_42.pth
+
+Warnings, the leading finding, heart rate and a table of the classes go to stdout (of more than 20
+records a line each). Explanations are made against the training folds where --data-dir holds what
+the model was trained on, else from a flat line.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from dataset import BATCH_SIZE
+from ecg.explanation.attributions import METHODS, Options
+from ecg.explanation.own_record import FROM_ZERO, MethodAtHand, training_background
+from ecg.explanation.run import fraction, refuse_unused
+from ecg.inference.device import get_device
+from ecg.inference.flags import add_device_args, add_model_path_arg
+from ecg.inference.model import Model
+from ecg.io.text_table import add_table_args
+from ecg.reading.answer import answer_recordings
+from ecg.reading.recording import Recordings, TableFormat
+from ecg.reading.writers import Head, check_targets, open_writers, parse_target, show
+from utils import RESEARCH_USE, fail, make_parser, natural, positive, results_path, run_main
+
+FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
+BUNDLED = Path(__file__).parents[1] / "models" / "general.pth"  # trained on no patient
+DATA_DIR = "data/CPSC"
+
+
+def parse_args(argv=None):
+    parser = make_parser(__doc__)
+    parser.add_argument("files", nargs="+", metavar="FILE", help="records, or folders of records")
+    add_model_path_arg(parser, help="model to use; not given: the bundled models/general.pth")
+    group = parser.add_argument_group("answers")
+    target = {"metavar": "FILE", "type": parse_target}
+    text = "write the answers to this file; '-' prints JSON and nothing else"
+    group.add_argument("--json", **target, help=text)
+    group.add_argument("--csv", **target, help="the same, a row each")
+    text = f"draw the ECG on paper; not given: for up to {FEW} records"
+    group.add_argument("--pages", action=argparse.BooleanOptionalAction, help=text)
+    text = "draw what raises and lowers the leading finding, on a page of its own"
+    group.add_argument("--explain", action="store_true", help=text)
+    add_table_args(parser.add_argument_group("tables (.csv, .tsv, .txt, .npy)"))
+    group = parser.add_argument_group("computing")
+    group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records in a batch")
+    add_device_args(group)
+    add_explain_args(parser)
+    args = parser.parse_args(argv)
+    given = [f"--{name.replace('_', '-')}" for name in explain_options(args)]
+    given += ["--data-dir"] if args.data_dir else []
+    if given and not args.explain:
+        parser.error(f"{', '.join(given)}: for explanations alone; add --explain")
+    refuse_unused(parser, args.method, args.reliability)
+    return args
+
+
+def add_explain_args(parser):
+    """Add the flags of explanations; what is not given is the default of Options."""
+    group = parser.add_argument_group("explanations (with --explain)")
+    text = f"data set the model was trained on, to compare with; not given: {DATA_DIR}"
+    group.add_argument("--data-dir", help=text)
+    text = "; ".join(f"{name}: {method.text}" for name, method in METHODS.items())
+    group.add_argument("--method", choices=METHODS, help=text)
+    number = {"type": positive, "metavar": "N"}
+    group.add_argument("--samples", help="samples (shap) or steps (ig)", **number)
+    group.add_argument("--background", help="training records to compare with", **number)
+    text = "stop drawing samples where the windows reach this reliability, such as 0.9"
+    group.add_argument("--reliability", type=fraction, help=text)
+    group.add_argument("--seed", type=natural, help="random seed")
+
+
+def explain_options(args):
+    """Return the options of explanations that were given."""
+    names = ("method", "samples", "background", "reliability", "seed")
+    given = {name: getattr(args, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def choose_method(args, model):
+    """Return how to explain: against the training set where it is at hand, else from a flat line.
+
+    Stops if it is not at hand and --method or --reliability need it.
+    """
+    given = explain_options(args) | {"amp": args.amp, "batch_size": args.batch_size}
+    options, data_dir = Options(**given), args.data_dir or DATA_DIR
+    if not (args.method and METHODS[args.method].from_zero):
+        background = training_background(data_dir, model, options)
+        if background is not None:
+            return MethodAtHand(options, background)
+        if args.method or args.reliability:
+            fail(
+                f"{data_dir} is not what {model.path} was trained on, which --method shap and "
+                "--reliability draw from; name it with --data-dir, or leave them out"
+            )
+    return MethodAtHand(FROM_ZERO.options._replace(**given))
+
+
+def main(args):
+    device = get_device(args.use_gpu)
+    recordings = Recordings(args.files)
+    check_targets(args.json, args.csv, recordings.sources)
+    model = Model.load(args.model_path or BUNDLED, device)
+    table = TableFormat(args.sample_rate, args.leads_order, args.units_per_mv)
+    few, quiet = len(recordings.sources) <= FEW, "-" in (args.json, args.csv)
+    drawn = few if args.pages is None else args.pages
+    if drawn or args.explain:
+        from ecg.reading import pages  # matplotlib only where it is drawn with
+
+    folder, about = results_path(f"{model.name}_records"), model.describe()
+    method = choose_method(args, model) if args.explain else None
+    if not quiet:
+        print(about if few else f"{about}\n{RESEARCH_USE}")
+    with open_writers(args.json, args.csv, Head.of(model), recordings.skipped) as write:
+        answered = answer_recordings(model, recordings, table, args.batch_size, args.amp)
+        for answer, packed in answered:
+            if not quiet:
+                show(f"\n{answer.text()}" if few else answer.one_line())
+            if drawn:
+                answer = replace(answer, page=pages.draw_ecg(folder, answer, packed, about))
+            if args.explain:
+                page = pages.draw_explained(folder / "explained", answer, packed, model, method)
+                answer = replace(answer, explained=page)
+            write(answer)
+        if len(recordings.skipped) == recordings.n:
+            recordings.fail_unread()  # within the block: a file that is there stays
+    if not quiet:
+        done = f"wrote the ECG pages (pdf, png) to {folder}"
+        print(f"\n{done if drawn else 'no ECG pages drawn; add --pages'}")
+        if args.explain:
+            print(f"wrote the explanations (pdf, png) to {folder / 'explained'}")
+
+
+if __name__ == "__main__":
+    run_main(main, parse_args)

@@ -1,0 +1,276 @@
+"""What a model says of a recording: probabilities, findings, and what a reader must know of them.
+
+model = Model.load("models/general.pth")  # of ecg.inference.model
+answer = answer_signal(model, signal, sample_rate=500)  # signal (12, n) in mV
+answer.probabilities, answer.thresholds, answer.warnings
+"""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+from dataset import SAMPLE_RATE, unlabelled
+from ecg.evaluation.metrics import apply_thresholds
+from ecg.io.record import check_length, check_matrix, check_rate
+from ecg.io.text_table import check_unit
+from ecg.processing import quality
+from ecg.processing.quality import Caution
+from ecg.reading.recording import COUNTED, examine
+from utils import RESEARCH_USE, Progress
+
+FULL_NAMES = {
+    "SNR": "normal sinus rhythm",
+    "AF": "atrial fibrillation",
+    "IAVB": "first-degree atrioventricular block",
+    "LBBB": "left bundle branch block",
+    "RBBB": "right bundle branch block",
+    "PAC": "premature atrial contraction",
+    "PVC": "premature ventricular contraction",
+    "STD": "ST-segment depression",
+    "STE": "ST-segment elevation",
+}
+DIGITS = 4  # of a probability
+NORMAL_RATES = (60, 100)  # beats per minute of a normal sinus rhythm
+LONG = 60  # s; in longer records false positives of single windows accumulate
+
+
+def full_name(name):
+    """Return a class's name in words, with the short one."""
+    return f"{FULL_NAMES[name]} ({name})" if name in FULL_NAMES else name
+
+
+def join(words, last):
+    """Return words separated by commas, and by `last` before the last one."""
+    return f" {last} ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A model's answer for one recording."""
+
+    record: str  # its name
+    path: str
+    sample_rate: float  # Hz
+    seconds: float
+    heart_rate: float | None  # beats per minute
+    heart_rate_unknown: str | None  # why it cannot be measured
+    flat: tuple[str, ...]  # leads without a signal
+    warnings: tuple[Caution, ...]  # critical ones first
+    notes: tuple[str, ...]  # on the file; none of them changes the answer
+    probabilities: dict[str, float | None]  # class -> 4 digits, None where it cannot be assessed
+    thresholds: dict[str, float]
+    threshold_rule: str
+    not_assessable: dict[str, str]  # class -> why
+    findings: tuple[str, ...]  # with a probability >= threshold before it was rounded
+    leading: str | None  # the finding furthest above its threshold
+    page: str | None = None  # the ECG on paper
+    explained: str | None = None  # the page that explains the leading finding
+
+    @classmethod
+    def of(cls, model, recording, y_score):
+        """Return the answer of a Model that gives a Recording the probabilities `y_score` (K,).
+
+        A class that rests on leads without a signal gets neither a probability nor a finding.
+        """
+        blocked = quality.not_assessable(recording.flat, model.leads)
+        above = dict(zip(model.classes, apply_thresholds(y_score, model.limits), strict=True))
+        margins = dict(zip(model.classes, y_score - model.limits, strict=True))
+        findings = tuple(name for name in above if above[name] and name not in blocked)
+        probabilities = dict.fromkeys(model.classes)
+        for name, p in zip(model.classes, y_score, strict=True):
+            if name not in blocked:
+                probabilities[name] = round(float(p), DIGITS)
+        warnings = [*recording.warnings, *answer_warnings(model, recording, findings)]
+        return cls(
+            record=recording.name,
+            path=recording.path,
+            sample_rate=recording.sample_rate,
+            seconds=recording.seconds,
+            heart_rate=recording.heart_rate,
+            heart_rate_unknown=recording.heart_rate_unknown,
+            flat=recording.flat,
+            warnings=tuple(sorted(warnings, key=lambda warning: not warning.critical)),
+            notes=recording.notes,
+            probabilities=probabilities,
+            thresholds=model.thresholds,
+            threshold_rule=model.threshold_rule,
+            not_assessable={name: why for name, why in blocked.items() if name in probabilities},
+            findings=findings,
+            leading=max(findings, key=margins.get, default=None),
+        )
+
+    @property
+    def assessed(self):
+        """The probabilities of the classes that can be assessed."""
+        return {name: p for name, p in self.probabilities.items() if p is not None}
+
+    @property
+    def margins(self):
+        """How far the assessed classes lie above their thresholds, furthest first."""
+        margins = [(name, p - self.thresholds[name]) for name, p in self.assessed.items()]
+        return dict(sorted(margins, key=lambda item: item[1], reverse=True))
+
+    @property
+    def class_to_explain(self):
+        """The leading finding, else the most probable class; None if none can be assessed."""
+        return self.leading or max(self.assessed, key=self.assessed.get, default=None)
+
+    def no_finding(self):
+        """Say that there is no finding, and of which classes that is known."""
+        if not self.not_assessable:
+            return "No finding reaches its threshold"
+        n_left, n = len(self.not_assessable), len(self.probabilities)
+        text = f"{n_left} of {n} findings cannot be assessed"
+        return f"{text}; no {join(list(self.assessed), 'or')}" if self.assessed else text
+
+    def sentence(self):
+        """Say in one sentence which finding leads, and which others there are, or that none is."""
+        name = self.leading
+        if name is None:
+            return f"{self.no_finding()}."
+        text = f"Leading finding: {full_name(name)}, probability {self.probabilities[name]:.3f}"
+        others = [each for each in self.margins if each in self.findings and each != name]
+        text += f"; also {', '.join(map(full_name, others))}" if others else ""
+        left = len(self.not_assessable)
+        return f"{text}; {left} not assessable." if left else f"{text}."
+
+    def rate_text(self):
+        """Say how fast the heart beats, or why that cannot be measured."""
+        if self.heart_rate is None:
+            return f"Heart rate: cannot be measured ({self.heart_rate_unknown})"
+        part = f" in the last {COUNTED} s" if self.seconds > COUNTED else ""
+        return f"Heart rate: {self.heart_rate:.0f} beats per minute{part}"
+
+    def table(self):
+        """Return the table of the classes, furthest above its threshold first, as lines."""
+        lines = [f"{'':42}{'probability':>12}{'threshold':>11}{'margin':>9}  finding"]
+        for name, margin in self.margins.items():
+            finding = "yes" if name in self.findings else "no"
+            numbers = f"{self.probabilities[name]:12.3f}{self.thresholds[name]:11.3f}{margin:+9.3f}"
+            lines.append(f"{full_name(name):42}{numbers}  {finding}")
+        for name, why in self.not_assessable.items():
+            blank = f"{'-':>12}{self.thresholds[name]:11.3f}{'-':>9}"
+            lines.append(f"{full_name(name):42}{blank}  not assessable ({why})")
+        return lines
+
+    def low_thresholds(self):
+        """Return a line, in a list, on findings that are less likely than not."""
+        low = [name for name in self.findings if self.probabilities[name] < 0.5]
+        if not low:
+            return []
+        numbers = ", ".join(f"{self.thresholds[name]:.3f}" for name in low)
+        limit = "its threshold" if len(low) == 1 else "their thresholds"
+        text = f"{', '.join(low)}: probability below 0.5 but above {limit}"
+        return [f"{text} ({numbers}; {self.threshold_rule})"]
+
+    def text(self):
+        """Return all there is to say, in lines: warnings, findings, heart rate, all classes."""
+        head = f"{self.record}: {self.seconds:.1f} s at {self.sample_rate:g} Hz"
+        cautions = [f"{prefix(caution)}: {caution.text}" for caution in self.warnings]
+        cautions += [f"note: {note}" for note in self.notes]
+        lines = [self.sentence(), self.rate_text(), *self.table(), *self.low_thresholds()]
+        return "\n".join([head, *cautions, *lines, RESEARCH_USE])
+
+    def one_line(self):
+        """Return the answer in a line, for the screen where there are many."""
+        critical = [warning.text for warning in self.warnings if warning.critical]
+        marked = f" !!! {'; '.join(critical)}" if critical else ""
+        return f"{self.record}: {self.sentence()} {self.rate_text()}.{marked}"
+
+    def page_title(self):
+        """Return the title of the page: the leading finding, the other ones, heart rate."""
+        left = ""
+        if self.leading:
+            others = [name for name in self.findings if name != self.leading]
+            findings = ", ".join([full_name(self.leading), *others])
+            left = f"; {len(self.not_assessable)} not assessable" if self.not_assessable else ""
+        else:
+            findings = self.no_finding()[0].lower() + self.no_finding()[1:]
+        rate = "" if self.heart_rate is None else f"; {self.heart_rate:.0f} beats per minute"
+        return f"{self.record}: {findings}{rate}{left}"
+
+    def page_warnings(self):
+        """Return the warnings in at most two notes, of which the first has the critical ones."""
+        groups = itertools.groupby(self.warnings, prefix)
+        return [f"{word}: {' | '.join(each.text for each in group)}" for word, group in groups]
+
+    def to_dict(self):
+        """Return plain lists, dictionaries, numbers and text, as the JSON has them."""
+        return {
+            "record": self.record,
+            "path": self.path,
+            "sample_rate": self.sample_rate,
+            "seconds": self.seconds,
+            "heart_rate": self.heart_rate,
+            "heart_rate_unknown": self.heart_rate_unknown,
+            "flat": list(self.flat),
+            "warnings": [*(warning.text for warning in self.warnings), *self.notes],
+            "findings": list(self.findings),
+            "probabilities": self.probabilities,
+            "not_assessable": self.not_assessable,
+            "leading": self.leading,
+            "answer": self.sentence(),
+            "explained": self.explained,
+            "page": self.page,
+        }
+
+
+def prefix(warning):
+    """Return the word in front of a warning."""
+    return "!!! WARNING" if warning.critical else "warning"
+
+
+def answer_warnings(model, recording, findings):
+    """Return the warnings that rest on what the model is and on what it found."""
+    warnings, others = [], [name for name in findings if name != "SNR"]
+    if model.has_seen(recording.packed):
+        text = "the model was trained or chosen on this record"
+        warnings.append(Caution(f"{text}; the answer says nothing about new ones", critical=True))
+    if "SNR" in findings and others:
+        was = "was" if len(others) == 1 else "were"
+        text = f"contradiction: SNR means no other finding, but {join(others, 'and')} {was} found"
+        warnings.append(Caution(f"{text} too"))
+    if model.window and recording.seconds > LONG:
+        text = f"long record: a finding in one {model.window / SAMPLE_RATE:g} s window is enough"
+        warnings.append(Caution(f"{text}; expect false positives"))
+    rate, (low, high) = recording.heart_rate, NORMAL_RATES
+    if "SNR" in findings and rate and not low <= rate <= high:
+        text = f"rate {rate:.0f}/min is outside {low}-{high} (adults)"
+        warnings.append(Caution(f"{text}; SNR does not imply a normal rate"))
+    return warnings
+
+
+def answer_signal(model, signal, sample_rate, name="signal"):
+    """Return a Model's Answer for a signal (12, n) in mV, its leads in the order of LEADS.
+
+    NaN is a missing sample; a lead that was not recorded is all NaN. Raises ValueError if the
+    signal can be no ECG, as for a file.
+    """
+    signal = np.array(check_matrix(np.asarray(signal)), float)
+    check_rate(sample_rate)
+    check_length(signal.shape[1], sample_rate)
+    check_unit(signal)
+    recording = examine(signal, sample_rate, model, name)
+    return Answer.of(model, recording, model.packed_probabilities(recording.packed))
+
+
+def answer_recordings(model, recordings, table, batch_size, amp=False):
+    """Yield (Answer, packed signal (12, n)) of each of some Recordings that can be read.
+
+    `table` is a TableFormat; `batch_size` recordings are scored at a time.
+    """
+    n, n_skipped = recordings.n, len(recordings.skipped)
+    progress = Progress(desc="answering", total=n, initial=n_skipped, unit="record", disable=n == 1)
+    for batch in recordings.batches(model, table, batch_size):
+        progress.update(len(recordings.skipped) - n_skipped)
+        n_skipped = len(recordings.skipped)
+        if not batch:
+            continue
+        signals = {recording.name: recording.packed for recording in batch}
+        dataset = model.dataset(signals, unlabelled(signals))
+        y_score = model.score(dataset, batch_size, 0, amp, quiet=n > 1)
+        for recording, scores in zip(batch, y_score, strict=True):
+            yield Answer.of(model, recording, scores), recording.packed
+            progress.update()
+    progress.close()

@@ -1,0 +1,105 @@
+"""The pages of a whole ECG: A4, true to scale, one after the other, with warnings above."""
+
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from conftest import noise
+
+from dataset import LEADS, SAMPLE_RATE
+from ecg.plot import ecg_paper
+from ecg.plot.ecg_paper import PageText
+
+
+def page_mm(ax, points):
+    """Return the place on the printed page, in mm, of points given in an axes' data coordinates."""
+    return ax.transData.transform(points) / ax.figure.dpi * 25.4
+
+
+def trace(ax, seconds, sample_rate=SAMPLE_RATE):
+    """Return the printed points (n, 2), in mm, of the traces that last `seconds`."""
+    lines = [np.transpose(line.get_data()) for line in ax.lines]
+    n = round(seconds * sample_rate)
+    return [page_mm(ax, points) for points in lines if len(points) == n]
+
+
+def test_page_is_a4_and_25_mm_a_second_and_10_mm_a_millivolt():
+    signal = np.zeros((12, 5000))
+    signal[:, 500:600] = 1  # 1.0 to 1.2 s
+    signal[:, 4000:4100] = 1
+    figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"))
+    ax = figure.axes[0]
+    assert figure.get_size_inches() * 25.4 == pytest.approx([297, 210])
+    (strip,) = trace(ax, 10)
+    jumps = strip[np.flatnonzero(np.diff(strip[:, 1]) > 1) + 1]
+    assert np.diff(jumps[:, 0]) == pytest.approx([25 * 7])
+    assert np.ptp(strip[:, 1]) == pytest.approx(10)
+    assert np.ptp(strip[:, 0]) == pytest.approx(25 * 9.998)
+    for collection, step in zip(ax.collections[:2], (1, 5), strict=True):
+        ends = page_mm(ax, np.array([line[0] for line in collection.get_segments()]))
+        upright = np.unique(np.round(ends[ends[:, 1] == ends[:, 1].min(), 0], 6))
+        assert np.diff(upright)[:-1] == pytest.approx(step)
+    marks = {label.get_text(): label.get_position()[0] for label in ax.get_xticklabels()}
+    assert strip[0, 0] == pytest.approx(page_mm(ax, [(marks["0 s"], 0)])[0, 0])
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("seconds", [10, 6])
+def test_page_shows_four_columns_one_after_the_other_in_time(seconds):
+    # lead k is 0 but for a spike of k + 1 tenths of a mV in the middle of its own quarter
+    signal, quarter = np.zeros((12, seconds * 500)), seconds * 500 // 4
+    for k in range(12):
+        signal[k, k // 3 * quarter + quarter // 2] = (k + 1) / 10
+    figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"))
+    ax = figure.axes[0]
+    order = [text.get_text() for text in ax.texts if text.get_text()]
+    assert order == "I aVR V1 V4 II aVL V2 V5 III aVF V3 V6 II".split()
+    (strip,), pieces = trace(ax, seconds), trace(ax, seconds / 4)
+    assert len(pieces) == 12
+    for i, piece in enumerate(pieces):
+        start = strip[0, 0] + 25 * seconds / 4 * (i % 4)
+        assert piece[0, 0] == pytest.approx(start)
+        peak = piece[piece[:, 1].argmax()]
+        assert peak[0] == pytest.approx(start + 25 * seconds / 8, abs=0.1)
+        assert np.ptp(piece[:, 1]) == pytest.approx(LEADS.index(order[i]) + 1)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("seconds", "starts"), [(3, [0]), (10, [0]), (25, [0, 10, 15])])
+def test_long_records_get_pages_and_the_last_page_is_full(seconds, starts, tmp_path, monkeypatch):
+    drawn = []
+    draw = ecg_paper.draw_ecg_page
+    monkeypatch.setattr(
+        ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(args), draw(*args))[1]
+    )
+    signal = noise(1, seconds * 500) / 1000
+    path = tmp_path / "$a_1$.pdf"  # a name that a formula could be read in
+    assert ecg_paper.plot_ecg_pages(signal, 500, path, "$a_1$: AF", ["flat: V1"]) == len(starts)
+    assert [args[3] for args in drawn] == pytest.approx(starts)
+    for args in drawn:
+        first = round(args[3] * 500)
+        np.testing.assert_array_equal(args[0], signal[:, first : first + 5000])
+    content = path.read_bytes()
+    assert len(re.findall(rb"/Type /Page\b(?!s)", content)) == len(starts)
+    boxes = re.findall(rb"/MediaBox \[ ?([\d. ]+?) ?\]", content)
+    for box in boxes:
+        assert np.array(box.split(), float)[2:] * 25.4 / 72 == pytest.approx([297, 210], abs=0.01)
+    assert len(boxes) == len(starts)
+    images = {f"$a_1$.page{i + 1}.png" if i else "$a_1$.png" for i in range(len(starts))}
+    assert {file.name for file in tmp_path.iterdir()} == images | {path.name}
+
+
+def test_more_warnings_than_fit_are_pointed_to(tmp_path, monkeypatch):
+    drawn = []
+    draw = ecg_paper.draw_ecg_page
+    monkeypatch.setattr(
+        ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(draw(*args)), drawn[-1])[1]
+    )
+    for count in (3, 4):
+        warnings = [f"warning {i}" for i in range(count)]
+        ecg_paper.plot_ecg_pages(noise(1, 600) / 1000, 500, tmp_path / "a.pdf", "t", warnings)
+    texts = [[text.get_text() for text in figure.texts] for figure in drawn]
+    few, many = ([text for text in page if text.startswith("warning 0")] for page in texts)
+    assert few == ["warning 0\nwarning 1\nwarning 2"]
+    assert "more warnings" in many[0].splitlines()[2] and len(many[0].splitlines()) == 3

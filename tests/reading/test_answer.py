@@ -1,0 +1,284 @@
+"""Answers: the measured heart rate, their words and their order, and the lines of a notebook."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import noise
+from thin_model import make_model
+
+from dataset import CLASSES, LEADS, signal_digest
+from ecg.inference.model import Model
+from ecg.processing.quality import Caution
+from ecg.reading import recording
+from ecg.reading.answer import Answer, answer_signal
+from ecg.reading.recording import Recording
+from utils import RESEARCH_USE
+
+LIMITS = {name: 0.4 for name in CLASSES} | {"PAC": 0.02}
+MODEL = make_model(limits=LIMITS)
+SCORES = np.array([0.12345678, 0.5, 0.1, 0.9, 0.3, 0.03, 0.2, 0.42, 0.0])
+BUNDLED = Path(__file__).parents[2] / "models" / "general.pth"
+
+
+def answer(flat=(), scores=SCORES, warnings=(), model=MODEL, heart_rate=74.6, why=None, **more):
+    """Return the answer of a record with these probabilities (9,) and leads without a signal."""
+    content = {"seconds": 10.0, "notes": ()} | more
+    read = Recording(
+        "A1",
+        "own/A1.hea",
+        500.0,
+        packed=noise(0, 600),
+        heart_rate=heart_rate,
+        heart_rate_unknown=why,
+        flat=tuple(flat),
+        warnings=tuple(warnings),
+        **content,
+    )
+    return Answer.of(model, read, scores)
+
+
+def texts(an_answer):
+    return [warning.text for warning in an_answer.warnings]
+
+
+def pulses(seconds, interval):
+    """Draw (12, n) int16 microvolts with a QRS complex every `interval` seconds."""
+    t = np.arange(seconds * 500) / 500
+    beats = np.arange(0.4, seconds, interval)[:, None]
+    wave = np.exp(-(((t - beats) / 0.012) ** 2)) - 0.2 * np.exp(
+        -(((t - beats - 0.04) / 0.015) ** 2)
+    )
+    size = np.linspace(0.5, 1.5, 12)[:, None]
+    rng = np.random.default_rng(0)
+    return np.rint(1000 * (size * wave.sum(0)) + rng.normal(0, 5, (12, len(t)))).astype(np.int16)
+
+
+@pytest.mark.parametrize(("interval", "rate"), [(1.5, 40), (0.8, 75), (0.4, 150)])
+def test_heart_rate_is_that_of_the_drawn_beats(interval, rate):
+    measured, why = recording.heart_rate(pulses(20, interval))
+    assert measured == pytest.approx(rate, abs=0.5) and why is None
+
+
+def test_heart_rate_is_that_of_the_last_minute():
+    packed = np.concatenate([pulses(60, 0.5), pulses(60, 1)], axis=1)
+    assert recording.heart_rate(packed)[0] == pytest.approx(60, abs=1)
+
+
+def test_heart_rate_that_cannot_be_measured_is_none_with_a_reason(monkeypatch):
+    assert recording.heart_rate(noise(3, 5000)) == (None, "no QRS complex repeats")
+    assert recording.heart_rate(pulses(2, 1.5)) == (None, "fewer than three beats were found")
+    text = answer(heart_rate=None, why="no QRS complex repeats").text()
+    assert "Heart rate: cannot be measured (no QRS complex repeats)" in text
+    # a detector that takes T waves for beats
+    monkeypatch.setattr(recording, "find_peaks", lambda _: np.arange(20) * 86)
+    assert recording.heart_rate(pulses(20, 0.8)) == (None, "349 bpm is implausible")
+
+
+def test_the_sentence_names_the_finding_furthest_above_its_threshold_in_full():
+    some = answer()
+    assert some.findings == ("AF", "LBBB", "PAC", "STD") and some.leading == "LBBB"
+    assert some.sentence() == (
+        "Leading finding: left bundle branch block (LBBB), probability 0.900; also atrial "
+        "fibrillation (AF), ST-segment depression (STD), premature atrial contraction (PAC)."
+    )
+    assert "left bundle branch block (LBBB), AF, PAC, STD; 75" in some.page_title()
+    none = answer(scores=SCORES / 100)
+    assert none.leading is None and not none.findings
+    assert none.sentence() == "No finding reaches its threshold."
+    assert "no finding reaches its threshold" in none.page_title()
+
+
+def test_without_a_finding_the_sentence_says_of_which_classes_that_is_known():
+    some = answer(flat=["V1", "V2", "V3"], scores=SCORES / 100)
+    assert some.sentence() == "4 of 9 findings cannot be assessed; no SNR, AF, IAVB, PAC or PVC."
+    one = answer(flat=set(LEADS) - {"V4"}, scores=SCORES / 100)
+    assert one.sentence() == "8 of 9 findings cannot be assessed; no PVC."
+    assert "8 of 9 findings cannot be assessed; no PVC; 75 beats" in one.page_title()
+    all_of_it = answer(flat=["I"], scores=np.zeros(9), model=make_model(["I"], limits=LIMITS))
+    assert all_of_it.sentence() == "9 of 9 findings cannot be assessed."
+    assert all_of_it.class_to_explain is None
+
+
+def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
+    cautions = [Caution("recorded at 250 Hz"), Caution("flat or missing: V1", True)]
+    cautions += [Caution("only 4.0 s long"), Caution("beyond 20 mV in V2", True)]
+    some = answer(warnings=cautions, notes=("column left out: Time",))
+    lines = some.text().splitlines()
+    assert lines[0] == "A1: 10.0 s at 500 Hz"
+    assert lines[1:6] == [
+        "!!! WARNING: flat or missing: V1",
+        "!!! WARNING: beyond 20 mV in V2",
+        "warning: recorded at 250 Hz",
+        "warning: only 4.0 s long",
+        "note: column left out: Time",
+    ]
+    assert lines[6] == some.sentence() and lines[7] == "Heart rate: 75 beats per minute"
+    assert some.page_warnings() == [
+        "!!! WARNING: flat or missing: V1 | beyond 20 mV in V2",
+        "warning: recorded at 250 Hz | only 4.0 s long",
+    ]
+    margins = [float(line.split()[-2]) for line in lines[9:18]]
+    expected = SCORES - np.array([LIMITS[name] for name in CLASSES])
+    assert margins == pytest.approx(np.sort(expected)[::-1], abs=6e-4)
+    assert lines[-1] == RESEARCH_USE
+    assert some.one_line() == (
+        f"A1: {some.sentence()} Heart rate: 75 beats per minute. !!! flat or missing: V1; beyond "
+        "20 mV in V2"
+    )
+
+
+def test_a_finding_at_a_low_probability_is_explained():
+    (line,) = [line for line in answer().text().splitlines() if "probability below 0.5" in line]
+    assert line.startswith("PAC, STD: ") and "(0.020, 0.400; best F1 on the validation" in line
+    one = answer(scores=np.where(np.arange(9) == 7, 0.42, 0)).text()
+    assert "STD: probability below 0.5 but above its threshold (0.400; best F1" in one
+    assert "below 0.5" not in answer(scores=np.eye(9)[3]).text()
+
+
+def test_what_rests_on_leads_without_a_signal_has_no_number():
+    some = answer(flat=["V1", "V2", "V3"])
+    blocked = ["LBBB", "RBBB", "STD", "STE"]
+    assert list(some.not_assessable) == blocked
+    assert [name for name, p in some.probabilities.items() if p is None] == blocked
+    assert some.findings == ("AF", "PAC") and some.leading == "AF"
+    assert some.sentence().endswith("; 4 not assessable.")
+    assert some.page_title().endswith("; 4 not assessable")
+    text = some.text()
+    (line,) = [line for line in text.splitlines() if line.startswith("left bundle")]
+    assert line.split()[-7:] == "not assessable (flat or missing: V1 V2)".split()
+    assert "0.900" not in text
+
+
+def test_a_record_that_the_model_has_seen_gets_a_critical_warning():
+    model = make_model(limits=LIMITS, seen=[signal_digest(noise(0, 600))])
+    first = answer(warnings=[Caution("only 4.0 s long")], model=model).warnings[0]
+    assert first.text.startswith("the model was trained or chosen on this record")
+    assert first.critical
+
+
+@pytest.mark.parametrize(("rate", "warned"), [(59, True), (60, False), (131, True), (None, False)])
+def test_a_sinus_rhythm_of_another_rate_than_normal_gets_a_warning(rate, warned):
+    for scores, found in ((np.eye(9)[0], True), (np.eye(9)[1], False)):
+        cautions = texts(answer(scores=scores, heart_rate=rate))
+        expected = [f"rate {rate}/min is outside 60-100 (adults); SNR does not imply a normal rate"]
+        assert cautions == expected * (warned and found)
+
+
+def test_sinus_rhythm_beside_another_finding_is_a_contradiction():
+    alone, af, ste = np.eye(9)[0], np.eye(9)[1], np.eye(9)[8]
+    text = "contradiction: SNR means no other finding, but"
+    assert texts(answer(scores=alone + af)) == [f"{text} AF was found too"]
+    assert texts(answer(scores=alone + af + ste)) == [f"{text} AF and STE were found too"]
+    assert not texts(answer(scores=alone)) and not texts(answer(scores=af + ste))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "window", "warned"), [(60, 5000, False), (115, 5000, True), (115, None, False)]
+)
+def test_false_positives_are_expected_in_a_record_of_many_windows(seconds, window, warned):
+    model = make_model(window=window, seconds=10, limits=LIMITS)
+    some = answer(model=model, seconds=seconds, heart_rate=70.2)
+    text = "long record: a finding in one 10 s window is enough; expect false positives"
+    assert (text in texts(some)) == warned
+    assert some.rate_text().endswith("minute in the last 60 s") == (seconds > 60)
+
+
+def test_the_leading_finding_is_explained_and_without_any_the_most_probable_class():
+    assert answer().class_to_explain == "LBBB"
+    assert answer(scores=SCORES / 100).class_to_explain == "LBBB"
+    assert answer(flat=["V1", "V2"], scores=SCORES / 100).class_to_explain == "AF"
+
+
+def test_the_dictionary_is_plain_and_rounded():
+    some = answer(flat=["V1", "V2"], warnings=[Caution("a")], notes=("b",)).to_dict()
+    assert json.loads(json.dumps(some)) == some
+    assert some["probabilities"]["SNR"] == 0.1235 and some["probabilities"]["LBBB"] is None
+    assert some["warnings"] == ["a", "b"] and some["page"] is some["explained"] is None
+
+
+# --- a notebook
+
+
+def test_three_lines_of_a_notebook_give_probabilities_thresholds_and_warnings():
+    signal = pulses(12, 0.8)[:, :6000] / 1000  # (12, 6000) in mV
+    model = Model.load(BUNDLED)
+    answer = answer_signal(model, signal, sample_rate=500)
+    probabilities, thresholds, warnings = answer.probabilities, answer.thresholds, answer.warnings
+
+    content = torch.load(BUNDLED, weights_only=True)
+    network = content["state_dict"]
+    x = torch.from_numpy(np.rint(signal * 1000).astype(np.float32) / 1000)
+    with torch.no_grad():  # windows of 10 s, the last of which ends with the record
+        logits = torch.stack([by_hand(network, x[None, :, s : s + 5000])[0] for s in (0, 1000)])
+    expected = torch.sigmoid(logits.amax(0)).tolist()
+    assert list(probabilities.values()) == pytest.approx(expected, abs=6e-5)
+    assert list(probabilities) == list(CLASSES) and thresholds == content["thresholds"]
+    above = [n for n, p in zip(CLASSES, expected, strict=True) if p >= thresholds[n]]
+    assert list(answer.findings) == above
+    assert any("limb leads do not add up" in text for text, critical in warnings if critical)
+
+
+def by_hand(weights, x):
+    """Map (N, 12, T) to logits with a ResNet-18's weights, layer after layer."""
+    weights = {name: weight.float() for name, weight in weights.items()}
+
+    def conv(x, name, stride):
+        weight = weights[f"{name}.weight"]
+        return torch.conv1d(x, weight, stride=stride, padding=weight.shape[2] // 2)
+
+    def norm(x, name):
+        mean, variance = weights[f"{name}.running_mean"], weights[f"{name}.running_var"]
+        scale = weights[f"{name}.weight"] / torch.sqrt(variance + 1e-5)
+        return (x - mean[:, None]) * scale[:, None] + weights[f"{name}.bias"][:, None]
+
+    x = torch.relu(norm(conv(x, "stem.0", 2), "stem.1"))
+    x = torch.max_pool1d(x, 3, 2, 1)
+    for i in range(8):
+        block, widens = f"stages.{i}", i in (2, 4, 6)
+        y = torch.relu(norm(conv(x, f"{block}.conv1", 1 + widens), f"{block}.bn1"))
+        y = norm(conv(y, f"{block}.conv2", 1), f"{block}.bn2")
+        if widens:
+            x = norm(conv(x, f"{block}.shortcut.0", 2), f"{block}.shortcut.1")
+        x = torch.relu(x + y)
+    pooled = torch.cat([x.mean(2), x.amax(2)], 1)
+    return pooled @ weights["fc.weight"].T + weights["fc.bias"]
+
+
+def test_an_array_gets_the_warnings_of_a_file(tmp_path):
+    signal = pulses(8, 0.8) / 1000
+    signal[3] = np.nan
+    signal[5, 100:107] = np.nan
+    signal[7, 50] = 25
+    model = make_model()
+    np.save(tmp_path / "a.npy", signal)
+    table = recording.TableFormat(sample_rate=400)
+    read = recording.read_recording(tmp_path / "a.npy", "a", model, table)
+    some = answer_signal(model, signal, 400)
+    assert set(some.warnings) >= set(read.warnings)
+    assert "1 lead was not recorded" in texts(some)
+    assert "7 samples are missing and count as 0 mV" in texts(some)
+    assert any(text.startswith("recorded at 400 Hz") for text in texts(some))
+    text = "beyond 20 mV in V2: probably an artefact; the findings may be wrong"
+    assert some.warnings[0] == (text, True) and (text, True) in read.warnings
+    assert some.seconds == read.seconds == 10.0 and some.heart_rate == read.heart_rate
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.T, "transpose"),
+        (lambda x: x[:8], "12 x n"),
+        (lambda x: 1000 * x, "mV"),
+        (lambda x: 0 * x, "all leads are flat"),
+        (lambda x: x[:, :300], "shorter than 1 s"),
+        (lambda x: x + np.inf, "infinite"),
+    ],
+)
+def test_an_array_that_can_be_no_ecg_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        answer_signal(MODEL, change(pulses(8, 0.8) / 1000), 500)
+    with pytest.raises(ValueError, match="20000 Hz"):
+        answer_signal(MODEL, pulses(8, 0.8) / 1000, 20_000)
