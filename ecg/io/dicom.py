@@ -1,6 +1,6 @@
 """DICOM waveforms: the 12-lead and general ECG of a hospital archive (DICOM PS3.3, C.10.9).
 
-Needs pydicom, which nothing else does: requirements-dicom.txt.
+Needs pydicom (requirements-dicom.txt).
 """
 
 import math
@@ -20,7 +20,7 @@ LEAD_NUMBERS = dict(
 
 
 def channel_lead(channel):
-    """Return the lead of a channel definition, from its code or its words; None if it is none."""
+    """Return the lead of a channel definition, from its code or its words, or None."""
     source = channel.ChannelSourceSequence[0]
     number = re.search(r"[:-](\d+)$", str(source.get("CodeValue", "")))
     if number and int(number[1]) in LEAD_NUMBERS:
@@ -30,7 +30,7 @@ def channel_lead(channel):
 
 
 def channel_factor(channel, lead):
-    """Return what a channel's values, scaled by its sensitivity, are times to be mV."""
+    """Return the factor that turns a channel's values, scaled by its sensitivity, into mV."""
     units = channel.get("ChannelSensitivityUnitsSequence")
     unit = str(units[0].CodeValue).strip().lower() if units else ""
     if unit not in MV_PER_UNIT:
@@ -41,7 +41,7 @@ def channel_factor(channel, lead):
 def read_samples(data, i):
     """Return the samples (n, channels) of a waveform group in the units of each channel.
 
-    What holds the group's padding value is missing (NaN).
+    Samples with the group's padding value are missing (NaN).
     """
     from pydicom.waveforms import multiplex_array
 
@@ -55,7 +55,7 @@ def read_samples(data, i):
 
 
 def parse_dicom_age(text):
-    """Return the years of an age such as 061Y; NaN for one in months, weeks, days, or none."""
+    """Return the years of an age such as 061Y; NaN if it is in months, weeks, days, or missing."""
     return parse_age(text[:-1]) if str(text).endswith("Y") else math.nan
 
 
@@ -71,17 +71,20 @@ def read_dicom(path):
         data = pydicom.dcmread(path)
     except pydicom.errors.InvalidDicomError:
         raise ValueError("it is not a DICOM file") from None
-    record = Record(None, parse_dicom_age(data.get("PatientAge", "")),
-                    parse_sex(data.get("PatientSex", "")), dx=(),
-                    patient=str(data.get("PatientID", "")))  # fmt: skip
     for i, group in enumerate(data.get("WaveformSequence", ())):
-        channels = group.ChannelDefinitionSequence
-        found = {channel_lead(channel): n for n, channel in reversed(list(enumerate(channels)))}
-        if not set(LEADS) <= set(found):
+        channels = list(group.ChannelDefinitionSequence)
+        leads = [channel_lead(channel) for channel in channels]
+        if not set(LEADS) <= set(leads):
             continue
-        rate = float(group.SamplingFrequency)
-        check_rate(rate)
-        factors = [channel_factor(channels[found[lead]], lead) for lead in LEADS]
-        values = read_samples(data, i)[:, [found[lead] for lead in LEADS]].T
-        return record._replace(sample_rate=rate), values * np.array(factors)[:, None], []
+        record = Record(
+            float(group.SamplingFrequency),
+            parse_dicom_age(data.get("PatientAge", "")),
+            parse_sex(data.get("PatientSex", "")),
+            dx=(),
+            patient=str(data.get("PatientID", "")),
+        )
+        check_rate(record.sample_rate)
+        order = [leads.index(lead) for lead in LEADS]  # the first of each
+        factors = [channel_factor(channels[k], LEADS[n]) for n, k in enumerate(order)]
+        return record, read_samples(data, i)[:, order].T * np.array(factors)[:, None], []
     raise ValueError("it is a DICOM object without a waveform of the twelve leads")

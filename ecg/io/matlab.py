@@ -1,4 +1,4 @@
-"""MATLAB files within bounds, so that a damaged one cannot ask for the machine's memory."""
+"""Read MATLAB files within bounds: a damaged one must not fill the machine's memory."""
 
 import io
 import math
@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import scipy.io
 
-MAX_BYTES = 1 << 28  # of a file, inflated; no real record meets this bound or the next
+MAX_BYTES = 1 << 28  # of a file, inflated; no real record reaches this bound or the next
 MAX_DEPTH = 4  # of a struct in a struct; the challenge's have two
 MATRIX, COMPRESSED = 14, 15  # kinds of elements
 PLAIN = {*range(1, 8), 9, 12, 13, 16, 17, 18}  # numbers and text
@@ -15,7 +15,7 @@ CONTAINERS = {1, 2, 3}  # classes of a matrix: cells, struct, object
 
 
 def check_v4_head(path, fmt, rows, columns):
-    """Raise ValueError unless a file opens as a little-endian int16 matrix of that size."""
+    """Raise ValueError unless a file begins as a little-endian int16 matrix of that size."""
     with open(path, "rb") as file:
         numbers = np.frombuffer(file.read(20), "<i4").tolist()
     if fmt != "16":
@@ -32,7 +32,7 @@ def check_v4_head(path, fmt, rows, columns):
 
 
 def load_bounded(path):
-    """Return the variables of a MATLAB 5 file by name; raises ValueError with the fault."""
+    """Return the variables of a MATLAB 5 file by name; raises ValueError if it is damaged."""
     if path.stat().st_size > MAX_BYTES:
         raise ValueError("the file is larger than 256 MB")
     data = inflate(path.read_bytes())
@@ -69,10 +69,10 @@ def inflate(data):
 
 
 def check_elements(data, position, end, depth=0):
-    """Raise ValueError unless every element of a MATLAB 5 file fits what holds it.
+    """Raise ValueError unless every element of a MATLAB 5 file fits into the one that holds it.
 
-    scipy asks for the memory that an element or its dimensions declare before it reads them, and
-    takes the process down where it meets a kind that is not to be there.
+    scipy allocates the memory that an element or its dimensions declare before it reads them, and
+    crashes the process at an element of an unexpected kind.
     """
     number, allowed = 0, {MATRIX} if depth == 0 else PLAIN
     while position < end:

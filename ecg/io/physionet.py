@@ -16,9 +16,9 @@ from utils import is_safe_name
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 BITS = {"16": 16, "24": 24, "32": 32, "80": 8, "212": 12}  # of a sample, by WFDB format
-MAX_HEADER = 1 << 20  # bytes; like MAX_SIGNALS, more than any real record has
+MAX_HEADER = 1 << 20  # bytes; like MAX_SIGNALS, more than in any real record
 MAX_SIGNALS = 64
-# What wfdb reads as it is meant: of other words it takes the part that it understands.
+# The words that wfdb reads correctly; of others it reads a part, without an error.
 LAYOUT = re.compile(r"(\d+)(?:x1)?(?::\d+)?(?:\+(\d{1,9}))?", re.ASCII)
 GAIN = re.compile(r"(?:-?\d+\.?\d*(?:e[-+]?\d+)?)?(?:\(-?\d+\))?(?:/\w+)?", re.ASCII)
 WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
@@ -26,7 +26,7 @@ COMMENT = re.compile(r"#\s*<?(\w+)>?\s*:\s*(.*)")
 
 
 class SignalFile(NamedTuple):
-    """A signal file that a header names; lines: place in the header -> words for wfdb."""
+    """A signal file named in a header; lines: place in the header -> words for wfdb."""
 
     path: Path
     format: str
@@ -34,18 +34,18 @@ class SignalFile(NamedTuple):
     lines: dict
 
     def samples(self, size):
-        """Return how many samples of each signal so many bytes hold."""
+        """Return the number of samples of each signal in a file of `size` bytes."""
         return max(0, size - self.offset) * 8 // (BITS[self.format] * len(self.lines))
 
 
 def read_wfdb(path):
     """Read a WFDB header and its signal files.
 
-    wfdb takes a header that it does not understand for another one, without a word: 250 Hz for a
-    rate that is no number, a gain of 200 for nan, V for µV. It is therefore handed a copy of words
-    that were checked, in a temporary folder, beside links to the signal files.
+    wfdb misreads damaged headers without an error: 250 Hz for a rate that is not a number, a gain
+    of 200 for nan, V for µV. So it reads a copy of the words that were checked, in a temporary
+    folder, beside links to the signal files.
     """
-    import wfdb  # half a second, which the other formats do not need
+    import wfdb  # here, because it takes half a second and only this format needs it
 
     fields, comments = header_lines(path)
     n_signals, sample_rate, n = parse_record_line(fields[0])
@@ -78,7 +78,7 @@ def read_wfdb(path):
 
 
 def header_lines(path):
-    """Return a header's lines and its comments, each without blanks around it."""
+    """Return a header's lines and its comments, without the blanks around each."""
     if path.stat().st_size > MAX_HEADER:
         raise ValueError("the header is larger than 1 MB")
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -90,7 +90,7 @@ def header_lines(path):
 
 
 def signal_files(path):
-    """Return the paths of the signal files that a header names; none if it is damaged."""
+    """Return the paths of the signal files named in a header; none if it is damaged."""
     try:
         names = {line.split()[0] for line in header_lines(path)[0][1:]}
     except (OSError, ValueError):
@@ -110,14 +110,14 @@ def parse_record_line(line):
     except ValueError:
         raise ValueError(f"the sample rate {words[2][:20]!r} is not a number") from None
     check_rate(sample_rate)
-    length = words[3] if len(words) > 3 else "0"  # 0 or none: as many as the file holds
+    length = words[3] if len(words) > 3 else "0"  # 0 or none: all samples of the file
     if not length.isdecimal():
         raise ValueError(f"the number of samples {length[:20]!r} is not a whole number")
     return int(words[1]), sample_rate, int(length[:18])
 
 
 def find_leads(rows):
-    """Return the place of each of the twelve leads among the signal lines, found by name."""
+    """Return the place of each of the twelve leads among the signal lines, by its name."""
     names = [row[8].strip().upper() if len(row) > 8 else None for row in rows]
     missing = [lead for lead in LEADS if lead.upper() not in names]
     if missing:
@@ -126,7 +126,7 @@ def find_leads(rows):
 
 
 def find_files(path, rows, order):
-    """Return the SignalFiles that hold the leads; of other signals in them the place counts."""
+    """Return the SignalFiles that hold the leads; other signals in them keep their places."""
     files = {}
     for lead, place in zip(LEADS, order, strict=True):
         name, _, gain, _, zero, _, checksum, _, _ = rows[place]
@@ -139,13 +139,12 @@ def find_files(path, rows, order):
             if not WHOLE.fullmatch(word):
                 raise ValueError(f"lead {lead}: {word[:20]!r} is not a whole number")
         files.setdefault(name, {})[place] = f"{known} 0 {zero} 0 {checksum} 0 {lead}"
-    found = []
+    signal_files = []
     for name, words in files.items():
-        lines = {
-            i: f"{row[1]} {words.get(i, '')}"
-            for i, row in enumerate(rows)
-            if row[0] == name and len(row) > 1
-        }
+        lines = {}
+        for i, row in enumerate(rows):
+            if row[0] == name and len(row) > 1:
+                lines[i] = f"{row[1]} {words.get(i, '')}"
         layouts = {line.split()[0] for line in lines.values()}
         match = LAYOUT.fullmatch(min(layouts))
         if len(layouts) > 1 or not match or match[1] not in BITS:
@@ -153,12 +152,12 @@ def find_files(path, rows, order):
                 f"{name}: signal format {', '.join(sorted(layouts))[:30]!r} is not "
                 f"supported, only one of {', '.join(BITS)}"
             )
-        found.append(SignalFile(path.with_name(name), match[1], int(match[2] or 0), lines))
-    return found
+        signal_files.append(SignalFile(path.with_name(name), match[1], int(match[2] or 0), lines))
+    return signal_files
 
 
 def bounded_length(files, n, sample_rate):
-    """Return how many samples to read: n, or if it is 0 as many as the files hold."""
+    """Return the number of samples to read: n, or if it is 0 all that the files hold."""
     sizes = []
     for file in files:
         if not file.path.is_file():
@@ -189,7 +188,7 @@ def to_physical(read, files):
         if gain < 0:
             negative.append(lead)
         signal[i] = (samples - baseline) * (MV_PER_UNIT[read.units[i].lower()] / gain)
-        signal[i, samples == -(1 << BITS[read.fmt[i]] - 1)] = np.nan  # how WFDB marks it missing
+        signal[i, samples == -(1 << BITS[read.fmt[i]] - 1)] = np.nan  # WFDB's mark of a missing one
     notes = [f"checksum differs: {' '.join(wrong)}"] if wrong else []
     for file in files if wrong else ():
         check_size(file, len(signal[0]))
@@ -199,7 +198,7 @@ def to_physical(read, files):
 
 
 def check_size(file, n):
-    """Raise ValueError if a file whose checksums differ has just the size of another format."""
+    """Raise ValueError if a file whose checksums differ has the size of another format."""
     size = file.path.stat().st_size
     if file.samples(size) != n:
         for other in BITS:
@@ -215,7 +214,7 @@ def parse_comments(comments):
 
     In LUDB's headers every line after '#<diagnoses>:' is one diagnosis.
     """
-    said, dx, sentences = {}, [], False
+    values, dx, sentences = {}, [], False
     for line in comments:
         match = COMMENT.fullmatch(line)
         key = match[1].lower() if match else ""
@@ -224,8 +223,8 @@ def parse_comments(comments):
         elif key == "dx":
             dx += re.split(r"[,;\s]+", match[2])
         elif key:
-            said[key] = match[2]
+            values[key] = match[2]
         sentences = sentences or key == "diagnoses"
-    patient = said.get("patient") or said.get("patient_id") or ""
-    age, sex = parse_age(said.get("age")), parse_sex(said.get("sex"))
+    patient = values.get("patient") or values.get("patient_id") or ""
+    age, sex = parse_age(values.get("age")), parse_sex(values.get("sex"))
     return age, sex, tuple(text for text in dx if text), patient.strip()

@@ -3,14 +3,16 @@
 The beats come from detection.py. The borders of a beat, all leads together:
 
     QRS onset and end   where the slope, as root mean square over the leads, smoothed over 24 ms,
-                        stays below 10 % of the beat's steepest for 12 ms, going out from there
+                        first stays below 10 % of the beat's steepest for 12 ms on either side
     T end               QRS onset + 0.41 s x (RR / 1 s)^(1/3), Fridericia's formula with a usual
                         QTc, RR being the median interval; never past the next QRS
     before QRS          the P wave and the PR segment: the 240 ms before the QRS onset, or what the
                         previous beat's T leaves of them
 
-What lies in none of the three is 'elsewhere' (the line between T and P, cut-off beats).
+The rest is 'elsewhere' (the line between T and P, beats cut off at an end).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,16 +24,16 @@ from ecg.processing.quality import standard_deviation
 
 REGIONS = ("before_qrs", "qrs", "st_t", "elsewhere")
 STEEP = 0.10  # of a beat's steepest slope
-CALM = 0.012  # s below that end a QRS
+CALM = 0.012  # s below that slope end a QRS
 QRS_REACH = (0.12, 0.16)  # s before and after a beat in which its borders are sought
 QTC = 0.41  # s
 BEFORE = 0.24  # s; a PR interval is 120 to 200 ms, longer in first-degree AV block
 WINDOW = (0.35, 0.55)  # s around the middle of QRS of an average beat
-BROAD = 0.12  # s; a QRS as long is (Surawicz et al., Circulation 2009: AHA/ACCF/HRS III)
-FORM = 0.08  # s around the middle of QRS that are its form
+BROAD = 0.12  # s of a broad QRS (Surawicz et al., Circulation 2009: AHA/ACCF/HRS III)
+FORM = 0.08  # s around the middle of QRS that are compared as its form
 SAME_FORM = 0.8  # correlation of two QRS; chosen on synthetic records, see ventricular_beats
-SOON = 0.3  # s; what follows a beat sooner (200 a minute) is rather its T wave, taken for a beat
-LIKENESS = (0.1, 0.35)  # s around the middle of QRS by which average beats are compared
+SOON = 0.3  # s; a detection sooner after a beat (200/min) is rather its T wave
+LIKENESS = (0.1, 0.35)  # s around the middle of QRS in which average beats are compared
 
 
 def steepness(signal):
@@ -41,7 +43,7 @@ def steepness(signal):
 
 
 def calm_from(slope, start, step, stop, limit):
-    """Return the first place from `start` on, going by `step`, where `slope` stays calm."""
+    """Return the first place from `start`, in direction `step`, from which `slope` stays low."""
     n, calm = round(CALM * SAMPLE_RATE), 0
     for place in range(start, stop, step):
         calm = calm + 1 if slope[place] < limit else 0
@@ -53,7 +55,7 @@ def calm_from(slope, start, step, stop, limit):
 def find_borders(signal, peaks):
     """Return (B, 4) sample numbers for peaks (B,) of (L, n) mV: P-to-QRS, QRS, ST-T start; T end.
 
-    A beat without the time for its parts (at an end of the record) has empty parts there.
+    Parts of a beat beyond an end of the record are empty.
     """
     n, borders = signal.shape[1], np.zeros((len(peaks), 4), int)
     if not len(peaks):
@@ -85,20 +87,20 @@ def region_of(borders, n):
 
 
 def early_beats(peaks):
-    """Tell of each beat (B,) whether it comes early, before 0.85 of the median interval."""
+    """Return for each beat (B,) whether it comes early, before 0.85 of the median interval."""
     rr = np.diff(peaks)
     return np.r_[False, rr < PREMATURE * np.median(rr)] if len(rr) else np.zeros(len(peaks), bool)
 
 
 def ventricular_beats(signal, peaks, borders):
-    """Tell of each beat (B,) of (L, n) mV whether it looks like a PVC.
+    """Return for each beat (B,) of (L, n) mV whether it looks like a PVC.
 
-    Its QRS lasts 120 ms, and in all leads together its form correlates below 0.8 with that of the
-    usual beat, the median of those that are not early; and it does not follow another within
-    300 ms. On 238 synthetic records with PVCs 99 % of such beats are PVCs, and 97 % of the PVCs are
-    such beats (in AF 108 of 108). That it be early is not asked for, as 22 % of them do not come
-    before 0.85 of the median interval (in AF, bigeminy, interpolated ones);
-    nor does it help. Aberrant beats and escape beats look the same.
+    If so, its QRS lasts 120 ms or longer; over all leads its form correlates below 0.8 with the
+    median of the beats that are not early; and it does not follow another beat within 300 ms. On
+    238 synthetic records with PVCs 99 % of such beats are PVCs, and 97 % of the PVCs are such beats
+    (in AF 108 of 108). It need not be early: 22 % of PVCs are not before 0.85 of the median
+    interval (in AF, bigeminy, interpolated ones), and the condition does not help. Aberrant beats
+    and escape beats look the same.
     """
     reach = round(FORM * SAMPLE_RATE)
     places = np.clip(peaks, reach, max(reach, signal.shape[1] - reach))
@@ -113,13 +115,24 @@ def ventricular_beats(signal, peaks, borders):
     return broad & ~soon & (forms @ middle < SAME_FORM * size)
 
 
+class AverageBeat(NamedTuple):
+    """The average of a record's beats, W samples around the middle of QRS."""
+
+    record: str
+    count: int  # of beats
+    signal: np.ndarray  # (L, W) mV
+    phi: np.ndarray  # (L, W)
+    borders: np.ndarray  # (4,) s after the middle of QRS, as of find_borders
+    sd_mv: float | None  # mV of a standard deviation if the record is z-scored
+
+
 class BeatAverages:
     """Average beats and shares of |phi| by part of the beat, per class, over records one by one.
 
-    The shares count every record the same, however many beats it has. A beat is averaged within a
-    record; a class is shown by its medoid, the record whose average is most like the others', as
-    averages over records of different polarity would cancel. For PAC that is the average of the
-    early beats, for PVC of those that look like one; records without any are left out of it.
+    In the shares every record has the same weight, however many beats it has. Beats are averaged
+    within a record; a class is shown by its medoid, the record whose average is most like the
+    others', because averages over records of different polarity would cancel. For PAC the early
+    beats are averaged, for PVC those that look like one; records without any are left out.
     """
 
     def __init__(self, leads):
@@ -129,16 +142,14 @@ class BeatAverages:
         self.records = np.zeros(n_classes, int)
         self.shares = np.zeros((n_classes, n_leads + 1, len(REGIONS)))  # the last row: all leads
         self.time = np.zeros((n_classes, len(REGIONS)))
-        # of each record with such beats: name, how many, signal in mV and phi (2, L, W), borders,
-        # and the mV of a standard deviation if the signal is z-scored
-        self.kept = [[] for _ in CLASSES]
+        self.kept = [[] for _ in CLASSES]  # per class, an AverageBeat per record
 
     def add(self, k, name, phi, packed, peaks):
         """Add a record predicted as class k: phi (L, t) of its last t samples, packed (12, n)."""
         if not len(peaks):
             return
         signal = to_mv(packed)
-        hidden = signal.shape[1] - phi.shape[1]  # samples in front of what the network saw
+        hidden = signal.shape[1] - phi.shape[1]  # samples before those the network saw
         borders = find_borders(signal, peaks)
         regions = region_of(borders, signal.shape[1])[hidden:]
         size = np.abs(phi).astype(float)
@@ -161,30 +172,31 @@ class BeatAverages:
             ]
             average = np.mean(cuts, axis=1, dtype=float).astype(np.float32)
             lines = (borders[inside] - peaks[inside, None]).mean(0) / SAMPLE_RATE
-            sd = standard_deviation(signal)
-            self.kept[k].append((name, int(inside.sum()), average, lines, sd))
+            beat = AverageBeat(name, int(inside.sum()), *average, lines, standard_deviation(signal))
+            self.kept[k].append(beat)
 
     def medoid(self, k):
-        """Return what is kept of the record whose average beat correlates best with the others'."""
+        """Return the AverageBeat that correlates best with those of the other records."""
         start, stop = (self.before + round(t * SAMPLE_RATE) for t in (-LIKENESS[0], LIKENESS[1]))
-        beats = np.array([average[0, :, start:stop].ravel() for _, _, average, *_ in self.kept[k]])
+        beats = np.array([beat.signal[:, start:stop].ravel() for beat in self.kept[k]])
         likeness = np.nan_to_num(np.atleast_2d(np.corrcoef(beats)))
         return self.kept[k][likeness.sum(1).argmax()]
 
     def beat(self, k):
         """Return a class's beat: signal (L, W), phi (L, W), borders (4,) s after its middle, unit.
 
-        The signal is in mV, or in standard deviations of a z-scored record.
+        The signal is in mV, or in standard deviations if the record is z-scored.
         """
-        _, _, (signal, phi), borders, sd = self.medoid(k)
-        return signal / (sd or 1), phi, borders, "standard deviations" if sd else "mV"
+        beat = self.medoid(k)
+        unit = "standard deviations" if beat.sd_mv else "mV"
+        return beat.signal / (beat.sd_mv or 1), beat.phi, beat.borders, unit
 
     def title(self, k):
-        """Say what a class's average beat is made of."""
+        """Say which beats a class's average beat is made of."""
         kinds = {"PAC": "early ", "PVC": "broad "}
-        name, count, *_ = self.medoid(k)
-        beats = f"{kinds.get(CLASSES[k], '')}beat{'s' * (count != 1)}"
-        text = f"{CLASSES[k]}: average of {count} {beats} of record {name}"
+        beat = self.medoid(k)
+        beats = f"{kinds.get(CLASSES[k], '')}beat{'s' * (beat.count != 1)}"
+        text = f"{CLASSES[k]}: average of {beat.count} {beats} of record {beat.record}"
         if len(self.kept[k]) == 1:
             return f"{text}, the only one"
         return f"{text},\nwhich is most like the others (n = {len(self.kept[k])} records)"

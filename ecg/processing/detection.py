@@ -1,11 +1,11 @@
-"""Where the beats of a record are.
+"""Find the beats of a record.
 
 After Pan and Tompkins, IEEE Trans Biomed Eng 1985: a beat is where the slope is large for as long
-as a QRS complex lasts. Here all leads together, each in parts of its own slope, so that none
-outvotes the others; and the threshold knows what lies between the beats, so that neither a broad
-beat among narrow ones is missed nor a tall T wave taken for one. The times are theirs; what they
-leave open was chosen mostly on other synthetic records than the demo's. benchmarks/beats.py shows
-how many beats are found.
+as a QRS complex lasts. Here all leads count together, each relative to its own slope, so that none
+dominates; and the threshold depends on the signal between the beats, so that a broad beat among
+narrow ones is not missed and a tall T wave is not mistaken for one. The times are theirs; other
+constants were chosen mostly on other synthetic records than the demo's. benchmarks/beats.py
+measures how many beats are found.
 """
 
 import numpy as np
@@ -16,29 +16,30 @@ from dataset import SAMPLE_RATE, UNITS_PER_MV
 
 SMOOTHING = 0.024  # s
 STEEPEST = 0.02  # of a lead's samples have more than its own slope
-NOISE, LIGHT = 0.29, 0.05  # median / own slope of white noise, which weighs least; the least weight
-SPIKE = 2  # times that is the most that a sample counts
-WIDE, SHARP = 0.16, 0.08  # s over which the slope is averaged, to find a beat, to tell it from T
-REFRACTORY, T_REACH = 0.20, 0.36  # s; no beat comes so soon; T is at its steepest before that
-# of the steepness of its QRS, which a T wave does not reach: to be a sure beat, usual, tall ones
+NOISE, LIGHT = 0.29, 0.05  # median / own slope of white noise; the weight of a lead of noise
+SPIKE = 2  # a sample counts at most as so many times its lead's own slope
+WIDE, SHARP = 0.16, 0.08  # s over which the slope is averaged to find a beat; to tell it from T
+REFRACTORY, T_REACH = 0.20, 0.36  # s after a beat: before the next one; before the steepest of T
+# shares of the steepness of its QRS that a T wave does not reach: sure beats, usual, tall ones
 T_STEEP = 0.8, 0.6, 0.36
 TALL = 1.5  # times the threshold: higher than the usual T waves, which have set it
 STRETCH = 1.5  # s; each holds a beat at 40 a minute
-SURE, LOW, HIGH = 0.5, 0.3, 0.7  # of the usual height: a sure beat; what a threshold is kept in
-GAP_SHARE, ABOVE = 1 / 3, 1.3  # of the gaps set a threshold; times their height
-FAR, FAR_LOW = 0.4, 0.4  # s from a sure beat, where neither its P nor its T is; LOW there
+SURE, LOW, HIGH = 0.5, 0.3, 0.7  # of the usual height: a sure beat; bounds of the threshold
+GAP_SHARE, ABOVE = 1 / 3, 1.3  # share of the gaps that sets the threshold; times their height
+FAR, FAR_LOW = 0.4, 0.4  # s from a sure beat, beyond its P and T; LOW there
 PREMATURE = 0.85  # an interval below this share of the median is early; a common rule of thumb
-CENTRE = 0.1  # s around a beat's place that count for its centre
+CENTRE = 0.1  # s around a beat's place in which its centre is computed
 
 
 def joint_slope(signal):
-    """Return the weighted mean over leads (L, n) of the squared slope in parts of its own: (n,).
+    """Return the weighted mean over leads (L, n) of the squared relative slope: (n,).
 
-    A lead weighs the more, the more its own slope stands out of its median: noise hardly does.
+    A lead's own slope is the 98 % quantile of its slopes; the lead weighs the more, the further
+    that is above their median. In noise it hardly is.
     """
     slope = np.gradient(uniform_filter1d(signal, round(SMOOTHING * SAMPLE_RATE), axis=1), axis=1)
     middle, own = np.quantile(np.abs(slope), [0.5, 1 - STEEPEST], axis=1)
-    own = np.where(own > 0, own, np.inf)  # a flat lead says nothing
+    own = np.where(own > 0, own, np.inf)  # a flat lead does not count
     weight = np.maximum(1 - middle / own / NOISE, LIGHT)
     return weight @ np.clip(slope / own[:, None], -SPIKE, SPIKE) ** 2 / len(signal)
 
@@ -51,7 +52,8 @@ def root_mean(square, seconds):
 def drop_t_waves(places, sharp, steep):
     """Return the places (B,) without those that follow a steeper one as closely as T does.
 
-    `steep` (B,) is how much of the other's steepness (sharp, (n,)) each must have to be a beat.
+    `steep` (B,) is the share of the other's steepness (sharp, (n,)) that each must reach to be a
+    beat.
     """
     kept = []
     for place, part in zip(places, steep, strict=True):
@@ -65,11 +67,11 @@ def drop_t_waves(places, sharp, steep):
 
 
 def find_limits(height, candidates, sure, usual):
-    """Return the height (C,) that a candidate must surpass to be a beat.
+    """Return the height (C,) that each candidate must exceed to be a beat.
 
-    Of each gap between two sure beats the highest candidate counts: P, T, noise, or a beat missed
-    so far. In a third of the gaps it is below some level; the threshold is 1.3 times that. Far from
-    both beats, where neither P nor T can be, the candidates there alone set it, if that is lower.
+    In each gap between two sure beats the highest candidate counts: P, T, noise, or a beat missed
+    so far. The threshold is 1.3 times the 1/3 quantile of these heights. Far from both beats, where
+    P and T cannot be, it comes from the candidates there alone if that is lower.
     """
     ends = np.concatenate([[-np.inf], sure, [np.inf]])
     gap = np.searchsorted(sure, candidates)  # 0 and len(sure) are open ones
@@ -95,13 +97,13 @@ def slope_centres(square, places):
 
 
 def find_peaks(packed):
-    """Return the sample numbers (B,) of the beats of a record, (12, n) int16 microvolts.
+    """Return the sample numbers (B,) of the beats of a record (12, n) in microvolts.
 
-    A candidate is where the joint slope, averaged over 160 ms, is highest for 200 ms around. The
-    usual height is the median over stretches of 1.5 s of their highest. Candidates above half of it
-    are sure beats, and what is between those tells which of the others are (find_limits). What
-    follows a beat as T does, and is as little steep, is none (drop_t_waves). The place of a beat is
-    the centre of the slope of its QRS, steadier than the highest of R and R'.
+    A candidate is where the joint slope, averaged over 160 ms, is highest within 200 ms. The usual
+    height is the median of the highest in stretches of 1.5 s. Candidates above half of it are sure
+    beats; the signal between those decides on the others (find_limits). A candidate that follows a
+    beat as T does, and is no steeper, is dropped (drop_t_waves). The place of a beat is the centre
+    of the slope of its QRS, which varies less than the highest of R and R'.
     """
     if packed.shape[1] < 2 * WIDE * SAMPLE_RATE:
         return np.zeros(0, int)

@@ -398,7 +398,7 @@ def test_damaged_tables_say_what_to_do(tmp_path):
         with pytest.raises(ValueError, match="not a complete .npy file .*numpy.save"):
             formats.read_record(tmp_path / name, sample_rate=500)
     path = write_table(tmp_path / "a.csv", x=(5, 0))
-    with pytest.raises(ValueError, match="not all numbers .*'x' in line 5.*; write one decimal"):
+    with pytest.raises(ValueError, match="not all numbers .*'x' in line 5.*; use one decimal"):
         formats.read_record(path, sample_rate=500)
 
 
