@@ -1,10 +1,14 @@
 """Small records and data sets that the tests share."""
 
+import io
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
+from matplotlib.figure import Figure
 
 import preprocess
 from dataset import CLASSES, LEADS, PackedSignals, load_labels, signal_digest, split_labels
@@ -97,10 +101,10 @@ def model_keys(data_dir, round_number=0):
     }
 
 
-@pytest.fixture
-def records(tmp_path):
+@pytest.fixture(scope="session")
+def made_records(tmp_path_factory):
     """Make 40 records of 2-4 s in group folders: every class, pairs, and two with no label."""
-    folder = tmp_path / "data" / "tiny"
+    folder = tmp_path_factory.mktemp("records") / "tiny"
     names = list(DX)
     for i in range(40):
         dx = DX[names[i % 9]] + ("," + DX["PVC"] if i % 9 in (1, 4) and i > 20 else "")
@@ -111,12 +115,51 @@ def records(tmp_path):
     return folder
 
 
-@pytest.fixture
-def tiny(records, capsys):
+@pytest.fixture(scope="session")
+def made_tiny(made_records, tmp_path_factory):
     """Preprocess the 40 records; return the folder."""
-    preprocess.main(preprocess.parse_args(["--data-dir", str(records), "--jobs", "1"]))
-    capsys.readouterr()
-    return records
+    folder = shutil.copytree(made_records, tmp_path_factory.mktemp("preprocessed") / "tiny")
+    preprocess.main(preprocess.parse_args(["--data-dir", str(folder), "--jobs", "1"]))
+    return folder
+
+
+@pytest.fixture
+def records(made_records, tmp_path):
+    """Copy the 40 records; return the folder."""
+    return shutil.copytree(made_records, tmp_path / "data" / "tiny")
+
+
+@pytest.fixture
+def tiny(made_tiny, tmp_path):
+    """Copy the 40 records and what preprocess.py has made of them; return the folder."""
+    return shutil.copytree(made_tiny, tmp_path / "data" / "tiny")
+
+
+def draw_plain_figures(patch):
+    """Let every figure be a small file of its kind, where a test asks only whether it is there.
+
+    Drawing takes most of the time of a step on small data. Figures themselves are looked at in
+    tests/plot, and every step that makes some is run with them in at least one test.
+    """
+    plain, draw, files = Figure(figsize=(0.2, 0.2)), Figure.savefig, {}
+    for kind in ("png", "svg", "pdf"):
+        plain.savefig(file := io.BytesIO(), format=kind)
+        files[f".{kind}"] = file.getvalue()
+
+    def save(self, path, *args, **kwargs):
+        if not isinstance(path, str | os.PathLike):  # the pages of a PDF
+            return draw(plain, path, *args, **kwargs)
+        with open(path, "wb") as file:
+            file.write(files[Path(path).suffix])
+
+    patch.setattr(Figure, "savefig", save)
+
+
+@pytest.fixture
+def plain_figures(request, monkeypatch):
+    """Draw no figure (see draw_plain_figures) but for a test that is marked as one with figures."""
+    if not request.node.get_closest_marker("figures"):
+        draw_plain_figures(monkeypatch)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import signal
+import socket
 import sys
 import traceback
 from pathlib import Path
@@ -108,6 +109,23 @@ def finish(started):
     out.unlink()
     status = os.waitstatus_to_exitcode(status)
     return status, text, int(count) if status != KILLED and count.strip().isdigit() else 0
+
+
+def run_two(main, argv, folder):
+    """Run main(argv) in `folder` in two processes, as torchrun does; return (status, stderr)."""
+    with socket.create_server(("localhost", 0)) as free:
+        shared = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+
+    def run_as(rank):
+        def run(argv):
+            os.environ.update(shared, WORLD_SIZE="2", RANK=rank, LOCAL_RANK=rank)
+            main(argv)
+
+        return run
+
+    ended = [finish(one) for one in [start(run_as(rank), argv, folder) for rank in "01"]]
+    failed = [status for status, *_ in ended if status]
+    return failed[0] if failed else 0, "".join(err for _, err, _ in ended)
 
 
 def copy(source, target):

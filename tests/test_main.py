@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import faults
+import gradients
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,11 +23,11 @@ import predict
 import resnet
 from ecg.training import training
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 TESTS = Path(__file__).parent
 TRAIN = "--data-dir data/tiny --arch resnet18 --seconds 2 --lr 1e-3 --batch-size 7".split()
 RUN = "resnet18_tiny_all_42"
-TWO_PROCESSES = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
-ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29518"]
 
 
 @pytest.fixture
@@ -38,9 +41,15 @@ def train(*flags):
     main.main(main.parse_args([*TRAIN, *flags]))
 
 
-def train_apart(*flags):
-    command = [sys.executable, TESTS / "train_thin.py", *TRAIN, *flags]
-    return subprocess.run(command, capture_output=True, text=True, env=ENV, check=False)
+def train_apart(*flags, before=lambda: None):
+    """Train as a process of its own, forked; return its exit status and stderr."""
+
+    def run(argv):
+        torch.set_num_threads(1)
+        before()
+        main.main(main.parse_args(argv))
+
+    return faults.run(run, [*TRAIN, *flags], Path.cwd())[:2]
 
 
 def load(name):
@@ -56,18 +65,26 @@ def test_batches_hold_every_row_once_in_an_order_of_seed_and_epoch():
     assert dataset.make_batches(45, 8, seed=4, epoch=1) != batches
 
 
+def kill_in_step(number):
+    """Kill this process in its forward pass of a training step; steps count from 1."""
+    steps, forward = [], resnet.ResNet1d.forward
+
+    def power_loss(self, x):
+        steps.extend([1] * self.training)
+        if len(steps) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return forward(self, x)
+
+    resnet.ResNet1d.forward = power_loss
+
+
 def test_a_run_killed_in_mid_epoch_and_resumed_is_the_unbroken_run(workdir):
     train("--epochs", "4")
     whole = {name: load(name) for name in (RUN, f"{RUN}.last")}
     Path("models").rename("whole")
 
-    command = [sys.executable, TESTS / "train_thin.py", *TRAIN, "--epochs", "4"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENV)
-    while not process.stdout.readline().startswith("epoch 02/4"):
-        assert process.poll() is None
-    os.kill(process.pid, signal.SIGKILL)  # in the third epoch
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    status, _ = train_apart("--epochs", "4", before=lambda: kill_in_step(2 * 5 + 3))
+    assert status == -signal.SIGKILL  # in the third of the third epoch's five steps
     assert load(f"{RUN}.last")["epoch"] == 2
 
     train("--epochs", "4", "--resume")
@@ -88,9 +105,12 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(workdir):
     size = Path(f"models/{RUN}.last.pth").stat().st_size
     before = {path: path.read_bytes() for path in Path("models").iterdir()}
     assert sorted(path.name for path in before) == [f"{RUN}.last.pth", f"{RUN}.pth"]
-    done = train_apart("--epochs", "3", "--resume", "--file-limit", str(size // 2))
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert "free some space, then resume: the same command with --resume" in done.stderr
+    limit = (size // 2, size // 2)  # bytes a file may have: what a full disk does to a write
+    status, err = train_apart(
+        "--epochs", "3", "--resume", before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    )
+    assert status == 2 and "Traceback" not in err
+    assert "free some space, then resume: the same command with --resume" in err
     assert {path: path.read_bytes() for path in Path("models").iterdir()} == before
 
 
@@ -223,8 +243,8 @@ def test_a_second_training_of_one_run_stops_with_a_line(workdir, capsys):
     before = {path: path.read_bytes() for path in [*Path("models").glob("*"), *results()]}
     with training.lock(RUN):  # as a process that trains holds it
         assert f"another process is training {RUN}" in refused(capsys, "--epochs", "2")
-        done = train_apart("--epochs", "2", "--lr", "1e-2")
-        assert done.returncode == 2 and done.stderr.count("error: ") == 1
+        status, err = train_apart("--epochs", "2", "--lr", "1e-2")
+        assert status == 2 and err.count("error: ") == 1
         assert {path: path.read_bytes() for path in before} == before
         train("--epochs", "1", "--seed", "43")  # another run is free to train
     Path(f"models/.{RUN}.last.123.tmp.pth").touch()  # left by a killed process
@@ -247,10 +267,9 @@ def test_a_state_of_another_version_is_refused(workdir, capsys):
 def test_two_processes_take_the_gradients_and_scores_of_one(workdir):
     # 32 training records in batches of 7: the last holds 4, each batch is dealt out unevenly
     results = []
-    for launcher in ([], [*TWO_PROCESSES, "--master-port", "29517"]):
-        command = [sys.executable, *launcher, TESTS / "gradients.py", "out.pth", *TRAIN]
-        done = subprocess.run(command, capture_output=True, text=True, env=ENV, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+    for run in (faults.run, faults.run_two):
+        status, err, *_ = run(gradients.main, ["out.pth", *TRAIN], workdir)
+        assert status == 0, err[-2000:]
         results.append(torch.load("out.pth", weights_only=True))
     one, two = results
     for name, gradient in one["gradients"].items():
@@ -261,11 +280,9 @@ def test_two_processes_take_the_gradients_and_scores_of_one(workdir):
 
 
 def test_two_processes_train_and_one_writes(workdir):
-    command = [sys.executable, *TWO_PROCESSES, "--master-port", "29518", TESTS / "train_thin.py"]
-    command += TRAIN
-    done = subprocess.run(
-        [*command, "--epochs", "2"], capture_output=True, text=True, env=ENV, check=False
-    )
+    command = [sys.executable, *TORCHRUN, TESTS / "train_thin.py", *TRAIN, "--epochs", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("epoch 02/2") == 1
     assert load(f"{RUN}.last")["epoch"] == 2

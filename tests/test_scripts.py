@@ -19,6 +19,7 @@ import resnet
 from dataset import CLASSES, LEADS, PackedSignals, labels_digest, load_labels
 from resnet import ResNet1d
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 TINY = ["--data-dir", "data/tiny"]
 SMALL = [*TINY, "--arch", "resnet18"]
 TRAIN = [*SMALL, "--seconds", "2", "--epochs", "2", "--lr", "1e-3"]
@@ -55,6 +56,7 @@ def refused(capsys, script, *argv):
     return err[0]
 
 
+@pytest.mark.figures
 def test_train_and_predict_write_what_they_promise(workdir, capsys):
     step(main, *TRAIN)
     checkpoint = torch.load(f"models/{RUN}.pth", weights_only=True)
