@@ -22,10 +22,6 @@ A .joblib file is a pickle: loading it runs whatever code it holds. Load only yo
 package versions in run.json. No script here loads one.
 """
 
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
-
 import os
 import time
 
@@ -62,6 +58,7 @@ from utils import (
     replacing,
     results_dir,
     results_path,
+    run_main,
     run_name,
     software_versions,
     write_csv,
