@@ -154,7 +154,7 @@ def test_resume_auto_continues_or_starts_anew(run, capsys):
     assert len(pd.read_csv(folder / "values.csv")) == 2
     capsys.readouterr()
     run("--patients", "R020", "--samples", "5", "--resume", "auto", figures=True)
-    assert "another samples; starting anew" in capsys.readouterr().out
+    assert "another samples; starting over" in capsys.readouterr().out
     for pattern in ("values/*.npz", "patient/*.png"):
         assert [path.stem for path in folder.glob(pattern)] == ["R020"]
     assert pd.read_csv(folder / "values.csv")["patient_id"].tolist() == ["R020"]
@@ -338,7 +338,7 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
 @pytest.mark.parametrize(
     "flag", ["--record", "--sample-rate=500", "--leads-order", "--units-per-mv"]
 )
-def test_ecgs_of_ones_own_have_a_command_of_their_own(capsys, flag):
+def test_flags_of_single_ecgs_name_the_command_they_moved_to(capsys, flag):
     with pytest.raises(SystemExit, match="2"):
         shap_values.parse_args(["--model-path", "m.pth", flag, "a.hea"])
     error = capsys.readouterr().err

@@ -36,7 +36,7 @@ class Options(NamedTuple):
     samples: int = 200  # gradients, or steps of an integral, for each class: at most
     background: int = 100  # records
     seed: int = 42
-    round: int = 0  # which rotation of the folds
+    round: int = 0  # of the cross-validation
     batch_size: int = 32  # signals in a prediction; changes values by rounding only
     amp: bool = False  # compute in bfloat16
     reliability: float | None = None  # of the windows, at which to stop drawing

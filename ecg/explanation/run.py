@@ -1,4 +1,4 @@
-"""What the commands that explain share: their flags, what they explain, the folder of values.
+"""What shap_values.py and ecg.faithfulness share: flags, records to explain, the folder of values.
 
 The values of a folder are made with the options in its run.json.
 """
@@ -31,19 +31,17 @@ def add_explain_args(parser, records, samples):
     """Add the flags of scripts that explain records, with each script's defaults; return them."""
     group = parser.add_argument_group("explanation")
     number = {"type": positive, "metavar": "N"}
-    group.add_argument(
-        "--background", default=100, help="training records to compare with", **number
-    )
+    text = "training records to compare with"
+    group.add_argument("--background", default=100, help=text, **number)
     group.add_argument("--records", default=records, help="explain N records at most", **number)
     group.add_argument("--patients", nargs="+", metavar="ID", help="explain these records instead")
-    group.add_argument(
-        "--samples", default=samples, help="gradients, or steps, for each class", **number
-    )
-    text = "stop drawing samples of a record where its windows reach this reliability, such as 0.9"
+    text = "samples (shap) or steps (ig) per class"
+    group.add_argument("--samples", default=samples, help=text, **number)
+    text = "stop drawing samples of a record when its windows reach this reliability, such as 0.9"
     group.add_argument("--reliability", type=fraction, help=text)
     text = "; ".join(f"{name}: {method.text}" for name, method in METHODS.items())
     group.add_argument("--method", choices=METHODS, help=f"{text} (default: shap)")
-    text = "go on if the folder's values were made with the same options, else start anew"
+    text = "resume if the folder's values were made with the same options, else start over"
     group.add_argument("--resume", choices=["auto"], help=text)
     group.add_argument("--force", action="store_true", help="delete the folder's values first")
     return group
@@ -109,10 +107,8 @@ def choose_records(run, options, at_most, wanted=None):
             folder = run.data.signals.path.parent
             fail(f"no record {name} in {folder}/labels.csv; name one that is listed there")
         if name not in allowed:
-            seen = (
-                f"record {name} is in fold {folds[name]}, which the model was trained or chosen on"
-            )
-            fail(f"{seen}; name records of the test fold {test_fold}")
+            text = f"record {name} is in fold {folds[name]}; the model was trained or chosen on it"
+            fail(f"{text}; name records of the test fold {test_fold}")
     if wanted:
         return sorted(set(wanted))
     if not allowed:
@@ -139,8 +135,8 @@ def draw_background(labels, options):
     names = sorted(labels.loc[labels["fold"].isin(train_folds), "patient_id"])
     order = np.random.default_rng([options.seed, 1]).permutation(names)[: options.background + 1]
     if len(order) < 2:
-        found = f"the training folds hold {len(order)} records, too few for a background"
-        fail(f"{found}; use more records (a larger --limit, or none)")
+        text = f"the training folds hold {len(order)} records, too few for a background"
+        fail(f"{text}; use more records (a larger --limit, or none)")
     if len(order) < options.background:
         print(f"note: {len(order)} background records, as the training folds hold no more")
     return order.tolist()
@@ -185,10 +181,10 @@ def open_folder(folder, options, force=False, auto=False, derived=()):
         before = {}
     changed = [key for key in options if before.get(key) != options[key]] if made else []
     if changed and not force:
-        found = f"{folder} holds values made with another {', '.join(changed)}"
+        text = f"{folder} holds values made with another {', '.join(changed)}"
         if not auto:
-            fail(f"{found}; repeat that run's options, or start anew with --force")
-        print(f"note: {found}; starting anew")
+            fail(f"{text}; repeat that run's options, or start over with --force")
+        print(f"note: {text}; starting over")
     if changed or force:
         for old in [*derived, *made, path]:
             old.unlink(missing_ok=True)

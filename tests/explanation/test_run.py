@@ -73,7 +73,7 @@ def test_resume_auto_continues_where_the_options_fit_and_starts_anew_where_not(t
     assert not capsys.readouterr().out
     explanation_run.open_folder(tmp_path, {"samples": 6, "seed": 1}, auto=True, derived=derived)
     assert not (tmp_path / "values/a.npz").exists() and not derived[0].exists()
-    assert "another samples; starting anew" in capsys.readouterr().out
+    assert "another samples; starting over" in capsys.readouterr().out
     assert json.loads((tmp_path / "run.json").read_text())["samples"] == 6
 
 
