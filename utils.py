@@ -115,7 +115,10 @@ def make_parser(doc):
     """Make a strict parser; its help is the script's first line, the flags, and its examples."""
     first, *lines = doc.strip().splitlines()
     examples = [line for line in lines if re.match(r" {4}(python|torchrun) ", line)]
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    command = f"-m {spec.name}" if spec and spec.parent in ("ecg", "benchmarks") else None
     parser = argparse.ArgumentParser(
+        prog=command,
         description=first,
         epilog="\n".join(["examples:", *examples]) if examples else None,
         formatter_class=HelpFormatter,

@@ -122,7 +122,7 @@ class Model:
         try:
             model = cls.read(path, device)
         except FileNotFoundError:
-            fail(f"no model {path}; train it: python main.py --data-dir FOLDER")
+            fail(f"no model {path}: no such file; check the name, or train it: python main.py")
         except ValueError as error:
             fail(f"{path} {error}; train it again: python main.py")
         if leads is not None and tuple(leads) != model.leads:
