@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from dataset import CLASSES, labels_digest, split_labels
-from ecg import compare
+from ecg import compare, report
 from ecg.evaluation import pairs, runs
 from ecg.evaluation.scored_run import Digests, Scored, evaluate_run, write_thresholds
 
@@ -265,6 +265,9 @@ def test_a_choice_of_several_leads_is_ranked_too_and_other_settings_are_named(
     assert "I-V5" in list(pd.read_csv(find_table())["leads"])
     out = capsys.readouterr().out
     assert "resnet34_made_V1_42 was made with other epochs than resnet34_made_all_42" in out
+    report.main(report.parse_args(DATA))
+    note = "<p>resnet34_made_V1_42 was made with other epochs than resnet34_made_all_42.</p>"
+    assert note in Path("results/report.html").read_text()
 
 
 def find_table():

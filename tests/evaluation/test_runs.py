@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -151,3 +152,29 @@ def test_damaged_files_of_a_run_are_no_crash(labels):
         Path("results", RUN, file).write_text("[1]")
     assert outdated("l")
     assert runs.run_settings(RUN) == {}
+
+
+def trained(labels, **changes):
+    """Return what `is_training_data` asks of a model trained on the labels here."""
+    flags = {"data_dir": "made", "limit": None, "round": 2} | changes
+    settings = SimpleNamespace(labels=labels_digest(labels), signals="s")
+    return SimpleNamespace(classes=CLASSES, flags=SimpleNamespace(**flags), settings=settings)
+
+
+def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labels, capsys):
+    model = trained(labels)
+    signals = SimpleNamespace(path=Path("data/made/s.i16"), fingerprint="s")
+    elsewhere = SimpleNamespace(path=Path("data/copy/s.i16"), fingerprint="s")
+    assert runs.is_training_data(model, labels, signals, None, 2)
+    assert runs.is_training_data(model, labels, elsewhere, None, 2)
+    assert not runs.is_training_data(model, relabelled(labels), elsewhere, None, 2)
+    other_signals = SimpleNamespace(path=signals.path, fingerprint="t")
+    for given, says in (
+        ((model, relabelled(labels), signals, None, 2), "other labels or folds than data/made"),
+        ((model, labels, other_signals, None, 2), "other signals than data/made"),
+        ((model, labels, signals, 5, 2), "other --limit than data/made"),
+        ((model, labels, signals, None, 0), "in round 2, not 0; add --round 2"),
+    ):
+        with pytest.raises(SystemExit):
+            runs.is_training_data(*given)
+        assert says in capsys.readouterr().err
