@@ -28,7 +28,7 @@ import utils
 from ecg import synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
-from ecg.training import checkpoints
+from ecg.training import training
 from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
 
 ROOT = Path(__file__).parents[1]
@@ -192,7 +192,7 @@ def thin(monkeypatch):
 
 def test_one_failing_model_stops_only_what_needs_it(labelled):
     targets = [f"results/{name}/scores.csv" for name in (MODELS[0], MODELS[1])]
-    with checkpoints.lock(MODELS[1]):  # as if a process from before were still training it
+    with training.lock(MODELS[1]):  # as if a process from before were still training it
         out = run(*targets, "--keep-going", config=["epochs=1"], status=1)
     assert f"another process is training {MODELS[1]}" in out
     assert "labels.csv was not made by this workflow and is kept" in out
