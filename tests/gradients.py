@@ -5,7 +5,7 @@ Batch norm and dropout are off: their statistics are those of a process's own pa
 
 import torch
 
-import main as training
+import main as main_step
 from ecg.training import distributed, loop
 
 
@@ -30,17 +30,16 @@ def main(argv):
     """Write gradients, loss and validation scores to argv[0]; the rest are flags of main.py."""
     torch.set_num_threads(1)
     out, *flags = argv
-    args = training.parse_args(flags)
+    args = main_step.parse_args(flags)
     device = distributed.start(args.use_gpu)
-    train_set, validation_set, model, _ = training.set_up(args)
-    network = distributed.wrap(model)
+    train_set, validation_set, run = main_step.set_up(args, device)
+    network = distributed.wrap(run.network)
     network.eval()
     network.train = lambda *_: network  # train_epoch would switch it on
-    recorder = Recorder(model)
-    options = args.batch_size, args.num_workers, args.amp
-    loss = loop.train_epoch(network, train_set, recorder, device, 1, args.seed, *options, args.lr)
-    model.eval()
-    scores = loop.validate(model, validation_set, device, *options)
+    run.optimizer = recorder = Recorder(run.network)
+    loss = loop.train_epoch(run, network, train_set)
+    run.network.eval()
+    scores = loop.validate(run.network, validation_set, run.loading)
     if distributed.rank() == 0:
         torch.save({"gradients": recorder.gradients, "loss": loss, "scores": scores}, out)
     distributed.stop()

@@ -54,11 +54,10 @@ def table_in_readme():
     return {name: np.array(cells, float) for name, *cells in rows}
 
 
-# LR is convex: it has one answer. Forests, boosting and the MLP choose between nearly equal
-# splits and steps, which the last digits of a processor may turn.
-@pytest.mark.parametrize(
-    "name, allowed", [("LR", 0.00051), ("RF", 0.03), ("LGB", 0.03), ("MLP", 0.03)]
-)
+# LR is convex: it has one answer, but the last digits of a processor may exchange two records of
+# nearly equal probability (on two AMD EPYC they do, in AF). Forests, boosting and the MLP choose
+# between nearly equal splits and steps.
+@pytest.mark.parametrize("name, allowed", [("LR", 0), ("RF", 0.03), ("LGB", 0.03), ("MLP", 0.03)])
 def test_the_baselines_in_readme_are_those_of_the_demos_features(demo, name, allowed):
     labels = load_labels(demo)
     features = load_features(demo, list(labels["patient_id"]), "paper", jobs=1)
@@ -71,10 +70,13 @@ def test_the_baselines_in_readme_are_those_of_the_demos_features(demo, name, all
     f1 = f1_score(y[2], test >= find_thresholds(y[1], validation), average="macro")
     by_class = roc_auc_score(y[2], test, average=None)
     macro = np.array([f1, by_class.mean()])
-    printed = table_in_readme()[name]
-    np.testing.assert_allclose(printed[:2], macro, atol=allowed)
+    printed, printing = table_in_readme()[name], 0.00051
+    one_pair = 1 / (y[2].sum(0) * (1 - y[2]).sum(0))  # of a positive and a negative, exchanged
+    assert printed[0] == pytest.approx(macro[0], abs=allowed + printing)
+    assert printed[1] == pytest.approx(macro[1], abs=allowed + one_pair.max() / 9 + printing)
     # a class of the test fold has as few as three records: one that moves is .03 of an AUC
-    np.testing.assert_allclose(printed[2:], by_class, atol=max(allowed, 3 * (allowed - 0.001)))
+    differences = np.abs(printed[2:] - by_class)
+    assert (differences <= np.maximum(one_pair, 3 * allowed) + printing).all()
 
 
 def test_the_networks_row_in_readme_is_of_the_demos_test_fold(demo):

@@ -25,7 +25,7 @@ import resnet
 import shap_values
 import utils
 from ecg import compare, report
-from ecg.evaluation import files
+from ecg.evaluation import scored_run
 from ecg.plot import figures
 
 DATA = ["--data-dir", "data/tiny"]
@@ -123,7 +123,7 @@ def stages(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(resnet, "WIDTHS", (4, 4, 8, 8))
     patch.setattr(figures, "DPI", 20)
-    patch.setattr(files, "N_RESAMPLES", 20)
+    patch.setattr(scored_run, "N_RESAMPLES", 20)
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("faults")
     folder = root / "work"

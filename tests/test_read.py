@@ -262,7 +262,7 @@ def test_nothing_readable_is_refused_in_one_line(workdir, capsys):
     _, error = refused(capsys, "own.csv", "--sample-rate", "500")
     assert "own.csv: it is empty" in error
     _, error = refused(capsys, "own.csv")
-    assert "give --sample-rate" in error
+    assert "give it in Hz: --sample-rate" in error
     lines, error = refused(capsys, "own.csv", "notes.md")
     assert "none of the records" in error
     assert len([line for line in lines if line.startswith("skipped")]) == 2

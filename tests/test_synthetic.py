@@ -16,7 +16,7 @@ from scipy.io import loadmat
 from dataset import CLASSES, LEADS
 from ecg import synthetic
 from ecg.io.diagnoses import classes_of
-from ecg.simulation import twin
+from ecg.simulation import heart, twin
 
 ROOT = Path(__file__).parents[1]
 FS = 500
@@ -188,8 +188,11 @@ def test_a_twin_has_a_folder_of_its_own(tmp_path, capsys):
     assert stopped.value.code == 2 and "name another --data-dir" in capsys.readouterr().err
 
 
+NOTHING_VISIBLE = heart.Heart(7, None, None, [], evidence=[])
+
+
 def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(twin, "draw_heart", lambda *args: (None, None, None, []))
+    monkeypatch.setattr(twin, "draw_heart", lambda *args, **person: NOTHING_VISIBLE)
     with pytest.raises(SystemExit) as stopped:
         like(tmp_path)
     (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("error")]
@@ -197,10 +200,10 @@ def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, capsys, monk
 
 
 @pytest.mark.parametrize(("old", "new", "words"), [
-    ("labels", "label", "column labels"), ("A0001,RBBB", "A0001,XX", "line 2: label 'XX'"),
+    ("labels", "label", "column labels"), ("A0001,RBBB", "A0001,XX", "line 2: unknown label 'XX'"),
     ("A0999,AF;", "A0999,LBBB;", "line 3: LBBB and RBBB"), ("A0999", "A0001", "line 3: A0001 is"),
     ("6000", "60", "line 4: n_samples '60'"), ("B7", "../B7", "line 5: '../B7' cannot be"),
-    ("B7", "B7.5", "line 5: 'B7.5' cannot be"), ("B7", "B" * 300, "cannot be the name"),
+    ("B7", "B7.5", "line 5: 'B7.5' cannot be"), ("B7", "B" * 300, "cannot be a record name"),
     (",55,", ",300.5.1,", "line 5: age '300.5.1' is not"), (",55,", ",-5,", "line 5: age '-5'"),
 ])  # fmt: skip
 def test_a_table_that_cannot_be_made_writes_nothing(old, new, words, tmp_path, capsys):
