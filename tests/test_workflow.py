@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import functools
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -15,54 +16,30 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pandas as pd
 import pytest
 import torch
 import yaml
+from conftest import draw_plain_figures
 
 import dataset
 import main
 import preprocess
 import resnet
 import utils
-from ecg import synthetic
+from ecg import compare, report, synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
 from ecg.training import training
 from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
 
 ROOT = Path(__file__).parents[1]
-SNAKEMAKE = Path(sys.executable).with_name("snakemake")
-# Python runs this before any script: a thin network, and none of the figures that are slow to draw
-SITE = """\
-import os
-import sys
-
-if not {"snakemake", "-c"} & {os.path.basename(word) for word in sys.orig_argv[1:3]}:
-    try:
-        import resnet
-        from ecg.plot import scores
-
-        resnet.WIDTHS = (8, 8, 16, 16)
-        scores.plot_scores = lambda *args: None
-    except BaseException:  # Python would go on, with the wide network
-        os._exit(130)
-"""
-SMALL = [
-    "data_dir=data/tiny",
-    "arch=resnet18",
-    "rounds=2",
-    "lead_sets=I",
-    "classifiers=LR",
-    "epochs=3",
-    "lr=0.001",
-    "batch_size=7",
-    "seconds=2",
-    "background=2",
-    "records=2",
-    "samples=2",
-    "jobs=2",
-]
+# what the steps load only where they need it: once here, not in every process
+LAZY = ("torch._dynamo", "wfdb", "shap")
+SMALL = ["data_dir=data/tiny", "arch=resnet18", "rounds=2", "lead_sets=I", "classifiers=LR",
+         "epochs=3", "lr=0.001", "batch_size=7", "seconds=2", "background=2", "records=2",
+         "samples=2", "jobs=2"]  # fmt: skip
 RUN = "resnet18_tiny_I_42"
 MODELS = [RUN, f"{RUN}_r1"]
 TRAIN = (
@@ -71,11 +48,18 @@ TRAIN = (
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """Make 40 synthetic records in data/tiny, and the site that makes the steps fast."""
+def thin(monkeypatch):
+    """Let the steps, in whatever process, train a thin network and draw no figure."""
+    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 16, 16))
+    draw_plain_figures(monkeypatch)
+    for name in LAZY:
+        importlib.import_module(name)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, thin):
+    """Make 40 synthetic records in data/tiny."""
     monkeypatch.chdir(tmp_path)
-    Path("site").mkdir()
-    Path("site/sitecustomize.py").write_text(SITE)
     synthetic.main(synthetic.parse_args(["--data-dir", "data/tiny", "--records", "40"]))
     return tmp_path
 
@@ -87,25 +71,30 @@ def labelled(folder):
     return folder
 
 
-def start(*argv, config=(), **environment):
-    """Start Snakemake here; return the process."""
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", *argv, "--config", *SMALL, *config]
-    environment["PYTHONPATH"] = str(Path("site").resolve())  # the Snakefile itself adds the code
-    return subprocess.Popen(
-        list(map(str, command)),
-        env=os.environ | environment,
-        text=True,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def start(*argv, **environment):
+    """Start Snakemake here, and what it starts, forked from this process; return the process."""
+    from snakemake import cli  # which takes a second
+
+    site = Path("site").resolve()
+    site.mkdir(exist_ok=True)
+
+    def snakemake():
+        os.environ |= environment
+        server = forked.serve(site)
+        sys.argv = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), *map(str, argv)]
+        try:
+            cli.main()
+        finally:
+            os.kill(server, signal.SIGKILL)
+
+    return forked.Forked(snakemake, site)
 
 
-def run(*argv, status=0, **others):
-    process = start(*argv, **others)
-    out = process.communicate(timeout=600)[0]
-    assert process.returncode == status, out[-8000:]
-    return out
+def run(*argv, config=(), status=0, **environment):
+    """Run Snakemake with the small configuration to its end; return what it printed."""
+    found, out, err = start(*argv, "--config", *SMALL, *config, **environment).wait()
+    assert found == status, (err + out)[-8000:]
+    return err + out
 
 
 def to_do(*config):
@@ -121,9 +110,9 @@ def weights(run):
     return torch.load(f"models/{run}.pth", weights_only=True)["state_dict"]
 
 
-def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
-    first = start(config=["epochs=3"])
-    while first.poll() is None and not list(Path("models").glob("*.last.pth")):
+def test_the_whole_killed_in_a_training_and_started_again(folder):
+    first = start("--config", *SMALL)
+    while first.is_alive() and not list(Path("models").glob("*.last.pth")):
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
@@ -185,11 +174,6 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
         assert torch.equal(value, found[name]), name
 
 
-@pytest.fixture
-def thin(monkeypatch):
-    monkeypatch.setattr(resnet, "WIDTHS", (8, 8, 16, 16))
-
-
 def test_one_failing_model_stops_only_what_needs_it(labelled):
     targets = [f"results/{name}/scores.csv" for name in (MODELS[0], MODELS[1])]
     with training.lock(MODELS[1]):  # as if a process from before were still training it
@@ -197,13 +181,9 @@ def test_one_failing_model_stops_only_what_needs_it(labelled):
     assert f"another process is training {MODELS[1]}" in out
     assert "labels.csv was not made by this workflow and is kept" in out
     assert Path(targets[0]).is_file() and not Path(targets[1]).exists()
-    for module in ("compare --rounds", "report"):  # by hand, of what there is
-        command = [sys.executable, "-m", *f"ecg.{module} --arch resnet18 --leads I".split()]
-        subprocess.run(
-            [*command, "--data-dir", "data/tiny"],
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+    flags = ["--arch", "resnet18", "--leads", "I", "--data-dir", "data/tiny"]
+    compare.main(compare.parse_args(["--rounds", *flags]))  # by hand, of what there is
+    report.main(report.parse_args(flags))
     rounds = Path(f"results/compare_rounds_{RUN}/rounds.csv")
     assert set(pd.read_csv(rounds)["rounds"].dropna()) <= {0, 1}
     assert "python" in Path("results/report.html").read_text()
@@ -243,12 +223,11 @@ def paper(**changes):
 
 def test_the_paper_is_130_models(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("site").mkdir()
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--dry-run"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.M))
+    status, out, err = start("--dry-run").wait()
+    assert status == 0, err
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", out + err, re.M))
     assert (counts["train"], counts["score"], counts["baseline"]) == ("130", "130", "40")
-    lines = done.stdout.splitlines()[-4:]
+    lines = out.splitlines()[-4:]
     assert lines[0] == f"{counts['total']} jobs to do" == "317 jobs to do"
     assert lines[1].startswith("130 models, 130 to train; networks take 8.7 GB")
     assert "not known" in lines[2]  # there are no records
@@ -263,17 +242,10 @@ def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch)
     assert not {"rounds", "lead_sets", "limit", "seed"} & set(changed)
     # the paper's four, and each of them once more with the rhythm features
     assert changed["classifiers"] == list(METHODS) and list(METHODS)[:4] == paper()["classifiers"]
-    command = [
-        SNAKEMAKE,
-        "--snakefile",
-        ROOT / "Snakefile",
-        "--configfile",
-        ROOT / "config/rehearsal.yaml",
-        "--dry-run",
-        "--printshellcmds",
-    ]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    out = done.stdout + done.stderr
+    flags = ["--configfile", ROOT / "config/rehearsal.yaml", "--dry-run", "--printshellcmds"]
+    status, out, err = start(*flags).wait()
+    assert status == 0, err
+    out += err
     counts = dict(re.findall(r"^(\w+) +(\d+)$", out, re.M))
     # a baseline more: ten rounds, their summary and their comparison with the network
     assert counts["total"] == str(317 + 4 * 12) and counts["baseline"] == "80"
