@@ -149,8 +149,11 @@ def random_layers(network, signals, batch_size, seed):
     statistics from `signals` (N, L, T), or its activations would be of no sensible size.
     """
     network = copy.deepcopy(network)
-    by_width = itertools.groupby(network.stages, lambda block: block.conv1.out_channels)
-    stages = [list(blocks) for _, blocks in by_width]
+    stages = [[]]
+    for block in network.stages:
+        if block.conv1.stride == (2,):  # which begins a stage
+            stages.append([])
+        stages[-1].append(block)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for name, part in zip(LAYERS, [[network.fc], *stages[::-1], [network.stem]], strict=True):
