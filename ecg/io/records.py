@@ -9,7 +9,8 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.io.formats import CONVERTERS, READERS, TABLES
+from ecg.io.formats import READERS, TABLES
+from ecg.io.hospital import find_format
 from ecg.io.record import HIGH_MV
 
 # SNOMED CT codes, and the words of the first generation of headers, for each class.
@@ -128,8 +129,7 @@ def find_records(path):
                 raise ValueError("it has no .hea header beside it")
             return found[:1]
     if suffix not in READERS:
-        hint = CONVERTERS.get(suffix, "a .csv has a header row of lead names, a .npy is 12 x n")
-        raise ValueError(f"it is not a record: give {', '.join(READERS)} or .dat ({hint})")
+        find_format(path)  # raises ValueError with the reason if the content is no record either
     return [path]
 
 
