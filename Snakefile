@@ -1,14 +1,15 @@
-"""All that the paper reports, as rules: preprocess, baselines, models, comparisons, explanations.
+"""Everything the paper reports, as rules: data, baselines, models, comparisons, explanations.
 
     snakemake                                        # config/paper.yaml
     snakemake --configfile config/demo.yaml
     snakemake --config epochs=5 lead_sets="all I"    # values of the configuration
     snakemake --dry-run
 
-Commands and settings that change numbers are `params`: where they change, a job is done again.
-docs/reproduce.md says what is done after an interruption, on several GPUs and on a cluster.
+Commands and settings that change numbers are `params`: when one changes, its jobs are run again.
+docs/reproduce.md describes interruptions, several GPUs and clusters.
 """
 
+import argparse
 import atexit
 import fcntl
 import functools
@@ -22,13 +23,11 @@ from pathlib import Path
 
 import yaml
 
-from ecg.training.estimate import estimate, estimate_others
+from dataset import LEADS, leads_text, parse_leads
+from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
+from utils import network_name, run_name
 
 configfile: f"{workflow.basedir}/config/paper.yaml"
-
-# the order of the leads in a run's name; a test compares it with dataset.py, which would take two
-# seconds to import, here and in every job of a cluster
-LEADS = "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6".split()
 
 
 def words(value):
@@ -37,36 +36,32 @@ def words(value):
 
 
 def flags(*names, **others):
-    """Return values of the configuration as flags of a step; those that are null are left out."""
-    values = {name: config[name] for name in names} | others
-    given = {f"--{name.replace('_', '-')}": v for name, v in values.items() if v not in (None, False)}
-    pairs = [[flag] if value is True else [flag, str(value)] for flag, value in given.items()]
-    return shlex.join(word for pair in pairs for word in pair)
+    """Return values of the configuration as flags of a step, without those that are null."""
+    parts = []
+    for name, value in ({name: config[name] for name in names} | others).items():
+        if value is None or value is False:
+            continue
+        parts.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            parts.append(str(value))
+    return shlex.join(parts)
 
 
 def lead_set(text):
     """Bring the leads of a choice into the order of their names: 'V5,I' is I,V5."""
-    unknown = set(text.split(",")) - {*LEADS, "all"}
-    if unknown:
-        sys.exit(f"error: unknown lead {', '.join(unknown)} in lead_sets; choose from {LEADS}, or all")
-    return text if text == "all" else ",".join(lead for lead in LEADS if lead in text.split(","))
+    try:
+        return leads_text(parse_leads(text)).replace("-", ",")
+    except argparse.ArgumentTypeError as error:
+        sys.exit(f"error: lead_sets: {error}")
 
 
-def run_name(method, number=0, leads=None):
-    """Name a run as utils.run_name does."""
-    parts = [method, DATA, leads and leads.replace(",", "-"), str(config["seed"])]
-    return "_".join(part for part in (*parts, f"r{number}" if number else None) if part)
-
-
-def network_name():
-    """Name the network as resnet.network_name does."""
-    if config["init"]:
-        return f"from-{Path(config['init']).stem}"
-    return config["arch"] + (f"w{config['width']}" if int(config["width"]) != 64 else "")
+def name_run(method, number=0, leads=None):
+    """Name the run of a round; `leads` are a choice as `lead_set` writes it."""
+    return run_name(method, DIR, config["seed"], number, leads and leads.replace(",", "-"))
 
 
 DIR = os.path.normpath(config["data_dir"])
-NETWORK = network_name()
+NETWORK = network_name(config["arch"], int(config["width"]), config["init"])
 # what names the network in the flags of a step; with --init the model says which network it is
 NETWORK_FLAGS = ("init",) if config["init"] else ("arch", "width")
 DATA = Path(DIR).resolve().name
@@ -74,13 +69,13 @@ CODE, PYTHON = shlex.quote(workflow.basedir), shlex.quote(sys.executable)
 ROUNDS = range(int(config["rounds"]))
 LEAD_SETS = list(dict.fromkeys(map(lead_set, words(config["lead_sets"]))))
 CLASSIFIERS = words(config["classifiers"])  # LR, or LR-rhythm: with the rhythm features
-MODELS = {run_name(NETWORK, i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
-BASELINES = {run_name(name, i): (i, name) for name in CLASSIFIERS for i in ROUNDS}
-MAIN = run_name(NETWORK, 0, LEAD_SETS[0])
-TWELVE = run_name(NETWORK, 0, "all")
+MODELS = {name_run(NETWORK, i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
+BASELINES = {name_run(name, i): (i, name) for name in CLASSIFIERS for i in ROUNDS}
+MAIN = name_run(NETWORK, 0, LEAD_SETS[0])
+TWELVE = name_run(NETWORK, 0, "all")
 SCORED = ("predictions.csv", "thresholds.json", "scores.csv")
 
-# what changes no number and is therefore no parameter
+# what changes no number, and so is no parameter
 FREE = flags("num_workers", "use_gpu")
 GPU = f"source {CODE}/profiles/free_gpu.sh; " if config["use_gpu"] else ""
 
@@ -107,14 +102,18 @@ REPORT, REPORT_STAMP = "results/report.html", f"results/dataset_{DATA}/report.sh
 SHA256 = PYTHON + """ -c 'import hashlib, sys; f = open(sys.argv[1], "rb").read()
 print(hashlib.sha256(f).hexdigest())'"""
 
-# fails if it cannot tell, so that synthetic signals never pass for others
-MARK_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.records import is_synthetic
+# fails where this cannot be known, so that synthetic signals never pass for others
+MARK_SYNTHETIC = PYTHON + """ -c 'import sys; from ecg.io.sources import is_synthetic
 if is_synthetic(sys.argv[1]): print("signals made by ecg/synthetic.py", file=open(sys.argv[2], "w"))'"""
 
 shell.prefix("set -euo pipefail; export PYTHONUNBUFFERED=1 TQDM_MININTERVAL=30; ")
 # commands (python -m ecg.NAME) are found from any folder
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
+
+
+RECORDS = (".hea", ".mat", ".dcm", ".dicom", ".xml", ".scp", ".edf", ".ecg", ".ishne", ".mwf",
+           ".mfer")
 
 
 def files(*endings):
@@ -126,8 +125,8 @@ def files(*endings):
 @functools.cache
 def fingerprint(_=None):
     """Return a hash of the records' headers, sizes and label files: what preprocess.py reads."""
-    digest, own = hashlib.sha256(), Path(DIR, "reference.csv")  # which preprocess.py writes
-    for path in files(".hea", ".mat", ".dat", ".dcm", "reference.csv"):
+    digest, own = hashlib.sha256(), Path(DIR, "reference.csv")  # written by preprocess.py itself
+    for path in files(*RECORDS, ".dat", "reference.csv"):
         if path != own:
             digest.update(f"{path.relative_to(DIR)} {path.stat().st_size}\n".encode())
             if path.suffix.lower() in (".hea", ".csv"):
@@ -136,17 +135,17 @@ def fingerprint(_=None):
 
 
 def is_stamped(path, stamp):
-    """Tell whether a stamp, written by a rule below, is that of the file as it is now."""
+    """Tell whether a stamp, written by a rule below, is that of the present file."""
     if not os.path.isfile(path) or not os.path.isfile(stamp):
         return False
     return Path(stamp).read_text().split() == [hashlib.sha256(Path(path).read_bytes()).hexdigest()]
 
 
 def is_made_by_hand():
-    """Tell whether the labels are there and are not those that the rule below has made."""
+    """Tell whether there are labels that the rule below has not made."""
     if not all(map(os.path.isfile, PACKED)):
         return False
-    return not is_stamped(PACKED[0], STAMP) or not files(".hea", ".mat", ".dcm")
+    return not is_stamped(PACKED[0], STAMP) or not files(*RECORDS)
 
 
 def paths(runs, names):
@@ -154,14 +153,14 @@ def paths(runs, names):
 
 
 TABLES = [f"results/compare_rounds_{MAIN}/rounds.csv"]
-TABLES += [f"results/compare_rounds_{MAIN}_vs_rounds_{run_name(name)}/differences.csv"
+TABLES += [f"results/compare_rounds_{MAIN}_vs_rounds_{name_run(name)}/differences.csv"
            for name in CLASSIFIERS]
 if any(leads in LEADS for leads in LEAD_SETS):
     TABLES += [f"results/compare_leads_{TWELVE}/single_lead.csv"]
 
 
 if workflow.is_main_process and not is_stamped(REPORT, REPORT_STAMP):
-    Path(REPORT_STAMP).unlink(missing_ok=True)  # the report is another one, as of `make demo`
+    Path(REPORT_STAMP).unlink(missing_ok=True)  # it is another report, such as that of `make demo`
 
 
 rule all:
@@ -184,7 +183,7 @@ else:
             "{SHA256} {output[0]} > {STAMP}"
 
 
-rule dataset_table:  # where the report looks for it, and for whether the signals are synthetic
+rule dataset_table:  # for the report, with a mark if the signals are synthetic
     input: f"{DIR}/dataset_table.csv"
     output: f"results/dataset_{DATA}/dataset_table.csv"
     params: mark=f"results/dataset_{DATA}/synthetic.txt", folder=shlex.quote(DIR)
@@ -202,11 +201,11 @@ def features_flags(*classifiers):
 rule features:
     input: PACKED
     output: touch(f"results/dataset_{DATA}/features")
-    params: flags=f"{DATA_FLAGS} {features_flags(*CLASSIFIERS)}".strip()
+    params: flags=f"{flags('data_dir', 'limit')} {features_flags(*CLASSIFIERS)}".strip()
     threads: THREADS
     log: f"results/logs_{DATA}/features.log"
     benchmark: f"results/times_{DATA}/features.tsv"
-    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --classifier none --jobs {threads} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.features {params.flags} --jobs {threads} > {log} 2>&1"
 
 
 def baseline_flags(number, name):
@@ -244,7 +243,7 @@ rule train:
     resources: **HEAVY
     log: f"results/logs_{DATA}/train_{{run}}.log"
     benchmark: f"results/times_{DATA}/train_{{run}}.tsv"
-    # models/<run>.last.pth is no output: Snakemake would delete it, and with it the epochs done
+    # models/<run>.last.pth is no output: Snakemake would delete it, and the finished epochs with it
     shell:
         "( {GPU}{PYTHON} {CODE}/main.py {params.flags} {FREE} --resume auto ) > {log} 2>&1; "
         "rm -f models/{wildcards.run}.last.pth"
@@ -282,7 +281,7 @@ def compare_flags(wildcards):
 rule compare_rounds:
     input: rounds_of
     output: expand("results/compare_rounds_{{run}}/{name}", name=("rounds.csv", "pooled.csv"))
-    wildcard_constraints: run="|".join(run for run in (MAIN, *map(run_name, CLASSIFIERS)))
+    wildcard_constraints: run="|".join(run for run in (MAIN, *map(name_run, CLASSIFIERS)))
     params: flags=compare_flags, rounds=len(ROUNDS)
     log: f"results/logs_{DATA}/compare_rounds_{{run}}.log"
     benchmark: f"results/times_{DATA}/compare_rounds_{{run}}.tsv"
@@ -310,7 +309,7 @@ rule compare_leads:
 
 
 def explain_flags(records):
-    # not batch_size: a small one, for training, would slow the gradients down
+    # not batch_size: a small one, chosen for training, would slow the gradients down
     leads = None if LEAD_SETS[0] == "all" else LEAD_SETS[0]
     names = ("data_dir", "seed", "limit", *NETWORK_FLAGS, "background", "samples")
     return flags(*names, records=records, leads=leads)
@@ -339,12 +338,12 @@ rule faithfulness:
 
 
 def changes():
-    """Say in a sentence which values of config/paper.yaml this reproduction changes."""
+    """Say which values of config/paper.yaml this reproduction changes."""
     paper = yaml.safe_load(Path(workflow.basedir, "config/paper.yaml").read_text())
     free = ("data_dir", "use_gpu", "num_workers", "jobs", "threads")
-    found = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in paper.items()
-             if name not in free and str(config[name]) != str(value)]
-    return f"The paper's configuration but for: {'; '.join(found)}." if found else None
+    changed = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in paper.items()
+               if name not in free and str(config[name]) != str(value)]
+    return f"The paper's configuration but for: {'; '.join(changed)}." if changed else None
 
 
 def shown(value):
@@ -363,12 +362,13 @@ rule report:
     shell: "{PYTHON} -m ecg.report {params.flags} > {log} 2>&1; {SHA256} {output[0]} > {output[1]}"
 
 
-def tell():
-    """Print what is to be done, and what it takes; the last lines of a dry run."""
+def print_estimate():
+    """Print the number of jobs and the time they take; the last lines of a dry run."""
     jobs = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)]
     left = [job.wildcards.run for job in jobs if job.rule.name == "train"]
     n = sum(1 for _ in open(PACKED[0])) - 1 if os.path.isfile(PACKED[0]) else len(files(".mat"))
-    lines = estimate(list(MODELS), left, config, JOBS, min(n, int(config["limit"] or n)), THREADS)
+    n = min(n, int(config["limit"] or n))
+    lines = estimate(WorkflowSettings.of(config), Work(list(MODELS), left, n, JOBS, THREADS))
     others = Counter(job.rule.name for job in jobs)
     others = {name: n for name, n in others.items() if name not in ("dataset_table", "all")}
     lines += estimate_others(others, Path(f"results/times_{DATA}"), JOBS)
@@ -376,7 +376,7 @@ def tell():
 
 
 def lock():
-    """Stop if another workflow runs in this folder. The lock ends with the process, if killed too."""
+    """Stop if another workflow runs in this folder. The lock ends with the process."""
     os.makedirs("results", exist_ok=True)
     file = open("results/.reproduce.lock", "w")
     try:
@@ -388,8 +388,8 @@ def lock():
 
 onstart:
     LOCK = lock()
-    tell()
+    print_estimate()
 
 
 if workflow.is_main_process:
-    atexit.register(lambda: tell() if workflow.dryrun else None)
+    atexit.register(lambda: print_estimate() if workflow.dryrun else None)

@@ -11,7 +11,6 @@ Writes  data/CPSC/features.csv, and features_rhythm.csv for --features rhythm: c
 
     python baselines.py --data-dir data/CPSC --classifier LR
     python baselines.py --data-dir data/CPSC --scale standard --features rhythm
-    python baselines.py --data-dir data/CPSC --classifier none    # compute the features alone
 
 No option but --data-dir means the paper's run: 636 raw, unscaled features. Other options have runs
 of their own (LR-standard_CPSC_42, LR-rhythm-standard_CPSC_42), so neither overwrites the other; but
@@ -22,13 +21,13 @@ A .joblib file is a pickle: loading it runs whatever code it holds. Load only yo
 package versions in run.json. No script here loads one.
 """
 
+from ecg.inference.flags import add_network_args
 from utils import run_main  # first, as it also knows of Ctrl-C while the others load
 
 # isort: split
 
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,18 +42,25 @@ from dataset import (
     split_labels,
 )
 from ecg.evaluation.classifiers import CLASSIFIERS, fit, importances, make_model
-from ecg.evaluation.files import evaluate_run, write_json, write_thresholds
 from ecg.evaluation.metrics import SCORES, add_threshold_arg, divide, format_table
-from ecg.evaluation.runs import data_digests
-from ecg.processing.features import FEATURE_SETS, load_features
-from resnet import add_network_args, network_name
+from ecg.evaluation.runs import read_data_folder
+from ecg.evaluation.scored_run import (
+    Scored,
+    evaluate_run,
+    write_research_json,
+    write_thresholds,
+)
+from ecg.processing.features import add_features_arg, load_features
 from utils import (
     RESEARCH_USE,
+    checkpoint_path,
     file_digest,
     make_parser,
+    network_name,
     positive,
     replacing,
     results_dir,
+    results_path,
     run_name,
     software_versions,
     write_csv,
@@ -68,16 +74,11 @@ def parse_args(argv=None):
     group = parser.add_argument_group("baselines")
     group.add_argument(
         "--classifier",
-        choices=(*CLASSIFIERS, "all", "none"),
+        choices=(*CLASSIFIERS, "all"),
         default="all",
-        help="which classifier to fit; none: only compute the features",
+        help="which classifier to fit",
     )
-    group.add_argument(
-        "--features",
-        choices=FEATURE_SETS,
-        default="paper",
-        help="which features; rhythm adds heart rate and RR intervals to the paper's",
-    )
+    add_features_arg(group)
     group.add_argument(
         "--scale", choices=("none", "standard"), default="none", help="scaling of the features"
     )
@@ -93,13 +94,17 @@ def parse_args(argv=None):
 
 def method_name(classifier, features, scale):
     """Name the method part of the run: LR, LR-standard, LR-rhythm, LR-rhythm-standard."""
-    options = [features] * (features != "paper") + [scale] * (scale != "none")
-    return "-".join([classifier, *options])
+    parts = [classifier]
+    if features != "paper":
+        parts.append(features)
+    if scale != "none":
+        parts.append(scale)
+    return "-".join(parts)
 
 
 def write_importances(folder, run, values, columns, measure):
     """Write (K, F) as importance.csv, and summed by lead, each class to 1, as csv and figure."""
-    from ecg.plot.scores import plot_heat_map
+    from ecg.plot.scores import HeatMap, plot_heat_maps
 
     table = pd.DataFrame(values.T, columns=list(CLASSES))
     table.insert(0, "feature", columns)
@@ -111,18 +116,14 @@ def write_importances(folder, run, values, columns, measure):
     leads = np.where(total > 0, divide(leads, total), np.nan)  # (K, 12 or 13)
     known = leads[np.isfinite(leads).all(1)]
     average = known.mean(0) if len(known) else np.full(len(groups), np.nan)
-    leads = pd.DataFrame(np.vstack([leads, average]), columns=groups)
-    leads.insert(0, "class", [*CLASSES, "AVG"])
-    write_csv(leads, folder / "importance_leads.csv")
-    plot_heat_map(
-        leads[groups].to_numpy(),
-        list(leads["class"]),
-        groups,
-        folder / "importance.png",
-        f"{run}: where the classifier looks",
-        f"share of {measure}",
-        ["never fitted, or without weight"] * len(leads),
-    )
+    leads, rows = np.vstack([leads, average]), [*CLASSES, "AVG"]
+    table = pd.DataFrame(leads, columns=groups)
+    table.insert(0, "class", rows)
+    write_csv(table, folder / "importance_leads.csv")
+    notes = ["never fitted, or without weight"] * len(rows)
+    heat_map = HeatMap(leads, f"share of {measure}", notes)
+    title = f"{run}: where the classifier looks"
+    plot_heat_maps([heat_map], rows, groups, folder / "importance.png", title)
 
 
 def name_run(classifier, args):
@@ -133,7 +134,8 @@ def name_run(classifier, args):
 def run_classifier(classifier, args, parts, features, digests):
     """Fit, score and save one classifier; print and return its score table.
 
-    `digests` are those of `data_digests`, which the run's files keep.
+    `parts` are the rows of labels.csv and `features` the features for training, validation and
+    test; the run's files keep `digests`, the Digests of the data.
     """
     import joblib
 
@@ -142,22 +144,24 @@ def run_classifier(classifier, args, parts, features, digests):
     model = make_model(classifier, args.scale, args.seed, args.jobs)
     print(f"{run}: fitting on {x_train.shape[0]} records, {x_train.shape[1]} features", flush=True)
     notes = fit(model, x_train, parts[0][list(CLASSES)].to_numpy())
-    scores = [model.predict_proba(x) for x in (x_validation, x_test)]  # (N, K) each
+    validation = Scored(parts[1], model.predict_proba(x_validation))
+    test = Scored(parts[2], model.predict_proba(x_test))
     seconds = time.perf_counter() - started
-    folder, path = results_dir(run), Path(f"models/{run}.joblib")
+    folder, path = results_dir(run), checkpoint_path(run).with_suffix(".joblib")
     rule = args.thresholds or "middle"
-    table, found = evaluate_run(folder, parts[1], parts[2], scores, CLASSES, args.seed, rule)
+    table, thresholds = evaluate_run(folder, validation, test, args.seed, rule)
     measure = CLASSIFIERS[classifier].importance
     if measure:
         values, columns = importances(model, x_train), list(x_train.columns)
         write_importances(folder, run, values, columns, measure)
     with replacing(path) as temporary:
         joblib.dump(model, temporary)
-    digests = {"weights": file_digest(path), **digests}
-    content = {"run": run, "args": vars(args), "records": [len(part) for part in parts], **digests}
+    digests = digests._replace(weights=file_digest(path))
+    content = {"run": run, "args": vars(args), "records": [len(part) for part in parts]}
+    content |= digests._asdict()
     content |= {"notes": notes, "seconds": round(seconds, 1), "versions": software_versions()}
-    write_json(folder / "run.json", content)
-    write_thresholds(folder, found, **digests)
+    write_research_json(folder / "run.json", content)
+    write_thresholds(folder, thresholds, digests)
     print(f"\n{run} ({seconds:.0f} s), test fold\n{format_table(table)}")
     for note in notes:
         print(f"{run}: note: {note}")
@@ -168,12 +172,11 @@ def network_table(args, tables):
     """Return the network's scores.csv if it is there and counts the same test records, or None."""
     name = network_name(args.arch, args.width, args.init)
     run = run_name(name, args.data_dir, args.seed, args.round, leads_text(LEADS))
-    path = Path("results", run, "scores.csv")
+    path = results_path(run, "scores.csv")
     if not path.is_file():
         return None
     table = pd.read_csv(path)
-    counts = next(iter(tables.values()))["n"]
-    if not table["n"].equals(counts):
+    if not table.n.equals(next(iter(tables.values())).n):
         print(f"{path} counts other records than these runs; left out of the table")
         return None
     return table
@@ -184,8 +187,8 @@ def comparison(tables):
     rows = []
     for score in TABLE_SCORES:
         for name, table in tables.items():
-            values = dict(zip(table["class"], table[score], strict=True))
-            rows.append({"classifier": name, "score": SCORES[score].label, **values})
+            row = {"classifier": name, "score": SCORES[score].label}
+            rows.append(row | table.set_index("class")[score].to_dict())
     return pd.DataFrame(rows)
 
 
@@ -205,16 +208,10 @@ def main(args):
     labels = load_labels(args.data_dir, args.limit)
     names = list(labels["patient_id"])
     features = load_features(args.data_dir, names, args.features, args.jobs)
-    if args.classifier == "none":
-        print(
-            f"{args.data_dir} holds {features.shape[1]} features of {len(names)} records; next: "
-            "the same command without --classifier none"
-        )
-        return
     parts = split_labels(labels, args.round)
     features = [features.loc[part["patient_id"]] for part in parts]
     classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
-    digests = data_digests(args.data_dir, args.limit)
+    digests = read_data_folder(args.data_dir, args.limit).digests
     tables = {name: run_classifier(name, args, parts, features, digests) for name in classifiers}
     if args.classifier == "all":
         write_comparison(args, tables)

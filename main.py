@@ -52,7 +52,7 @@ from ecg.inference.flags import add_model_args
 from ecg.inference.model import Model, predict_scores
 from ecg.inference.provenance import Provenance
 from ecg.inference.settings import Settings, TrainingFlags
-from ecg.io.records import is_synthetic
+from ecg.io.sources import is_synthetic
 from ecg.plot.scores import plot_history
 from ecg.training import distributed
 from ecg.training.loop import train_epoch, validate

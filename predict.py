@@ -35,9 +35,16 @@ from dataset import (
     round_folds,
     split_labels,
 )
-from ecg.evaluation.files import evaluate_run, write_results, write_thresholds
 from ecg.evaluation.metrics import add_threshold_arg, format_table
 from ecg.evaluation.runs import is_training_data
+from ecg.evaluation.scored_run import (
+    Digests,
+    Scored,
+    Thresholds,
+    evaluate_run,
+    write_results,
+    write_thresholds,
+)
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
 from ecg.inference.model import Model
@@ -49,14 +56,13 @@ NAMED = 10  # of the records that are left out, on the screen
 OWN = ("--record", "--json", "--csv", "--pages", "--no-pages", "--explain")
 
 
-class Scored(NamedTuple):
-    """Scores of some records of a data set."""
+class Evaluation(NamedTuple):
+    """What `main` shows and marks as finished."""
 
     part: str  # which records, in words
-    labels: pd.DataFrame  # rows of labels.csv
-    y_score: np.ndarray  # (N, K)
+    scored: Scored
     table: pd.DataFrame  # scores.csv
-    found: dict  # of thresholds.json
+    thresholds: Thresholds
 
 
 def parse_args(argv=None):
@@ -78,48 +84,50 @@ def parse_args(argv=None):
     return args
 
 
-def score_folds(model, signals, labels, args, folder):
-    """Find thresholds on the validation fold, and score the test fold."""
-    _, *parts = split_labels(labels, args.round)
-    scores = [score(model, signals, part, args) for part in parts]
-    rule = args.thresholds or "middle"
-    table, found = evaluate_run(folder, *parts, scores, model.classes, args.seed, rule)
-    return Scored("test fold", parts[1], scores[1], table, found)
-
-
 def score(model, signals, labels, args):
-    """Return the probabilities (N, K) of the records of `labels`."""
+    """Return the Scored records of `labels`."""
     dataset = model.dataset(signals, labels)
-    return model.score(dataset, args.batch_size, args.num_workers, args.amp)
+    y_score = model.score(dataset, args.batch_size, args.num_workers, args.amp)
+    return Scored(labels, y_score, model.limits)
+
+
+def score_folds(model, signals, labels, args, folder):
+    """Choose thresholds on the validation fold, and score the test fold."""
+    _, *parts = split_labels(labels, args.round)
+    validation, test = (score(model, signals, part, args) for part in parts)
+    table, thresholds = evaluate_run(
+        folder, validation, test, args.seed, args.thresholds or "middle"
+    )
+    return Evaluation("test fold", test, table, thresholds)
 
 
 def leave_out_seen(model, signals, labels, data_dir):
     """Return the labels of the records that the model has not seen, and a note on the others."""
     seen = np.array([model.has_seen(signals[name]) for name in labels["patient_id"]])
     if not seen.any():
-        return labels, []
+        return labels, ()
     names = list(labels["patient_id"][seen])
     text = f"{len(names)} records with signals that the model was trained or chosen on: "
     if seen.all():
         fail(f"{data_dir} holds nothing but {text}{names[0]} ...; name another data set")
     more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
     print(f"left out: {text}{', '.join(names[:NAMED])}{more}")
-    return labels[~seen].reset_index(drop=True), [f"left out: {text}{', '.join(names)}"]
+    return labels[~seen].reset_index(drop=True), (f"left out: {text}{', '.join(names)}",)
 
 
 def score_other_data(model, signals, labels, args, folder):
     """Score another data set, but for what the model has seen, with the model's own thresholds."""
     labels, notes = leave_out_seen(model, signals, labels, args.data_dir)
-    y_score = score(model, signals, labels, args)
-    table = write_results(folder, [labels], [y_score], model.limits, model.classes, args.seed)
+    scored = score(model, signals, labels, args)
     rule = f"those inside the model: {model.threshold_rule}"
-    found = {"thresholds": model.thresholds, "rule": rule, "notes": notes}
-    return Scored("all records", labels, y_score, table, found)
+    thresholds = Thresholds(model.thresholds, rule, notes)
+    table = write_results(folder, [scored], thresholds, args.seed)
+    return Evaluation("all records", scored, table, thresholds)
 
 
 def choose_evaluation(model, labels, signals, args):
     """Return how to score and which labels: the folds of the training data, or another data set."""
-    if is_training_data(model, labels, signals, args.data_dir, args.limit, args.round):
+    if is_training_data(model, labels, signals, args.limit, args.round):
         if args.part == "all":
             fail(
                 f"the model was trained on {args.data_dir}: --part all would score records it has "
@@ -147,17 +155,15 @@ def main(args):
     signals = PackedSignals(args.data_dir)
     model = Model.load(find(args), device, args.leads)
     run = model.run_on(args.data_dir)
-    digests = {"labels": labels_digest(labels), "signals": signals.fingerprint}
+    digests = Digests(model.weights, labels_digest(labels), signals.fingerprint)
     evaluate, labels = choose_evaluation(model, labels, signals, args)
     folder = results_path(run)
-    scored = evaluate(model, signals, labels, args, folder)
-    title = f"{run}, {scored.part}, n = {len(scored.labels)}"
-    thresholds = np.array([scored.found["thresholds"][name] for name in model.classes])
-    y_true = scored.labels[list(model.classes)].to_numpy()
-    plot_scores(y_true, scored.y_score, thresholds, scored.table, folder, title)
-    pages.write_scores(folder, scored.found)
-    write_thresholds(folder, scored.found, weights=model.weights, **digests)
-    print(f"\n{title}\n{format_table(scored.table)}\n{RESEARCH_USE}")
+    part, scored, table, thresholds = evaluate(model, signals, labels, args, folder)
+    title = f"{run}, {part}, n = {len(scored.labels)}"
+    plot_scores(scored._replace(thresholds=thresholds.array()), table, folder, title)
+    pages.write_scores(folder, thresholds)
+    write_thresholds(folder, thresholds, digests)
+    print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
     print(f"\nwrote predictions, scores, thresholds, figures and the page scores.html to {folder}")
 
 

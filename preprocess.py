@@ -3,7 +3,7 @@
 Reads   data/CPSC: WFDB records (.hea with .mat or .dat, in any sub-folders), or the challenge's
         structs (TrainingSet*/*.mat) with REFERENCE.csv.
 Writes  into the same folder
-        reference.csv      records found: patient_id, sample_rate, signal_len, age, sex, dx, note
+        reference.csv      all records: patient_id, sample_rate, signal_len, age, sex, dx, note
         labels.csv         records with one of the nine labels: patient_id, the classes, fold
         dataset_table.csv  records, sex, age and length per class
         signals.json, signals-<hash>.i16   all signals at 500 Hz, int16 microvolts
@@ -12,26 +12,27 @@ A record is skipped, with the reason in `note`, if it lacks one of the twelve le
 1 s or longer than an hour, cannot be read, or has the name of an earlier one. It is kept, with a
 note, if samples are missing (set to 0 mV), a lead is constant, the amplitude exceeds 20 mV (cut at
 32.767 mV), its checksum differs, a gain is negative, the limb leads do not add up, it was resampled
-or has the same signal as another. Records with the same signal, or of one patient as a header's
-'#Patient: ...' or --groups says, share a fold.
+or has the same signal as another. Records with the same signal or of one patient (by the header's
+'#Patient: ...' or by --groups) share a fold.
 
     python preprocess.py --data-dir data/CPSC
 """
 
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
-
 import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
 from dataset import CLASSES, N_FOLDS, add_data_args
+from ecg.io.diagnoses import classes_of
 from ecg.io.folds import assign_folds, find_groups, read_groups
-from ecg.io.packing import pack, read_index, remove_unused, sources_digest
-from ecg.io.records import classes_of, find_sources, read_reference
-from utils import fail, make_parser, positive, write_csv
+from ecg.io.packing import Row, pack, read_index, remove_unused, sources_digest
+from ecg.io.sources import find_sources, read_reference
+from utils import fail, make_parser, positive, run_main, write_csv
+
+REFERENCE_COLUMNS = [*Row._fields[: Row._fields.index("note") + 1]]
 
 
 def parse_args(argv=None):
@@ -42,28 +43,29 @@ def parse_args(argv=None):
         "--folds",
         choices=("random", "stratified"),
         default="random",
-        help="random: a seeded permutation, as in the paper; stratified: the labels balanced",
+        help="random: a seeded permutation, as in the paper; stratified: with balanced labels",
     )
-    group.add_argument("--groups", help="csv of patient_id,patient: a patient keeps to one fold")
+    group.add_argument("--groups", help="csv of patient_id,patient: one patient, one fold")
     group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
 
 
 def reference_frame(rows):
-    """Return reference.csv as a DataFrame, from rows that may lack cells."""
-    columns = ["patient_id", "sample_rate", "signal_len", "age", "sex", "dx", "note"]
-    frame = pd.DataFrame(rows, columns=columns).astype({"signal_len": "Int64"})
-    return frame.fillna({"sex": "", "dx": ""})
+    """Return Rows as a DataFrame with the columns of reference.csv."""
+    frame = pd.DataFrame(rows, columns=Row._fields)[REFERENCE_COLUMNS]
+    return frame.astype({"signal_len": "Int64"})
 
 
 def make_labels(reference):
-    """Return patient_id and the nine classes as 0/1 of the records with one of them, by name."""
-    used = reference[~reference["note"].str.startswith("skipped")].sort_values("patient_id")
-    found = [classes_of(dx.split(";")) for dx in used["dx"]]
-    labels = pd.DataFrame(
-        [[int(name in names) for name in CLASSES] for names in found], columns=list(CLASSES)
-    )
-    labels.insert(0, "patient_id", used["patient_id"].to_list())
+    """Return patient_id and the nine classes as 0/1 of the records that have a class, by name.
+
+    `reference` has the columns of reference.csv, of packed records alone.
+    """
+    reference = reference.sort_values("patient_id")
+    labels = pd.DataFrame({"patient_id": reference.patient_id.to_list()})
+    classes = [classes_of(dx.split(";")) for dx in reference.dx]
+    for name in CLASSES:
+        labels[name] = [int(name in present) for present in classes]
     return labels[labels[list(CLASSES)].any(axis=1)].reset_index(drop=True)
 
 
@@ -72,32 +74,38 @@ def dataset_table(reference, labels):
 
     Percentages are of all labelled records; an age of -1 is kept in the means, as in the paper.
     """
-    used = reference[~reference["note"].str.startswith("skipped")].set_index("patient_id")
+    reference = reference.set_index("patient_id")
     rows = []
     for name in CLASSES:
-        part = used.loc[labels.loc[labels[name] == 1, "patient_id"]]
-        age = part["age"].astype(float)
-        seconds = (part["signal_len"] / part["sample_rate"]).astype(float)
-        row = {"class": name, "records": len(part), "percent": 100 * len(part) / len(labels)}
-        row |= {"male_percent": 100 * (part["sex"] == "Male").mean()}
-        row |= {"age_mean": age.mean(), "age_sd": age.std()}
-        rows.append(row | {"seconds_mean": seconds.mean(), "seconds_sd": seconds.std()})
+        part = reference.loc[labels.patient_id[labels[name] == 1]]
+        age = part.age.astype(float)
+        seconds = (part.signal_len / part.sample_rate).astype(float)
+        rows.append(
+            {
+                "class": name,
+                "records": len(part),
+                "percent": 100 * len(part) / len(labels),
+                "male_percent": 100 * (part.sex == "Male").mean(),
+                "age_mean": age.mean(),
+                "age_sd": age.std(),
+                "seconds_mean": seconds.mean(),
+                "seconds_sd": seconds.std(),
+            }
+        )
     return pd.DataFrame(rows).round(2)
 
 
-def report(reference, labels, table, data_dir):
-    """Print what was found: skipped records with reasons, notes, classes, folds."""
-    skipped = reference[reference["note"].str.startswith("skipped")]
-    for row in skipped.itertuples():
-        print(f"{row.patient_id} {row.note}")
-    used = len(reference) - len(skipped)
-    print(
-        f"\n{len(reference)} records found, {len(skipped)} skipped, {used} packed, "
-        f"{len(labels)} with one of the nine labels"
-    )
-    notes = reference["note"].drop(skipped.index).str.split("; ").explode()
-    kinds = notes[notes != ""].str.replace(r":.*|^\d+ ", "", regex=True)
-    for kind, count in kinds.value_counts().items():
+def report(index, labels, table, data_dir):
+    """Print skipped records with reasons, notes, classes and folds."""
+    kinds = Counter()
+    for row in index.rows:
+        if row.skipped:
+            print(f"{row.patient_id} {row.note}")
+        else:
+            kinds.update(re.sub(r":.*|^\d+ ", "", note) for note in row.notes)
+    n, n_packed = len(index.rows), len(index.packed)
+    print(f"\n{n} records, {n - n_packed} skipped, {n_packed} packed, {len(labels)} labelled")
+    for kind, count in kinds.most_common():
         print(f"  {count} with a note: {kind}")
     counts = labels.groupby("fold")[list(CLASSES)].sum().T
     counts = counts.reindex(columns=range(1, N_FOLDS + 1), fill_value=0)
@@ -108,7 +116,7 @@ def report(reference, labels, table, data_dir):
 
 
 def read_inputs(args, data_dir):
-    """Return the sources, the labels by name, their files and the patients; stop on a fault."""
+    """Return the sources, the labels by name, their files and the patients; stop on an error."""
     remedy = "correct that and run preprocess.py again"
     try:
         sources = find_sources(data_dir)[: args.limit]
@@ -122,24 +130,28 @@ def read_inputs(args, data_dir):
     return sources, labels, references, patients
 
 
-def stop_without_labels(rows):
+def stop_without_labels(index):
     """Stop if no record is readable and has one of the nine labels."""
-    if make_labels(reference_frame(rows)).empty:
-        why = rows[0]["note"] if "signal" not in rows[0] or not rows[0]["dx"] else ""
-        first = why or f"its diagnoses are {rows[0]['dx'] or 'none'}"
+    if make_labels(reference_frame(index.packed)).empty:
+        first = index.rows[0]
+        if first.skipped or not first.dx:
+            why = first.note or "it has no diagnoses"
+        else:
+            why = f"its diagnoses are {first.dx}"
         fail(
-            f"none of the {len(rows)} records is readable and has one of the nine labels (the "
-            f"first, {rows[0]['patient_id']}: {first}); nothing was written"
+            f"none of the {len(index.rows)} records is readable and has one of the nine labels "
+            f"(the first, {first.patient_id}: {why}); nothing was written"
         )
 
 
-def tell_unknown(patients, reference, path):
-    """Say which records of --groups are not there; stop if none is, as the names do not fit."""
-    unknown = [name for name in patients if name not in set(reference["patient_id"])]
+def report_unknown(patients, rows, path):
+    """Say which records of --groups are not there; stop if none is: the names do not match."""
+    names = {row.patient_id for row in rows}
+    unknown = [name for name in patients if name not in names]
     first = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
     if patients and len(unknown) == len(patients):
         fail(
-            f"--groups {path} names none of the {len(reference)} records (it names {first}); "
+            f"--groups {path} names none of the {len(rows)} records (it names {first}); "
             "name each record like its file, without the ending"
         )
     if unknown:
@@ -172,7 +184,7 @@ def main(args):
     key = sources_digest(sources, references, data_dir)
     index = read_index(data_dir, key)
     if index:
-        print(f"the packed signals of {len(index['records'])} records are up to date")
+        print(f"the packed signals of {len(index.packed)} records are up to date")
     else:
         try:
             index = pack(data_dir, sources, labels_by_name, key, args.jobs, stop_without_labels)
@@ -181,21 +193,21 @@ def main(args):
                 f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
                 "the folder writable, and run preprocess.py again"
             )
-    remove_unused(data_dir, index["file"])
-    reference = reference_frame(index["reference"])
-    tell_unknown(patients, reference, args.groups)
+    remove_unused(data_dir, index.file)
+    report_unknown(patients, index.rows, args.groups)
+    reference = reference_frame(index.packed)
     labels = make_labels(reference)
-    groups = find_groups(labels["patient_id"], index["reference"], patients)
+    groups = find_groups(labels.patient_id, index.rows, patients)
     labels = assign_folds(labels, args.folds, args.seed, groups)
     table = dataset_table(reference, labels)
-    write_csv(reference, data_dir / "reference.csv")
+    write_csv(reference_frame(index.rows), data_dir / "reference.csv")
     write_csv(labels, data_dir / "labels.csv")
     write_csv(table, data_dir / "dataset_table.csv")
-    report(reference, labels, table, data_dir)
+    report(index, labels, table, data_dir)
     if len(set(groups)) < len(groups):
         print(
-            f"{len(groups)} labelled records are of {len(set(groups))} patients or signals, each "
-            "in one fold"
+            f"{len(groups)} labelled records come from {len(set(groups))} patients or signals, "
+            "each in one fold"
         )
 
 

@@ -1,24 +1,20 @@
 """Check the explanations of the demo's model and of the general one: for docs/explanations.md.
 
-    python benchmarks/agreement.py --demo MODEL OTHER --general models/general.pth OTHER
+    python -m benchmarks.agreement --demo MODEL OTHER --general models/general.pth OTHER
 
 OTHER is another training of the same recipe (--seed 43). The data are data/synthetic, of make demo,
 and data/cpsc2018_feb2020, preprocessed. The csv files of ecg.faithfulness, 40 records each, go to
-results/faithfulness/; python -m ecg.report --readme writes the tables. A quarter of an hour.
+results/faithfulness/; python -m benchmarks.tables writes the tables. It takes 15 minutes.
 """
 
 import shutil
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from ecg import faithfulness
+from ecg.evaluation.scored_run import write_research_json
+from ecg.inference.model import Model
+from utils import explanations_path, make_parser, results_path, software_versions
 
-from ecg import faithfulness  # noqa: E402
-from ecg.evaluation.files import write_json  # noqa: E402
-from utils import make_parser, software_versions  # noqa: E402
-
-OUT = Path("results/faithfulness")
+OUT = results_path("faithfulness")
 PLACES = ["--checks", "evidence"]
 IG = [*PLACES, *"--method ig --samples 50 --force".split()]
 NOISE = [["--checks", *"curves halves samples --few 40".split()]]
@@ -38,11 +34,10 @@ def measure(name, data_dir, models, runs):
         given = ["--data-dir", data_dir, "--model-path", models[0], "--resume", "auto"]
         other = ["--other-model", models[1]] if "training" in flags else []
         faithfulness.main(faithfulness.parse_args([*given, *flags, *other]))
-    run = Path(models[0]).stem
-    here = run if f"_{Path(data_dir).name}_" in run else f"{run}_on_{Path(data_dir).name}"
+    table = explanations_path(Model.load(models[0]).run_on(data_dir), "faithfulness.csv")
     OUT.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path("explanations", here, "faithfulness.csv"), OUT / f"{name}.csv")
-    write_json(OUT / f"{name}.json", {"versions": software_versions()})
+    shutil.copy(table, OUT / f"{name}.csv")
+    write_research_json(OUT / f"{name}.json", {"versions": software_versions()})
 
 
 def main(args):

@@ -1,7 +1,7 @@
 """Compare detectors of beats: how many they find, how many of theirs are none, and their time.
 
-    python benchmarks/beats.py                          # synthetic records and ../shared/data/ludb
-    python benchmarks/beats.py --records 40 --ludb FOLDER
+    python -m benchmarks.beats                          # synthetic records and ../shared/data/ludb
+    python -m benchmarks.beats --records 40 --ludb FOLDER
 
 A beat is found if a detection lies within 75 ms of the middle of its QRS (synthetic records, every
 beat that lies in the record as a whole) or of the peak that more than half of LUDB's leads have
@@ -14,22 +14,19 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import sys  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import time
+from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+import numpy as np
+from wfdb.processing import XQRS, gqrs_detect
 
-import numpy as np  # noqa: E402
-from wfdb.processing import XQRS, gqrs_detect  # noqa: E402
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.explanation.ludb import TOLERANCE, joint_waves, read_ludb, read_marks
+from ecg.processing import detection
+from ecg.simulation.heart import MIX, simulate
+from utils import make_parser, natural, positive
 
-from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV  # noqa: E402
-from ecg.explanation.ludb import TOLERANCE, joint_waves, read_ludb, read_marks  # noqa: E402
-from ecg.processing import detection, quality  # noqa: E402
-from ecg.simulation.heart import MIX, simulate  # noqa: E402
-from utils import make_parser, natural, positive  # noqa: E402
-
+LUDB = Path(__file__).parents[2] / "shared/data/ludb"
 VOTE = 0.08  # s
 HALF = SAMPLE_RATE // 2  # Hz
 
@@ -38,8 +35,8 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--records", type=positive, default=400, help="synthetic records to make")
     parser.add_argument("--seed", type=natural, default=0, help="seed of the synthetic records")
-    parser.add_argument("--ludb", type=Path, default=ROOT.parent / "shared/data/ludb",
-                        help="LUDB's folder (left out where it is not there)")  # fmt: skip
+    text = "LUDB's folder (left out if it is missing)"
+    parser.add_argument("--ludb", type=Path, default=LUDB, help=text)
     return parser.parse_args(argv)
 
 
@@ -76,7 +73,6 @@ def vote(packed, detect):
 DETECTORS = {
     "XQRS, votes of the leads": lambda packed: vote(packed, xqrs),
     "GQRS, votes of the leads": lambda packed: vote(packed, gqrs),
-    "quality.find_beats": lambda packed: quality.find_beats(packed / UNITS_PER_MV)[0],
     "detection.find_peaks": detection.find_peaks,
 }
 
@@ -85,11 +81,12 @@ def synthetic_records(seed, n):
     """Yield (signal, middles of QRS, kinds, whether inside) of n records, blocked PACs left out."""
     for number in range(1, n + 1):
         rng = np.random.default_rng([seed, number])
-        signal, _, beats, _ = simulate(rng, MIX[(number - 1) % len(MIX)].split("+"), 10)
-        seen = beats["kind"] != "blocked PAC"
-        onset, j = SAMPLE_RATE * beats["onset"][seen], SAMPLE_RATE * beats["j"][seen]
+        signal, heart = simulate(rng, MIX[(number - 1) % len(MIX)].split("+"), 10)
+        beats = heart.beats
+        seen = beats.kind != "blocked PAC"
+        onset, j = SAMPLE_RATE * beats.onset[seen], SAMPLE_RATE * beats.j[seen]
         inside = (onset >= 0) & (j <= signal.shape[1])
-        yield signal, (onset + j) / 2, beats["kind"][seen], inside
+        yield signal, (onset + j) / 2, beats.kind[seen], inside
 
 
 def ludb_records(folder):

@@ -1,6 +1,6 @@
 """Time the bootstrap of every score beside a plain scikit-learn loop over the resamples.
 
-    python benchmarks/bootstrap.py
+    python -m benchmarks.bootstrap
 
 Made-up scores of 700 records and nine classes (a test fold of CPSC2018), 1,000 resamples. The
 plain way repeats the drawn records and calls scikit-learn for seven scores of each class, on the
@@ -13,17 +13,13 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import sys  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import time
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import numpy as np
+from sklearn import metrics as sk
 
-import numpy as np  # noqa: E402
-from sklearn import metrics as sk  # noqa: E402
-
-from ecg.evaluation.metrics import N_RESAMPLES, intervals, resample_weights, weighted_scores  # noqa: E402
-from utils import make_parser, positive  # noqa: E402
+from ecg.evaluation.metrics import N_RESAMPLES, intervals, resample_weights, weighted_scores
+from utils import make_parser, positive
 
 TARGET = 10  # s
 TOLERANCE = 1e-9
@@ -49,7 +45,7 @@ def plain_scores(y_true, y_score, threshold, counts):
     rows = []
     for true, score in zip(y_true[drawn].T, y_score[drawn].T, strict=True):
         pred = score >= threshold
-        rows.append([
+        row = (
             sk.precision_score(true, pred, zero_division=0),
             sk.recall_score(true, pred),
             sk.f1_score(true, pred),
@@ -57,7 +53,8 @@ def plain_scores(y_true, y_score, threshold, counts):
             sk.accuracy_score(true, pred),
             sk.average_precision_score(true, score),
             sk.brier_score_loss(true, score),
-        ])  # fmt: skip
+        )
+        rows.append(row)
     return np.array(rows).T  # (scores, 9)
 
 
@@ -65,8 +62,8 @@ def main(args):
     y_true, y_score = made_up(args.records)
     started = time.process_time()
     weights = resample_weights(args.records, N_RESAMPLES)
-    found = weighted_scores(y_true, y_score, np.full(9, 0.5), weights)
-    for values in found.values():
+    scores = weighted_scores(y_true, y_score, np.full(9, 0.5), weights)
+    for values in scores.values():
         intervals(values)
     seconds = time.process_time() - started
 
@@ -75,7 +72,7 @@ def main(args):
     plain = np.stack([plain_scores(y_true, y_score, 0.5, counts) for counts in chosen])
     plain_seconds = (time.process_time() - started) * N_RESAMPLES / args.plain
 
-    ours = np.stack([found[name][: args.plain] for name in SCORES], axis=1)
+    ours = np.stack([scores[name][: args.plain] for name in SCORES], axis=1)
     difference = np.abs(ours - plain).max()
     print(f"{args.records} records x 9 classes, {N_RESAMPLES} resamples, one thread")
     print(f"vectorised, nine scores and intervals: {seconds:8.2f} s  (target: {TARGET} s)")

@@ -1,7 +1,7 @@
 """Time the 636 expert features of a record on one core, beside the plain way to compute them.
 
-    python benchmarks/features.py                       # random walks of 10, 16 and 60 s
-    python benchmarks/features.py --data-dir data/CPSC  # the first records of a packed data set
+    python -m benchmarks.features                       # random walks of 10, 16 and 60 s
+    python -m benchmarks.features --data-dir data/CPSC  # the first records of a packed data set
 
 The plain way goes lead by lead and band by band: eight NumPy calls, and pandas' value_counts for
 the entropy. Both take turns on the same records in one process of one thread; the times are its
@@ -13,20 +13,16 @@ import os
 
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
-import sys  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
+import time
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import numpy as np
+import pandas as pd
+import pywt
+from scipy.stats import entropy
 
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import pywt  # noqa: E402
-from scipy.stats import entropy  # noqa: E402
-
-from dataset import LEADS, SAMPLE_RATE, PackedSignals, load_labels  # noqa: E402
-from ecg.processing.features import PAPER_COLUMNS, paper_features, rhythm_features  # noqa: E402
-from utils import make_parser, positive  # noqa: E402
+from dataset import LEADS, SAMPLE_RATE, PackedSignals, load_labels
+from ecg.processing.features import PAPER_COLUMNS, paper_features, rhythm_features
+from utils import make_parser, positive
 
 TARGET = 8  # times faster
 TOLERANCE = 1e-9

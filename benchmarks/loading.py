@@ -1,7 +1,7 @@
 """Measure packing and reading against one wfdb.rdsamp an item, in one run; print ratios.
 
-    python benchmarks/loading.py
-    python benchmarks/loading.py --large 100000    # peak memory too; needs 13 GB in --folder
+    python -m benchmarks.loading
+    python -m benchmarks.loading --large 100000    # peak memory too; needs 13 GB in --folder
 
 Records are noise of CPSC2018's lengths in its PhysioNet layout, in a temporary folder.
 """
@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 import wfdb
 
+import preprocess
+from dataset import CLASSES, SAMPLE_RATE, ECGDataset, PackedSignals, load_labels, pad_signal
+from ecg import synthetic
+from utils import make_parser, positive
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-import preprocess  # noqa: E402
-from dataset import CLASSES, SAMPLE_RATE, ECGDataset, PackedSignals, load_labels, pad_signal  # noqa: E402, E501
-from ecg import synthetic  # noqa: E402
-from utils import make_parser, positive  # noqa: E402
-
 # the lengths of CPSC2018's 6,877 records, in samples: percentiles 1.25, 3.75, ... 98.75
 # fmt: off
 LENGTHS = (
@@ -127,7 +125,7 @@ def main(args):
         folder = Path(name)
         make_records(folder, args.records)
         packing = timed(run_preprocess, folder, 2)
-        again = timed(run_preprocess, folder, 2)
+        unchanged = timed(run_preprocess, folder, 2)
         labels = load_labels(folder)
         items = ECGDataset(PackedSignals(folder), labels)
         names = list(labels["patient_id"])
@@ -139,7 +137,7 @@ def main(args):
             f"{len(names)} records of CPSC2018's lengths, 12 leads, 500 Hz, {os.cpu_count()} cores"
         )
         print(f"preprocess.py, 2 processes    {len(names) / packing:8.0f} records/s")
-        print(f"preprocess.py, nothing new    {len(names) / again:8.0f} records/s")
+        print(f"preprocess.py, nothing new    {len(names) / unchanged:8.0f} records/s")
         print(f"item by wfdb.rdsamp           {min(plain) * 1e3:8.3f} ms")
         print(f"item from the packed signals  {min(packed) * 1e3:8.3f} ms")
         print(f"ratio                         {min(plain) / min(packed):8.1f}")
@@ -147,13 +145,12 @@ def main(args):
         with tempfile.TemporaryDirectory(dir=args.folder) as name:
             repeat_records(Path(name), args.large)
             command = [sys.executable, "preprocess.py", "--data-dir", name, "--jobs", "2"]
-            started = time.perf_counter()
-            print(f"{args.large} records of 10 s: preprocess.py {peak_memory_mb(command):.0f} MB, "
-                  f"{time.perf_counter() - started:.0f} s", flush=True)  # fmt: skip
-            started = time.perf_counter()
-            peak = peak_memory_mb([sys.executable, "-c", EPOCH, name])
-            print(f"{args.large} records of 10 s: one epoch's reading {peak:.0f} MB, "
-                  f"{time.perf_counter() - started:.0f} s")  # fmt: skip
+            reading = [sys.executable, "-c", EPOCH, name]
+            for text, words in (("preprocess.py", command), ("one epoch's reading", reading)):
+                started = time.perf_counter()
+                result = f"{text} {peak_memory_mb(words):.0f} MB"
+                seconds = time.perf_counter() - started
+                print(f"{args.large} records of 10 s: {result}, {seconds:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """Compare synthetic records with real ones, lead by lead: amplitude and power in three bands.
 
-    python benchmarks/simulation.py                      # beside ../shared/data/cpsc2018_feb2020
-    python benchmarks/simulation.py --records 400 --real FOLDER
+    python -m benchmarks.simulation                    # beside ../shared/data/cpsc2018_feb2020
+    python -m benchmarks.simulation --records 400 --real FOLDER
 
 Prints the median and the 10th and 90th percentile over records of the 99th percentile of absolute
 amplitude (mV, from the record's median) and of log10 of mean power density (mV^2/Hz), and how many
 records a second one core makes.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -16,14 +15,11 @@ import numpy as np
 import wfdb
 from scipy.signal import periodogram
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.simulation.heart import make_record
+from utils import make_parser, natural, positive
 
-from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV  # noqa: E402
-from ecg.simulation.heart import make_record  # noqa: E402
-from utils import make_parser, natural, positive  # noqa: E402
-
-REAL = ROOT.parent / "shared/data/cpsc2018_feb2020"
+REAL = Path(__file__).parents[2] / "shared/data/cpsc2018_feb2020"
 BANDS = ((0.2, 0.5), (15, 30), (60, 90))  # Hz
 
 
@@ -52,21 +48,24 @@ def read_folder(folder):
 
 def main(args):
     start = time.process_time()
-    made = [make_record(args.seed, number)[0] for number in range(1, args.records + 1)]
+    made = [make_record(args.seed, number).signal for number in range(1, args.records + 1)]
     speed = args.records / (time.process_time() - start)
-    sets = {"real": read_folder(args.real), "synthetic": [s / UNITS_PER_MV for s in made]}
-    found = {name: np.stack([describe(s) for s in signals]) for name, signals in sets.items()}
+    real = read_folder(args.real)
+    measures = {
+        "real": np.stack([describe(signal) for signal in real]),
+        "synthetic": np.stack([describe(signal / UNITS_PER_MV) for signal in made]),
+    }
     heads = ["99th percentile, mV", *(f"power {low}-{high} Hz" for low, high in BANDS)]
     print("lead  " + "".join(f"{head:>52}" for head in heads))
-    print("      " + "".join(f"{name:>26}" for _ in heads for name in sets))
+    print("      " + "".join(f"{name:>26}" for name in measures) * len(heads))
     for i, lead in enumerate(LEADS):
         cells = []
         for column in range(len(heads)):
-            for values in found.values():
+            for values in measures.values():
                 low, middle, high = np.quantile(values[:, i, column], [0.1, 0.5, 0.9])
                 cells.append(f"{middle:.2f} ({low:.2f} to {high:.2f})".rjust(26))
         print(f"{lead:<6}" + "".join(cells))
-    print(f"{len(sets['real'])} real records; {speed:.0f} synthetic records a second on one core")
+    print(f"{len(real)} real records; {speed:.0f} synthetic records a second on one core")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """Measure training in samples a second at 12 x 15,000 and batch 32 against a plain loop; one run.
 
-    python benchmarks/training.py                # two CPU cores: about six minutes
-    python benchmarks/training.py --use-gpu --batches 100
+    python -m benchmarks.training                # two CPU cores: about six minutes
+    python -m benchmarks.training --use-gpu --batches 100
 
-The plain loop is float32 and reads every item with wfdb.rdsamp, its loader with as many workers as
-this project's. Records are noise of CPSC2018's lengths. All take turns on the same batches; the
-best of the turns counts. `waiting` is the share of the time in which the network waits for data.
+The plain loop is float32 and reads every item with wfdb.rdsamp; all loaders have the same number of
+workers. Records are noise of CPSC2018's lengths. All ways take turns on the same batches, and the
+best turn counts. `waiting` is the share of the time in which the network waits for data.
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -19,11 +18,8 @@ import torch
 import wfdb
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from loading import LENGTHS, make_records, run_preprocess, timed  # noqa: E402
-
-from dataset import (  # noqa: E402
+from benchmarks.loading import LENGTHS, make_records, run_preprocess, timed
+from dataset import (
     CLASSES,
     LEADS,
     SAMPLE_RATE,
@@ -32,12 +28,12 @@ from dataset import (  # noqa: E402
     PackedSignals,
     load_labels,
     make_batches,
-    pad_batch,
     pad_signal,
 )
-from ecg.training.loop import batch_loss  # noqa: E402
-from resnet import ResNet1d  # noqa: E402
-from utils import get_device, make_parser, natural, positive, set_seed  # noqa: E402
+from ecg.inference.device import get_device, set_seed
+from ecg.training.loop import batch_loss
+from resnet import ResNet1d
+from utils import make_parser, natural, positive
 
 WARM_UP = 1  # batches before the clock starts
 
@@ -72,7 +68,7 @@ def train(items, batches, device, amp, num_workers):
     set_seed(0)
     model = ResNet1d("resnet34", len(LEADS), len(CLASSES)).to(device).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    loader = DataLoader(items, batch_sampler=batches, num_workers=num_workers, collate_fn=pad_batch)
+    loader = DataLoader(items, batch_sampler=batches, num_workers=num_workers)
     waiting, samples, mark = 0.0, 0, time.perf_counter()
     for step, (x, y) in enumerate(loader):
         if device.type == "cuda":
@@ -99,24 +95,18 @@ def main(args):
         timed(run_preprocess, folder, 2)
         labels, signals = load_labels(folder), PackedSignals(folder)
         packed = ECGDataset(signals, labels, augment_seed=0)
-        short = ECGDataset(signals, labels, augment_seed=0, pad="batch")
-        n = len(labels)
-        window = make_batches(n, args.batch_size, 0, 1)[: args.batches + WARM_UP]
-        by_length = make_batches(n, args.batch_size, 0, 1, short.lengths())
+        batches = make_batches(len(labels), args.batch_size, 0, 1)[: args.batches + WARM_UP]
         ways = {
-            "plain loop, float32": (PlainDataset(folder, labels), window, False),
-            "this project, float32": (packed, window, False),
-            "this project, --amp": (packed, window, True),
-            # the batches differ in length, so all of them are timed
-            "--pad batch, float32": (short, [by_length[0], *by_length], False),
-            "--pad batch, --amp": (short, [by_length[0], *by_length], True),
+            "plain loop, float32": (PlainDataset(folder, labels), False),
+            "this project, float32": (packed, False),
+            "this project, --amp": (packed, True),
         }
         results = {way: [] for way in ways}
         for _ in range(args.turns):
-            for way, (items, batches, amp) in ways.items():
+            for way, (items, amp) in ways.items():
                 results[way].append(train(items, batches, device, amp, args.num_workers))
-    print(f"ResNet-34, 12 x 15,000, batch {args.batch_size}, {device}, "
-          f"{torch.get_num_threads()} threads, {args.num_workers} workers")  # fmt: skip
+    threads = f"{torch.get_num_threads()} threads, {args.num_workers} workers"
+    print(f"ResNet-34, 12 x 15,000, batch {args.batch_size}, {device}, {threads}")
     plain = max(rate for rate, _ in results["plain loop, float32"])
     for way, measured in results.items():
         best = max(rate for rate, _ in measured)

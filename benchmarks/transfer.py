@@ -1,13 +1,13 @@
-"""Measure how synthetic records help with real ones: without a patient, and with few of them.
+"""Measure how synthetic records help with real ones: with no patients in training, and with few.
 
-    python benchmarks/transfer.py zero --models models/general.pth ...
-    python benchmarks/transfer.py few --models models/general.pth ...      # ten-fold, 100 records
-    python benchmarks/transfer.py ptbxl --models models/general.pth ...    # 528 records
-    python benchmarks/transfer.py ptbxl --paper --models models/general34.pth
+    python -m benchmarks.transfer zero --models models/general.pth ...
+    python -m benchmarks.transfer few --models models/general.pth ...      # ten-fold, 100 records
+    python -m benchmarks.transfer ptbxl --models models/general.pth ...    # 528 records
+    python -m benchmarks.transfer ptbxl --paper --models models/general34.pth
 
 Several models are trainings of one recipe with several seeds: `zero` scores each of them, `few`
 starts from one a seed, `ptbxl` from the first. Everything goes to results/transfer/, from where
-`python -m ecg.report --readme` takes it to README and docs/model.md. The data are the folders of
+`python -m benchmarks.tables` takes it to README and docs/model.md. The data are the folders of
 --shared, packed (by preprocess.py) into --data. Random weights get the optimiser and schedule of
 --init, and the number of epochs that suits them.
 
@@ -19,7 +19,6 @@ trained like `make model`'s: main.py --data-dir data/general --fresh 2000
 
 import os
 import shutil
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
@@ -31,19 +30,24 @@ import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-import main as training  # noqa: E402
-import predict  # noqa: E402
-import preprocess  # noqa: E402
-from dataset import CLASSES, ECGDataset, PackedSignals, load_labels  # noqa: E402
-from ecg import compare  # noqa: E402
-from ecg.evaluation.files import write_json  # noqa: E402
-from ecg.evaluation.metrics import apply_thresholds, find_thresholds  # noqa: E402
-from ecg.plot.figures import BLUE, ORANGE, save_figure  # noqa: E402
-from resnet import load_model  # noqa: E402
-from utils import make_parser, positive, predict_scores, software_versions, write_csv  # noqa: E402  # noqa: E402
+import main as training
+import predict
+import preprocess
+from dataset import CLASSES, PackedSignals, load_labels
+from ecg import compare
+from ecg.evaluation.metrics import apply_thresholds, find_thresholds
+from ecg.evaluation.scored_run import write_research_json
+from ecg.inference.model import Model
+from ecg.plot.figures import BLUE, ORANGE, save_figure
+from utils import (
+    make_parser,
+    network_name,
+    positive,
+    results_path,
+    run_name,
+    software_versions,
+    write_csv,
+)
 
 SMALL = "--arch resnet18 --width 24 --seconds 10 --windows --schedule cosine --batch-size 16"
 PAPER = "--arch resnet34 --seconds 10 --batch-size 8 --lr 3e-4 --amp"
@@ -53,7 +57,8 @@ SETS = {
     "ludb": ("ludb",),
     "ptbxl_zscored": ("ptbxl_zscored",),
 }
-OUT = Path("results/transfer")
+OUT = results_path("transfer")
+SHARED = Path(__file__).parents[2] / "shared/data"
 SEEDS = (42, 43, 44)
 
 
@@ -61,7 +66,7 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("part", choices=("zero", "few", "ptbxl"), help="what to measure")
     parser.add_argument("--models", nargs="+", required=True, help="models of synthetic records")
-    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared/data", help="records")
+    parser.add_argument("--shared", type=Path, default=SHARED, help="records")
     parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="trainings at a time")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
@@ -81,38 +86,37 @@ def pack(args, names):
 def write_table(table, name):
     """Write results/transfer/<name>.csv, and with what code and on what machine it was made."""
     write_csv(table, OUT / f"{name}.csv")
-    write_json(OUT / f"{name}.json", {"versions": software_versions()})
-    print(f"{OUT}/{name}.csv; the tables of it: python -m ecg.report --readme")
+    write_research_json(OUT / f"{name}.json", {"versions": software_versions()})
+    print(f"{OUT}/{name}.csv; its tables: python -m benchmarks.tables")
 
 
 def score_set(path, folders):
     """Return labels.csv's rows and the scores (N, K) of a model on the records of some folders."""
-    model, checkpoint = load_model(path, "cpu")
+    model = Model.load(path)
     rows, scores = [], []
     for folder in folders:
         labels = load_labels(folder)
-        data = ECGDataset.of_model(PackedSignals(folder), labels, checkpoint)
+        data = model.dataset(PackedSignals(folder), labels)
         rows.append(labels)
-        scores.append(predict_scores(model, data.loader(16), torch.device("cpu"))[1])
-    thresholds = np.array([checkpoint["thresholds"][name] for name in CLASSES])
-    return pd.concat(rows, ignore_index=True), np.concatenate(scores), thresholds
+        scores.append(model.score(data, 16))
+    return pd.concat(rows, ignore_index=True), np.concatenate(scores), model.limits
 
 
 def f1(y_true, y_pred):
     """Return the F1 score of each class that has a positive record (K,), NaN else."""
     hits = (y_true * y_pred).sum(0)
-    found = 2 * hits / np.maximum(y_true.sum(0) + y_pred.sum(0), 1)
-    return np.where(y_true.sum(0) > 0, found, np.nan)
+    scores = 2 * hits / np.maximum(y_true.sum(0) + y_pred.sum(0), 1)
+    return np.where(y_true.sum(0) > 0, scores, np.nan)
 
 
 def cross_validated(labels, y_score):
-    """Return the findings (N, K) with thresholds found on the other nine folds."""
-    y_true, found = labels[list(CLASSES)].to_numpy(), np.zeros(y_score.shape, int)
+    """Return the findings (N, K) with thresholds chosen on the other nine folds."""
+    y_true, y_pred = labels[list(CLASSES)].to_numpy(), np.zeros(y_score.shape, int)
     for fold in labels["fold"].unique():
         test = labels["fold"].to_numpy() == fold
         thresholds = find_thresholds(y_true[~test], y_score[~test])
-        found[test] = apply_thresholds(y_score[test], thresholds)
-    return found
+        y_pred[test] = apply_thresholds(y_score[test], thresholds)
+    return y_pred
 
 
 def zero(args):
@@ -164,9 +168,8 @@ def few(args):
     rows = pd.read_csv(path).to_dict("records") if path.is_file() else []
     for seed, model in zip(SEEDS, args.models, strict=False):
         own = [*data, "--seed", str(seed)]
-        network = SMALL.split()[:4]
         arms = {
-            "random": (network, [*SMALL.split()[4:], *"--lr 2e-3 --epochs 30".split()]),
+            "random": (SMALL.split()[:4], [*SMALL.split()[4:], *"--lr 2e-3 --epochs 30".split()]),
             "init": (["--init", model], []),
         }
         for arm, (named, more) in arms.items():
@@ -176,11 +179,10 @@ def few(args):
             jobs = [([*own, *named, "--round", str(number)], more) for number in range(10)]
             seconds = run_all(jobs, args.jobs)
             compare.main(compare.parse_args([*own, *named, "--rounds"]))
-            name = training.run_name(
-                training.network_name("resnet18", 24, named[1] if arm == "init" else None),
-                data[1], seed, 0, "all"
-            )  # fmt: skip
-            table = pd.read_csv(f"results/compare_rounds_{name}/scores.csv").set_index("class")
+            network = network_name("resnet18", 24, model if arm == "init" else None)
+            name = run_name(network, data[1], seed, 0, "all")
+            table = pd.read_csv(results_path(f"compare_rounds_{name}", "scores.csv"))
+            table = table.set_index("class")
             row = {"arm": arm, "seed": seed, "seconds": np.mean(seconds)}
             row |= {f"AUC {c}": table.loc[c, "auc"] for c in (*CLASSES, "AVG")}
             rows.append(row | {"F1": table.loc["AVG", "f1"]})
@@ -221,8 +223,8 @@ def ptbxl(args):
         named, more = arms[arm]
         flags = [*data, *named, "--leads", leads, "--round", str(number)]
         parsed = training.parse_args(flags)
-        network = training.network_name(parsed.arch, parsed.width, parsed.init)
-        folder = Path("results", training.run_name(network, data[1], 42, number, leads))
+        network = network_name(parsed.arch, parsed.width, parsed.init)
+        folder = results_path(run_name(network, data[1], 42, number, leads))
         runs[leads, arm, number] = folder, (flags, [*more, "--amp"] if args.amp else more)
     run_all([job for f, job in runs.values() if not (f / "scores.csv").is_file()], args.jobs)
     rows = []

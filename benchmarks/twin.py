@@ -1,29 +1,25 @@
-"""What a rehearsal finds again of what was put into its twin: for docs/explanations.md.
+"""Measure how much of a twin's known criteria a rehearsal recovers: for docs/explanations.md.
 
-    python benchmarks/twin.py --data-dir data/CPSC_twin --init models/general.pth
+    python -m benchmarks.twin --data-dir data/CPSC_twin --init models/general.pth
 
 in the folder of the rehearsal (docs/reproduce.md), after it. Writes results/twin/visible.csv, a row
 for each class: how visible its criterion is in a record, by evidence.csv, and which records were
-found; and leads.csv, a row for each class and lead. python -m ecg.report --readme makes two tables
-of them.
+recognised; and leads.csv, a row for each class and lead. python -m benchmarks.tables makes two
+tables of them.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from sklearn.metrics import f1_score, roc_auc_score
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args, load_labels  # noqa: E402
-from ecg.evaluation import runs  # noqa: E402
-from ecg.evaluation.files import write_json  # noqa: E402
-from ecg.explanation.measures import read_evidence  # noqa: E402
-from resnet import add_network_args, network_name  # noqa: E402
-from utils import fail, make_parser, software_versions, write_csv  # noqa: E402
+from dataset import CLASSES, LEADS, SAMPLE_RATE, add_data_args
+from ecg.evaluation import runs
+from ecg.evaluation.scored_run import write_research_json
+from ecg.explanation.check_measures import read_evidence
+from ecg.inference.flags import add_network_args
+from utils import fail, make_parser, network_name, software_versions, write_csv
 
 OUT = Path("results/twin")
 FEWEST = 10  # records on both sides of a comparison: evidence in a lead or not, found or missed
@@ -128,28 +124,26 @@ def lead_table(evidence, parts, shares):
 
 
 def main(args):
-    labels = load_labels(args.data_dir, args.limit)
     evidence = read_evidence(Path(args.data_dir, "evidence.csv"))
-    today = runs.data_digests(args.data_dir, args.limit)
+    data = runs.read_data_folder(args.data_dir, args.limit, required=True)
     network = network_name(args.arch, args.width, args.init)
     lead_sets = {"all": None} | {lead: (lead,) for lead in LEADS}
     named = {
         name: runs.round_runs(network, args.data_dir, args.seed, leads)
         for name, leads in lead_sets.items()
     }
-    found = {name: runs.finished_rounds(rounds, today) for name, rounds in named.items()}
+    found = {name: runs.finished_rounds(rounds, data) for name, rounds in named.items()}
     common = sorted(set.intersection(*map(set, found.values())))
     path = Path("explanations", named["all"][0], "population.csv")
     if not common or not path.is_file():
         fail(f"no round of all lead sets is finished, or no {path}; run the rehearsal")
     parts = {
-        name: [runs.load_test(rounds[i], labels, args.data_dir, today) for i in common]
-        for name, rounds in found.items()
+        name: [runs.load_test(rounds[i], data) for i in common] for name, rounds in found.items()
     }
     shares = pd.read_csv(path, index_col="class")
     write_csv(visible_table(evidence, *runs.pool(parts.pop("all"))), OUT / "visible.csv")
     write_csv(lead_table(evidence, parts, shares), OUT / "leads.csv")
-    write_json(OUT / "made.json", {"versions": software_versions()})
+    write_research_json(OUT / "made.json", {"versions": software_versions()})
     print(f"{OUT}/visible.csv and leads.csv")
 
 

@@ -7,14 +7,10 @@ Writes  them into the data folder: g1/A0001.hea, g1/A0001.mat ...
 
     python -m ecg.download --data-dir data/CPSC
 
-A file appears when it is whole and its size and checksum are right. The same command goes on after
-an interruption: it fetches what is missing or damaged. Every file that cannot be had is named in a
-line. Tried against a server of our own; untried against PhysioNet itself.
+A file appears when it is complete and its size and checksum are right. After an interruption the
+same command fetches what is missing or damaged. Each file that cannot be fetched is named in a
+line. Tested with a server of our own, not with PhysioNet itself.
 """
-
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
 
 import hashlib
 import http.client
@@ -29,15 +25,24 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils import Progress, fail, file_digest, is_safe_name, make_parser, positive, replacing
+from utils import (
+    Progress,
+    fail,
+    file_digest,
+    is_safe_name,
+    make_parser,
+    positive,
+    replacing,
+    run_main,
+)
 
 URL = "https://physionet.org/files/challenge-2021/1.0.3"
 PART = "training/cpsc_2018/"
 ENDINGS = (".hea", ".mat")
-WAITS = (1, 4, 16)  # s before a server that is busy or away is asked again
+WAITS = (1, 4, 16)  # s before the next attempt if a server is busy or does not answer
 TIMEOUT = 30  # s
 BUSY = 429
-FAULTS = (OSError, http.client.HTTPException)  # of a connection
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 
 def parse_args(argv=None):
@@ -48,38 +53,39 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def get(url, tell=False):
-    """Return the content of an address; raises one of FAULTS, at once if it is not there.
+def get(url, announce=False):
+    """Return the content of an address; raises a connection error, at once if it does not exist.
 
-    With `tell`, each new attempt is told on stderr.
+    With `announce`, each new attempt is announced on stderr.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "ecg-diagnosis"})
     for wait in (*WAITS, None):
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                return answer.read()  # raises if it is shorter than the server has said
-        except FAULTS as error:
+                return answer.read()  # raises if it is shorter than announced by the server
+        except CONNECTION_ERRORS as error:
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if wait is None or (refused and error.code != BUSY):
                 raise
-            if tell:
-                tqdm.write(f"{url}: {words(error)}; again in {wait} s", file=sys.stderr)
+            if announce:
+                reason = describe_failure(error)
+                tqdm.write(f"{url}: {reason}; next attempt in {wait} s", file=sys.stderr)
         time.sleep(wait)
 
 
-def words(error):
+def describe_failure(error):
     """Say in a few words what went wrong with a connection."""
     if isinstance(error, urllib.error.HTTPError):
         return f"the server answers {error.code} {error.reason}"
     if isinstance(error, http.client.IncompleteRead):
-        return f"{len(error.partial)} bytes came, {error.expected} more did not"
+        return f"received {len(error.partial)} bytes; {error.expected} are missing"
     return str(getattr(error, "reason", error)) or type(error).__name__
 
 
 def published_sums(url):
-    """Return {file: SHA-256} of the part, from SHA256SUMS.txt; None where there is no such file."""
+    """Return {file: SHA-256} of CPSC2018's files, from SHA256SUMS.txt; None if that is missing."""
     try:
-        lines = get(f"{url}/SHA256SUMS.txt", tell=True).decode("utf-8", "replace").splitlines()
+        lines = get(f"{url}/SHA256SUMS.txt", announce=True).decode("utf-8", "replace").splitlines()
     except urllib.error.HTTPError:
         return None
     pairs = [line.split(maxsplit=1) for line in lines if PART in line]
@@ -91,49 +97,48 @@ def published_sums(url):
 
 
 def listed_files(url, folder=""):
-    """Return {file: None} of what RECORDS names; a name that ends in / is a folder with its own."""
-    found = {}
+    """Return {file: None} of the files in RECORDS; a name ending in / is a folder with its own."""
+    files = {}
     for name in get(f"{url}/{PART}{folder}RECORDS").decode("utf-8", "replace").split():
         if name.endswith("/") and is_safe_name(name[:-1]):
-            found |= listed_files(url, f"{folder}{name}")
+            files |= listed_files(url, f"{folder}{name}")
         else:
-            found |= dict.fromkeys(f"{folder}{name}{ending}" for ending in ENDINGS)
-    return found
+            files |= dict.fromkeys(f"{folder}{name}{ending}" for ending in ENDINGS)
+    return files
 
 
 def fetch(url, folder, item):
-    """Return a file's content, None if it is there already, and what is wrong with it, or ''."""
+    """Return a file's content (None if it is there already) and what is wrong with it, or ''."""
     name, digest = item
     path = folder / name
     if path.is_file() and digest in (None, file_digest(path)):
         return None, ""
     try:
         content = get(f"{url}/{PART}{urllib.parse.quote(name)}")
-    except FAULTS as error:
-        return None, words(error)
+    except CONNECTION_ERRORS as error:
+        return None, describe_failure(error)
     if digest not in (None, hashlib.sha256(content).hexdigest()):
-        return None, f"its checksum is not that of SHA256SUMS.txt ({len(content)} bytes came)"
+        return None, f"its checksum is not that of SHA256SUMS.txt (received {len(content)} bytes)"
     return content, ""
 
 
 def fetch_all(url, folder, files, connections):
-    """Fetch and write all files; return how many were written, and how many could not be had."""
-    counts, pool = [0, 0], ThreadPoolExecutor(connections)
+    """Fetch and write all files; return the number written and the number that failed."""
+    n_written, n_failed, pool = 0, 0, ThreadPoolExecutor(connections)
     try:
         results = pool.map(partial(fetch, url, folder), files.items())
-        for name, (content, why) in zip(
-            files, Progress(results, "fetching", len(files), unit="file"), strict=True
-        ):
+        results = Progress(results, "fetching", len(files), unit="file")
+        for name, (content, why) in zip(files, results, strict=True):
             if content is not None:
                 with replacing(folder / name) as temporary:
                     temporary.write_bytes(content)
+                n_written += 1
             if why:
                 tqdm.write(f"{name}: {why}")
-            counts[0] += content is not None
-            counts[1] += bool(why)
+                n_failed += 1
     finally:
         pool.shutdown(cancel_futures=True)
-    return counts
+    return n_written, n_failed
 
 
 def main(args):
@@ -144,19 +149,26 @@ def main(args):
         files = published_sums(url)
         sums = "their checksums are right"
         if files is None:
-            files, sums = listed_files(url), "no checksums are published: sizes alone were checked"
-    except (*FAULTS, ValueError) as error:  # ValueError: no address
-        fail(f"{url} does not say what files there are ({words(error)}); look at it in a browser, "
-             "or name another address with --url")  # fmt: skip
+            files, sums = (
+                listed_files(url),
+                "there are no checksums, so only sizes were checked",
+            )
+    except (*CONNECTION_ERRORS, ValueError) as error:  # ValueError: no address
+        fail(
+            f"{url} has no list of files ({describe_failure(error)}); look at it in a browser, or "
+            "name another address with --url"
+        )
     odd = [name for name in files if not all(map(is_safe_name, name.split("/")))]
     if odd or not files:
         what = odd[0] if odd else f"no file in {PART}"
         fail(f"{url} names {what}; name another address with --url")
-    written, faults = fetch_all(url, folder, files, args.connections)
-    if faults:
-        fail(f"{faults} of {len(files)} files are missing in {folder}; the same command fetches "
-             "these alone")  # fmt: skip
-    print(f"{len(files)} files in {folder}, {written} of them new; {sums}; next:")
+    n_written, n_failed = fetch_all(url, folder, files, args.connections)
+    if n_failed:
+        fail(
+            f"{n_failed} of {len(files)} files are missing in {folder}; run the same command again "
+            "to fetch these alone"
+        )
+    print(f"{len(files)} files in {folder}, {n_written} of them new; {sums}; next:")
     print(f"python preprocess.py --data-dir {folder}")
 
 

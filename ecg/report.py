@@ -6,17 +6,14 @@ Reads   files under results/ and explanations/ (of the steps); the digests of da
 Writes  results/report.html (one file, no network needed), with links to the csv files beside it
 
         results/latex/*.tex  with --latex: each table as a tabular
-        README.md, docs/*.md with --readme, in place of the report: their tables of results, each
-                             between two marks; what results/ does not hold is kept
 
     python -m ecg.report --data-dir data/CPSC
     python -m ecg.report --data-dir data/synthetic --arch resnet18 --width 24 --latex
-    python -m ecg.report --readme
 
 The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own counts; a run on
 other data is labelled so. A twin of CPSC2018 (python -m ecg.synthetic --like) is marked in every
-table of scores: it is known by the headers in the data folder, or synthetic.txt in that of the
-results. What has not been run says so, and how it is run.
+table of scores: the headers in the data folder, or synthetic.txt in that of the results, identify
+it. Sections of what has not been run name the command that runs it.
 """
 
 from utils import run_main  # first, as it also knows of Ctrl-C while the others load
@@ -32,11 +29,20 @@ from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
-from ecg.io.records import is_synthetic
+from ecg.io.sources import is_synthetic
 from ecg.plot.scores import captions
-from ecg.reporting import explained, latex, markdown, pages, tables, times
-from resnet import BLOCKS, WIDTH, network_name
-from utils import RESEARCH_USE, make_parser, natural, positive
+from ecg.reporting import explanation_section, latex, pages, tables, times
+from resnet import BLOCKS
+from utils import (
+    RESEARCH_USE,
+    WIDTH,
+    explanations_path,
+    make_parser,
+    natural,
+    network_name,
+    positive,
+    results_path,
+)
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}
 MAPS = {
@@ -56,9 +62,6 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/CPSC", help="folder of the data set")
     parser.add_argument("--latex", action="store_true", help="write the tables as LaTeX too")
-    parser.add_argument(
-        "--readme", action="store_true", help="write the tables of README.md and docs/ instead"
-    )
     parser.add_argument("--note", help="a sentence to show on top")
     group = parser.add_argument_group("which runs to show, named as they were trained")
     group.add_argument("--arch", choices=BLOCKS, default="resnet34", help="network of the runs")
@@ -71,19 +74,23 @@ def parse_args(argv=None):
 
 def run_flags(args):
     """Return the flags of a step that name the data, and those that name the runs too, as text."""
-    given = {"--arch": args.arch, "--width": args.width} if not args.init else {"--init": args.init}
-    usual = {"--arch": "resnet34", "--width": WIDTH, "--seed": 42}
-    given = {flag: v for flag, v in (given | {"--seed": args.seed}).items() if v != usual.get(flag)}
-    data = ["--data-dir", args.data_dir]
-    more = [str(word) for pair in given.items() for word in pair]
-    return {"flags": shlex.join(data), "net_flags": shlex.join([*data, *more])}
+    named = [("--init", args.init, None)]
+    if not args.init:
+        named = [("--arch", args.arch, "resnet34"), ("--width", args.width, WIDTH)]
+    named.append(("--seed", args.seed, 42))
+    flags = ["--data-dir", args.data_dir]
+    net_flags = list(flags)
+    for flag, value, usual in named:
+        if value != usual:
+            net_flags += [flag, str(value)]
+    return {"flags": shlex.join(flags), "net_flags": shlex.join(net_flags)}
 
 
 def data_context(data_dir, name):
     """Return the title, the table of the data set, and the paper where it is the paper's data."""
-    folder = Path("results", f"dataset_{name}")
+    folder = results_path(f"dataset_{name}")
     path, mark = folder / "dataset_table.csv", folder / "synthetic.txt"
-    table, paper = tables.read_table(path), tables.read_paper()
+    table, paper = tables.load_csv(path), tables.read_paper()
     title, twin = "CPSC2018: the paper beside this reproduction", False
     if table is None or not tables.is_cpsc2018(table, paper):
         why = "not CPSC2018" if table is not None else "its table of records is missing"
@@ -95,18 +102,16 @@ def data_context(data_dir, name):
     return {"title": title, "data": data, "data_path": path, "twin": twin}, paper
 
 
-def alike(group, today):
-    """Return why rounds are left out, in a sentence for those of one reason; see runs.left_out."""
-    found = {}
-    for sentence in runs.left_out(group, today):
-        run, _, why = sentence.partition(" is left out: ")
-        found.setdefault(why, []).append(run)
-    return [
-        f"{names[0]} and {len(names) - 1} more rounds are left out: {why}"
-        if len(names) > 1
-        else f"{names[0]} is left out: {why}"
-        for why, names in found.items()
-    ]
+def group_by_reason(left_out):
+    """Return a sentence for all rounds that are left out for one reason."""
+    reasons = {}
+    for item in left_out:
+        reasons.setdefault(item.reason, []).append(item)
+    sentences = []
+    for reason, (first, *others) in reasons.items():
+        more = f"{first.run} and {len(others)} more rounds are left out: {reason}"
+        sentences.append(more if others else str(first))
+    return sentences
 
 
 def as_twin(table):
@@ -118,137 +123,138 @@ def as_twin(table):
     return tables.Table(caption, head, table.rows)
 
 
-def score_context(found, run, paper, twin):
-    """Return the network's scores, {} without, from {round: table}."""
-    if not found:
+def score_context(rounds, run, paper, twin):
+    """Return what the template shows of the network's scores, from {round: table}."""
+    if not rounds:
         return {"glance": None, "scores": None}
-    marks = tables.doubtful_over(found)
-    scores = {"count": len(found), "which": ", ".join(map(str, found)), "marks": marks}
-    scores["few"] = "; ".join(
-        dict.fromkeys(filter(None, (few_positives(t.reset_index()) for t in found.values())))
-    )
-    mark = as_twin if twin else lambda table: table
-    scores["tables"] = [mark(table) for table in tables.score_tables(found, paper, marks)]
-    return {"glance": mark(tables.glance_table(found, run, paper)), "scores": scores}
+    doubtful = tables.doubtful_over(rounds)
+    few = [few_positives(table.reset_index()) for table in rounds.values()]
+    shown = [
+        tables.glance_table(rounds, run, paper),
+        *tables.score_tables(rounds, paper, doubtful),
+    ]
+    glance, *shown = map(as_twin, shown) if twin else shown
+    scores = {
+        "count": len(rounds),
+        "which": ", ".join(map(str, rounds)),
+        "marks": doubtful,
+        "few": "; ".join(dict.fromkeys(text for text in few if text)),
+        "tables": shown,
+    }
+    return {"glance": glance, "scores": scores}
 
 
-def baseline_context(network, run, found, named, today):
-    """Return the baselines' scores beside the network's, and the tests of the differences.
+def baseline_context(network, methods):
+    """Return the baselines' scores beside the network's, of {method: {round: table}}."""
+    baselines = {name: rounds for name, rounds in methods.items() if name != network}
+    if not baselines:
+        return None
+    methods = baselines | methods  # the network, if it is there, comes last
+    doubtful = {name: tables.doubtful_over(rounds) for name, rounds in methods.items()}
+    doubtful = {name: classes for name, classes in doubtful.items() if classes}
+    return {"tables": tables.baseline_tables(methods, doubtful), "marks": doubtful}
 
-    `summary` is the table of all of them that the screen shows.
+
+def pair_context(network, run, baselines, data):
+    """Return the tests of the network against the baselines, and the outdated ones' folders.
+
+    `baselines` is {classifier: run of round 0}.
     """
-    rounds = {network: found}
-    found = {name: tables.read_rounds(runs.finished_rounds(named[name], today)) for name in METHODS}
-    found = {name: rounds for name, rounds in found.items() if rounds}
-    baselines, pairs, old = None, {}, []
-    summary = markdown.summary_table((rounds if rounds[network] else {}) | found)
-    if found:
-        found |= rounds if rounds[network] else {}
-        marks = {name: tables.doubtful_over(rounds) for name, rounds in found.items()}
-        marks = {name: why for name, why in marks.items() if why}
-        baselines = {"tables": tables.baseline_tables(found, marks), "marks": marks}
-    for name in METHODS:
-        folder = Path("results", f"compare_rounds_{run}_vs_rounds_{named[name][0]}")
-        table = tables.read_table(folder / "differences.csv")
+    pairs, old = {}, []
+    for name, other in baselines.items():
+        folder = results_path(f"compare_rounds_{run}_vs_rounds_{other}")
+        table = tables.load_csv(folder / "differences.csv")
         if table is None:
             continue
-        if runs.read_sources(folder, today) is None:
+        if runs.read_sources(folder, data) is None:
             old.append(folder)
         else:
             pairs[name] = table
-    return {
-        "summary": summary,
-        "baselines": baselines,
-        "pairs": tables.pair_table(network, pairs),
-        "old_pairs": old,
-    }
+    return {"pairs": tables.pair_table(network, pairs), "old_pairs": old}
 
 
-def lead_context(folder, today):
+def lead_context(folder, data, notes):
     """Return the models by lead: {} without, {"old": True} where their scores have changed."""
-    table = tables.read_table(folder / "single_lead.csv", "rank")
+    table = tables.load_csv(folder / "single_lead.csv", "rank")
     if table is None:
         return {}
-    notes = runs.read_sources(folder, today)
-    if notes is None:
+    if runs.read_sources(folder, data) is None:
         return {"old": True}
     return {
         "old": False,
-        "n": table["n"].max(),
+        "n": table.n.max(),
         "table": tables.lead_table(table),
-        "notes": [note for note in notes if "made with other" in note],
+        "notes": notes,
         "figures": tables.figures(folder, {"single_lead": "Macro scores by lead"}),
     }
 
 
 def explanation_context(folder, results):
     """Return heat maps, examples and checks, unless they explain something else."""
-    outdated = explained.why_outdated(folder, results)
-    outdated_checks = explained.why_outdated(folder / "faithfulness", results)
+    outdated = explanation_section.why_explanations_outdated(folder, results)
+    outdated_checks = explanation_section.why_explanations_outdated(
+        folder / "faithfulness", results
+    )
     return {
         "explanations": folder,
         "outdated": outdated,
         "maps": [] if outdated else tables.figures(folder, MAPS),
-        "examples": None if outdated else explained.examples(folder),
+        "examples": None if outdated else explanation_section.examples(folder),
         "outdated_checks": outdated_checks,
-        "checks": None if outdated_checks else explained.checks(folder),
+        "checks": None if outdated_checks else explanation_section.checks(folder),
     }
 
 
-def file_links(run, name, lead_folder, folder, baselines):
+def file_links(run, name, lead_folder, baselines):
     """Return the files beside the report, by section."""
-    results = Path("results", run)
+    results, folder = results_path(run), explanations_path(run)
     files = {
-        "data": [Path("results", f"dataset_{name}", "dataset_table.csv")],
+        "data": [results_path(f"dataset_{name}", "dataset_table.csv")],
         "scores": [
             results / "scores.html",
             results / "scores.csv",
             results / "predictions.csv",
-            Path("results", f"compare_rounds_{run}", "rounds.csv"),
+            results_path(f"compare_rounds_{run}", "rounds.csv"),
         ],
-        "baselines": [Path("results", base, "scores.csv") for base in baselines],
+        "baselines": [results_path(base, "scores.csv") for base in baselines.values()],
         "leads": [lead_folder / "single_lead.csv"],
         "maps": [folder / name for name in MAP_FILES],
         "checks": [folder / "faithfulness.csv"],
     }
-    return {part: tables.links(paths, "results") for part, paths in files.items()}
+    return {part: tables.links(paths, results_path()) for part, paths in files.items()}
 
 
 def main(args):
-    if args.readme:
-        return print("\n".join(markdown.write_all()))
     leads, name = args.leads or LEADS, Path(args.data_dir).resolve().name
     network = network_name(args.arch, args.width, args.init)
-    sets = dict.fromkeys(
-        [
-            leads,
-            LEADS,
-            *((lead,) for lead in LEADS),
-            *runs.other_lead_sets(network, args.data_dir, args.seed),
-        ]
-    )
-    methods = {key: (network, key) for key in sets} | {key: (key, None) for key in METHODS}
+    several = runs.other_lead_sets(network, args.data_dir, args.seed)
+    lead_sets = [LEADS, *((lead,) for lead in LEADS), *several]
     named = {
-        key: runs.round_runs(method, args.data_dir, args.seed, choice)
-        for key, (method, choice) in methods.items()
+        choice: runs.round_runs(network, args.data_dir, args.seed, choice)
+        for choice in dict.fromkeys([leads, *lead_sets])
     }
-    run = named[leads][0]
-    today = runs.data_digests(args.data_dir, runs.run_settings(run).get("limit"))
-    warnings = [sentence for group in named.values() for sentence in alike(group, today)]
-    if None in today.values():
+    named |= {method: runs.round_runs(method, args.data_dir, args.seed) for method in METHODS}
+    run, baselines = named[leads][0], {method: named[method][0] for method in METHODS}
+    data = runs.read_data_folder(args.data_dir, runs.run_settings(run).get("limit"))
+    finished = {key: runs.finished_rounds(rounds, data) for key, rounds in named.items()}
+    left_out = {key: runs.left_out(rounds, data) for key, rounds in named.items()}
+    warnings = [text for items in left_out.values() for text in group_by_reason(items)]
+    if None in (data.digests.labels, data.digests.signals):
         warnings.append(
             f"{args.data_dir} has no labels.csv or no packed signals: whether the scores are of "
             "its present data is not known"
         )
+    lead_notes = [str(item) for key in lead_sets for item in left_out[key] if item.settings]
+    lead_notes += runs.settings_notes([finished[key] for key in lead_sets if finished[key]])
+    methods = {network: finished[leads]} | {method: finished[method] for method in METHODS}
+    methods = {method: tables.read_rounds(rounds) for method, rounds in methods.items()}
+    methods = {method: rounds for method, rounds in methods.items() if rounds}
+    lead_folder = results_path(f"compare_leads_{named[LEADS][0]}")
+    described = times.read_runs(one for rounds in finished.values() for one in rounds.values())
     context, paper = data_context(args.data_dir, name)
-    found = tables.read_rounds(runs.finished_rounds(named[leads], today))
-    lead_folder = Path("results", f"compare_leads_{named[LEADS][0]}")
-    results, folder = Path("results", run), Path("explanations", run)
-    finished = [r for group in named.values() for r in runs.finished_rounds(group, today).values()]
-    read = times.read_runs(finished)
-    context |= score_context(found, run, paper, context["twin"])
-    context |= baseline_context(network, run, found, named, today)
-    context |= explanation_context(folder, results)
+    context |= score_context(methods.get(network), run, paper, context["twin"])
+    context |= pair_context(network, run, baselines, data)
+    context |= explanation_context(explanations_path(run), results_path(run))
     context |= run_flags(args) | {
         "data_dir": args.data_dir,
         "run": run,
@@ -259,25 +265,27 @@ def main(args):
         "n_folds": N_FOLDS,
         "min_rounds": tables.MIN_ROUNDS,
         "paper_leads": tables.read_paper().query("table == 'single_lead'").iloc[0],
+        "baselines": baseline_context(network, methods),
         "lead_folder": lead_folder,
-        "lead_models": lead_context(lead_folder, today),
+        "lead_models": lead_context(lead_folder, data, lead_notes),
         "curves": tables.figures(
-            results, HISTORY | captions(), f"Round 0 (test fold {round_folds(0)[2]}). "
+            results_path(run), HISTORY | captions(), f"Round 0 (test fold {round_folds(0)[2]}). "
         ),
-        "training": times.training_table(read),
-        "jobs": times.job_table(Path("results", f"times_{name}")),
-        "run_tables": times.run_tables(read),
-        "notes": times.run_notes(read),
-        "links": file_links(run, name, lead_folder, folder, [named[key][0] for key in METHODS]),
+        "training": times.training_table(described),
+        "jobs": times.job_table(results_path(f"times_{name}")),
+        "run_tables": times.run_tables(described),
+        "notes": times.run_notes(described),
+        "links": file_links(run, name, lead_folder, baselines),
     }
-    summary = tables.without_empty(context.pop("summary"))
-    pages.write(Path("results", "report.html"), "report", **context)
+    report = results_path("report.html")
+    pages.write(report, "report", **context)
     if args.latex:
-        print(f"{latex.write(Path('results', 'latex'), context)} tables in results/latex")
-    if summary.rows:
+        print(f"{latex.write(results_path('latex'), context)} tables in {results_path('latex')}")
+    if methods:
+        summary = tables.without_empty(tables.summary_table(methods))
         table = pd.DataFrame(summary.rows, columns=summary.head)
         print(f"\n{name}, test folds, mean over the rounds\n{table.to_string(index=False)}\n")
-    print(f"{RESEARCH_USE} Report: {Path('results', 'report.html').resolve()}")
+    print(f"{RESEARCH_USE} Report: {report.resolve()}")
 
 
 if __name__ == "__main__":

@@ -6,17 +6,13 @@ and     data/synthetic/evidence.csv: patient_id, class, start, stop, leads
     python -m ecg.synthetic --data-dir data/synthetic --records 400 --seed 0
 
 With --like it writes the twin of a data set: a record for each row of a table (record, labels, age,
-sex, n_samples), in the folders g1, g2 ... of PhysioNet's CPSC2018; ecg/simulation/twin.py says what
-its labels become. The same command goes on where it was stopped.
+sex, n_samples), in the folders g1, g2 ... of PhysioNet's CPSC2018; ecg/simulation/twin.py explains
+how its labels are drawn. The same command resumes a run that was stopped.
 
     python -m ecg.synthetic --like METADATA.csv --data-dir data/CPSC_twin
 
-The signals and the criteria, with their sources, are those of ecg/simulation/heart.py.
+The criteria of the classes and their sources are in ecg/simulation/heart.py.
 """
-
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
 
 import os
 import struct
@@ -28,7 +24,7 @@ import numpy as np
 import pandas as pd
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.io.records import SOURCE_LINE
+from ecg.io.sources import SOURCE_LINE
 from ecg.simulation.heart import make_record
 from ecg.simulation.twin import make_twin, read_table
 from utils import (
@@ -39,6 +35,7 @@ from utils import (
     positive,
     remove_leftovers,
     replacing,
+    run_main,
     workers,
     write_csv,
 )
@@ -54,9 +51,9 @@ def parse_args(argv=None):
     parser = make_parser(__doc__)
     parser.add_argument("--data-dir", default="data/synthetic", help="folder to write to")
     parser.add_argument("--records", type=positive, default=400, help="number of records")
-    parser.add_argument("--seed", type=natural, default=0, help="seed of all records")
+    parser.add_argument("--seed", type=natural, default=0, help="random seed")
     parser.add_argument("--seconds", type=positive, default=10, help="length of a record")
-    text = "table of records to make the twins of, in place of --records and --seconds"
+    text = "make the twin of this table of records, in place of --records and --seconds"
     parser.add_argument("--like", metavar="METADATA.csv", help=text)
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     args = parser.parse_args(argv)
@@ -66,81 +63,79 @@ def parse_args(argv=None):
 
 
 def comments(age, sex, classes, *more):
-    """Return the comment lines of a header; the first of `more` follows the source."""
+    """Return the comment lines of a header, `more` last."""
     codes = ",".join(SNOMED[name] for name in classes)
     lines = [f"#Age: {age}", f"#Sex: {sex}", f"#Dx: {codes}"]
     return [*lines, "#Rx: Unknown", "#Hx: Unknown", "#Sx: Unknown", SOURCE_LINE, *more]
 
 
-def write_record(folder, patient_id, signal, patient, classes, *more):
-    """Write the header, with more lines if given, then the signal as a MATLAB version 4 file."""
-    n = signal.shape[1]
-    lines = [f"{patient_id} {len(LEADS)} {SAMPLE_RATE} {n}"]
+def write_record(stem, signal, comment_lines):
+    """Write <stem>.hea, then <stem>.mat, a MATLAB version 4 file of the signal (12, T) int16 uV."""
+    n, name = signal.shape[1], stem.name
+    lines = [f"{name} {len(LEADS)} {SAMPLE_RATE} {n}"]
     for lead, row in zip(LEADS, signal, strict=True):
         checksum = (int(row.sum(dtype=np.int64)) + 2**15) % 2**16 - 2**15
-        lines.append(f"{patient_id}.mat 16+24 {UNITS_PER_MV}/mV 16 0 {row[0]} {checksum} 0 {lead}")
-    lines += comments(patient["age"], patient["sex"], classes, *more)
+        lines.append(f"{name}.mat 16+24 {UNITS_PER_MV}/mV 16 0 {row[0]} {checksum} 0 {lead}")
     # header first: a run killed in between leaves no signal without the mark of its source
-    with replacing(folder / f"{patient_id}.hea") as temporary:
-        temporary.write_bytes(("\n".join(lines) + "\n").encode())
+    with replacing(stem.with_suffix(".hea")) as temporary:
+        temporary.write_bytes(("\n".join([*lines, *comment_lines]) + "\n").encode())
     head = struct.pack("<5i", 30, len(LEADS), n, 0, 4) + b"val\0"  # 30: little-endian int16
-    with replacing(folder / f"{patient_id}.mat") as temporary:
+    with replacing(stem.with_suffix(".mat")) as temporary:
         temporary.write_bytes(head + signal.astype("<i2").tobytes(order="F"))
 
 
 def clear_folder(folder, kept=()):
-    """Remove the records of an earlier run; stop, having removed nothing, if any is not ours.
+    """Remove the records of an earlier run; stop, having removed nothing, if there are others.
 
     `kept` are the paths, without suffix, of records that may stay. evidence.csv loses its rows, but
-    stays as the mark of a synthetic set, for a run that is stopped.
+    stays as the mark of a synthetic set, in case the run is stopped.
     """
+    another = "choose another folder: python -m ecg.synthetic --data-dir FOLDER"
     if folder.exists() and not folder.is_dir():
-        fail(f"{folder} is a file; choose a folder: python -m ecg.synthetic --data-dir FOLDER")
+        fail(f"{folder} is a file; {another}")
     below = [path.parent for path in folder.rglob("evidence.csv") if path.parent != folder]
     if below:
-        fail(f"{folder} holds another synthetic data set, {min(below)}; choose another folder: "
-             "python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
+        fail(f"{folder} holds another synthetic data set, {min(below)}; {another}")
     remove_leftovers(folder)
     headers = sorted(folder.rglob("*.hea"))
-    ours = [path for path in headers if SOURCE_LINE in path.read_text(errors="replace")]
-    stems = {path.with_suffix("") for path in ours}
-    foreign = [path for path in folder.rglob("*.mat") if path.with_suffix("") not in stems]
-    foreign += [path for path in headers if path.with_suffix("") not in stems]
+    made = [path for path in headers if SOURCE_LINE in path.read_text(errors="replace")]
+    stems = {path.with_suffix("") for path in made}
+    files = [*headers, *folder.rglob("*.mat")]
+    foreign = [path for path in files if path.with_suffix("") not in stems]
     if foreign:
-        fail(f"{folder} holds records that synthetic.py did not make (such as {min(foreign)}); "
-             "choose another folder: python -m ecg.synthetic --data-dir FOLDER")  # fmt: skip
+        fail(f"{folder} holds records of other origin, such as {min(foreign)}; {another}")
     for stem in sorted(stems - set(kept)):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
     write_csv(pd.DataFrame(columns=EVIDENCE), folder / "evidence.csv")
 
 
-def make_one(folder, digits, seed, seconds, number):
-    """Write one record; return its classes and its rows of evidence.csv."""
-    patient_id = f"S{number:0{digits}}"
-    signal, classes, rows, patient = make_record(seed, number, seconds)
-    write_record(folder, patient_id, signal, patient, classes)
-    return classes, [(patient_id, *row) for row in rows]
+def make_one(folder, seed, seconds, patient_id):
+    """Write one record, such as S0007; return its classes and its rows of evidence.csv."""
+    record = make_record(seed, int(patient_id[1:]), seconds)
+    lines = comments(record.patient.age, record.patient.sex, record.classes)
+    write_record(folder / patient_id, record.signal, lines)
+    return record.classes, [(patient_id, *row) for row in record.evidence]
 
 
 def is_made(stem, lines, n):
-    """Tell whether a record stands: a header with those comment lines, and all of its signal."""
+    """Tell whether a record is there: a header with those comments, and a signal of n samples."""
     header, signal = stem.with_suffix(".hea"), stem.with_suffix(".mat")
     if not header.is_file() or not signal.is_file():
         return False
-    whole = signal.stat().st_size == 24 + 2 * len(LEADS) * n
-    return whole and header.read_text(errors="replace").splitlines()[-len(lines) :] == lines
+    complete = signal.stat().st_size == 24 + 2 * len(LEADS) * n
+    return complete and header.read_text(errors="replace").splitlines()[-len(lines) :] == lines
 
 
 def make_like(folder, seed, row):
     """Write the twin of a Row unless it is there; return its classes and its rows of evidence."""
-    person, line = {"age": row.age, "sex": row.sex}, TWIN_LINE.format(seed)
-    made = is_made(folder / row.group / row.name, comments(**person, classes=row.labels) + [line],
-                   row.n)  # fmt: skip
-    signal, rows = make_twin(seed, row, with_signal=not made)
+    stem = folder / row.group / row.name
+    lines = comments(row.age, row.sex, row.labels, TWIN_LINE.format(seed))
+    made = is_made(stem, lines, row.n)
+    signal, evidence = make_twin(seed, row, with_signal=not made)
     if not made:
-        write_record(folder / row.group, row.name, signal, person, row.labels, line)
-    return row.labels, [(row.name, *found) for found in rows]
+        write_record(stem, signal, lines)
+    return row.labels, [(row.name, *place) for place in evidence]
 
 
 def write_all(make, items, folder, jobs):
@@ -161,10 +156,10 @@ def write_dataset(data_dir, n_records, seed, seconds=10, jobs=1):
 
     A record depends on the seed, its number and `seconds` alone, not on how many there are.
     """
-    folder = Path(data_dir)
+    folder, digits = Path(data_dir), max(4, len(str(n_records)))
     clear_folder(folder)
-    make = partial(make_one, folder, max(4, len(str(n_records))), seed, seconds)
-    return write_all(make, range(1, n_records + 1), folder, jobs)
+    names = [f"S{number:0{digits}}" for number in range(1, n_records + 1)]
+    return write_all(partial(make_one, folder, seed, seconds), names, folder, jobs)
 
 
 def write_twin(data_dir, rows, seed, jobs=1):
@@ -181,8 +176,9 @@ def main(args):
     if args.seed < 0:
         fail(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
     if args.seconds < MIN_SECONDS:
-        fail(f"--seconds {args.seconds} is shorter than {MIN_SECONDS}, too short for an early beat "
-             "and its pause; see: python -m ecg.synthetic --help")  # fmt: skip
+        too_short = f"shorter than {MIN_SECONDS}, too short for an early beat and its pause"
+        fail(f"--seconds {args.seconds} is {too_short}; see: python -m ecg.synthetic --help")
+    n = args.records
     if args.like:
         try:
             rows = read_table(args.like)
@@ -193,8 +189,7 @@ def main(args):
         except ValueError as error:  # a record that cannot show all of its labels
             fail(f"--like {args.like}: {error}; correct that and run it again")
     else:
-        counts = write_dataset(args.data_dir, args.records, args.seed, args.seconds, args.jobs)
-        n = args.records
+        counts = write_dataset(args.data_dir, n, args.seed, args.seconds, args.jobs)
     counted = ", ".join(f"{name} {count}" for name, count in counts.items())
     print(f"{n} records in {args.data_dir}: {counted} (a record may have several)")
 

@@ -9,7 +9,8 @@ from conftest import model_keys
 from torch import nn
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, labels_digest, load_labels
-from resnet import ResNet1d, save_checkpoint
+from ecg.inference.checkpoint import save_checkpoint
+from resnet import ResNet1d
 from utils import run_name
 
 SECONDS = 1
@@ -36,25 +37,30 @@ def write_data(folder, n=24, first=1):
     return dict(zip(names, parts, strict=True)), labels
 
 
-def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
-    """Write a checkpoint with random weights, as main.py would after training on data/own."""
+def write_model(folder, leads=LEADS, seconds=SECONDS):
+    """Write a model with random weights, as main.py would after training; return its network."""
     torch.manual_seed(0)
-    model = ResNet1d("resnet18", len(leads), len(CLASSES))
-    nn.init.normal_(model.fc.weight, 0, 0.1)
+    network = ResNet1d("resnet18", len(leads), len(CLASSES))
+    nn.init.normal_(network.fc.weight, 0, 0.1)
     with torch.no_grad():  # as if trained: normalised by the statistics of such signals
         for _ in range(20):
-            model(0.3 * torch.randn(8, len(leads), N_SAMPLES))
-    model.eval()
+            network(0.3 * torch.randn(8, len(leads), N_SAMPLES))
+    network.eval()
+    data = folder / "data/own"
+    flags = {"arch": "resnet18", "seconds": seconds, "data_dir": "data/own", "round": 0}
+    content = {
+        "state_dict": network.state_dict(),
+        "epoch": 1,
+        "leads": list(leads),
+        "classes": list(CLASSES),
+        "labels": labels_digest(load_labels(data)),
+        "versions": {},
+        "shortest": 1.0,
+        "args": flags | {"limit": None, "seed": 42},
+    }
     run = run_name("resnet18", "data/own", 42, 0, "all" if leads == LEADS else "II")
-    save_checkpoint(
-        folder / "models" / f"{run}.pth",
-        state_dict=model.state_dict(), epoch=1, leads=list(leads), classes=list(CLASSES),
-        labels=labels_digest(load_labels(folder / "data/own")), versions={}, shortest=1.0,
-        args={"arch": "resnet18", "seconds": seconds, "pad": pad, "data_dir": "data/own",
-              "round": 0, "limit": None, "seed": 42},
-        **model_keys(folder / "data/own"),
-    )  # fmt: skip
-    return model
+    save_checkpoint(folder / "models" / f"{run}.pth", content | model_keys(data))
+    return network
 
 
 def padded(signal, leads=slice(None)):

@@ -1,11 +1,13 @@
 import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -165,13 +167,6 @@ def test_a_classifier_is_added_in_one_place(data_dir, work, monkeypatch):
     assert not list(work.rglob("importance*"))
 
 
-def test_classifier_none_computes_the_features_alone(data_dir, work):
-    (data_dir / "features.csv").unlink(missing_ok=True)
-    run(data_dir, "--classifier", "none", "--limit", "3")  # too few records to fit anything
-    assert len(pd.read_csv(data_dir / "features.csv")) == 3
-    assert not list(work.iterdir())
-
-
 def test_the_iterations_are_those_of_the_papers_code():
     limits = {"LR": 1000, "MLP": 500}
     for name, limit in limits.items():
@@ -194,7 +189,9 @@ def test_scores_carry_the_digests_of_labels_signals_and_model(data_dir, work):
 @pytest.mark.parametrize("file", ["scores.csv", "importance.png", "run.json"])
 def test_a_run_killed_before_its_end_is_not_taken_for_scored(data_dir, work, monkeypatch, file):
     run(data_dir, "--classifier", "LR")
-    assert 0 in finished.finished_rounds({0: "LR_synthetic_42"}, finished.data_digests(data_dir))
+    assert 0 in finished.finished_rounds(
+        {0: "LR_synthetic_42"}, finished.read_data_folder(data_dir)
+    )
     replace = os.replace
 
     def killed(source, target):
@@ -257,8 +254,6 @@ def test_rhythm_features_have_a_run_and_a_column_of_their_own(data_dir, work):
 
 
 def test_other_warnings_are_counted_not_lost():
-    import warnings
-
     class Noisy:
         def fit(self, x, y):
             for _ in range(3):
@@ -269,6 +264,39 @@ def test_other_warnings_are_counted_not_lost():
 
     notes = baselines.fit(Noisy(), np.zeros((2, 1)), np.ones((2, 9), int))
     assert notes == ["3 x RuntimeWarning: something odd"]
+
+
+class Model:
+    """A model whose fit warns, and which has run into its limit of iterations."""
+
+    max_iter, n_iter_ = 5, 5
+
+    def __init__(self, text, category):
+        self.warning = text, category
+
+    def fit(self, x, y):
+        warnings.warn(*self.warning, stacklevel=1)
+
+    def __getitem__(self, i):
+        return self
+
+
+def test_a_warning_is_told_apart_by_its_category_and_origin_not_by_its_words():
+    stopped = "did not converge within 5 iterations (ConvergenceWarning): all classes"
+    x, y = np.zeros((2, 1)), np.ones((2, 9), int)
+    assert baselines.fit(Model("in other words", ConvergenceWarning), x, y) == [stopped]
+    text = "solver diverges; Label 2 is present in all training examples."
+    y[:, 0] = 0
+    assert baselines.fit(Model(text, UserWarning), x, y) == [
+        "no training record with SNR",
+        stopped,
+        f"1 x UserWarning: {text}",
+    ]
+    # what scikit-learn itself says of the class without a record is in the note
+    model = baselines.make_model("LR", "none", 42, 1)
+    x, y = np.arange(8.0)[:, None], np.tile([[0, 1]], (8, 1)) * (np.arange(8)[:, None] > 3)
+    y = np.hstack([y, np.tile(y[:, 1:], 7)])
+    assert baselines.fit(model, x, y) == ["no training record with SNR"]
 
 
 def test_network_row_is_shown_only_for_the_same_test_records(data_dir, work, capsys):

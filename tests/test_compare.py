@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from dataset import CLASSES, labels_digest, split_labels
 from ecg import compare
 from ecg.evaluation import pairs, runs
-from ecg.evaluation.files import evaluate_run, write_thresholds
+from ecg.evaluation.scored_run import Digests, Scored, evaluate_run, write_thresholds
 
 DATA = ["--data-dir", "data/made"]
 ROUNDS = (0, 1, 4)
@@ -26,10 +26,13 @@ def make_run(folder, labels, round_number, noise, seed):
     """Write what predict.py writes for a round, from scores that are the truth and noise."""
     parts = split_labels(labels, round_number)[1:]
     rng = np.random.default_rng([seed, round_number])
-    truths = [part[list(CLASSES)].to_numpy() for part in parts]
-    scores = [1 / (1 + np.exp(2 - 4 * y - 4 * noise * rng.normal(size=y.shape))) for y in truths]
-    _, found = evaluate_run(folder, *parts, scores, CLASSES)
-    write_thresholds(folder, found, labels=labels_digest(labels), signals="packed")
+    scored = []
+    for part in parts:
+        y = part[list(CLASSES)].to_numpy()
+        y_score = 1 / (1 + np.exp(2 - 4 * y - 4 * noise * rng.normal(size=y.shape)))
+        scored.append(Scored(part, y_score))
+    _, thresholds = evaluate_run(folder, *scored)
+    write_thresholds(folder, thresholds, Digests(None, labels_digest(labels), "packed"))
 
 
 def mark(folder, labels, signals="packed"):
@@ -164,13 +167,19 @@ def test_a_run_does_not_differ_from_itself_and_swapping_changes_the_sign_only(la
     assert first["f1_p"].to_numpy() == pytest.approx(second["f1_p"].to_numpy())
 
 
+def scored(y_true, y_score):
+    """Return records with thresholds of one half."""
+    labels = pd.DataFrame(y_true, columns=list(CLASSES))
+    return Scored(labels, y_score, np.full(y_score.shape, 0.5))
+
+
 def test_a_class_with_fewer_than_ten_positives_gets_no_interval():
     rng = np.random.default_rng(1)
     true = np.zeros((200, 9), int)
     for k, count in enumerate((9, 10, *[60] * 7)):
         true[rng.permutation(200)[:count], k] = 1
-    runs = [(noise * rng.random((200, 9)) + 0.3 * true, np.full((200, 9), 0.5)) for noise in (1, 2)]
-    table = pairs.differences(true, *runs, 0)
+    runs = [scored(true, noise * rng.random((200, 9)) + 0.3 * true) for noise in (1, 2)]
+    table = pairs.differences(*runs, 0)
     ends = table[[f"{score}_diff_{end}" for score in ("f1", "auc") for end in ("low", "high")]]
     assert ends.iloc[0].isna().all() and ends.iloc[1:].notna().all(axis=None)
     text = compare.with_interval(table.iloc[0], "auc_diff")
@@ -184,8 +193,8 @@ def test_p_values_of_equal_runs_are_spread_evenly(monkeypatch):
     for seed in range(60):
         rng = np.random.default_rng(seed)
         true = (rng.random((150, 9)) < 0.3).astype(int)
-        runs = [(0.3 * true + 0.7 * rng.random((150, 9)), np.full((150, 9), 0.5)) for _ in "ab"]
-        table = pairs.differences(true, *runs, seed)
+        runs = [scored(true, 0.3 * true + 0.7 * rng.random((150, 9))) for _ in "ab"]
+        table = pairs.differences(*runs, seed)
         p.append(table["auc_p"].iloc[-1])
     assert 0.01 < np.mean(np.array(p) < 0.1) < 0.25
     assert 0.3 < np.median(p) < 0.7
@@ -205,8 +214,10 @@ def test_pooled_rounds_of_two_runs_can_be_compared(labels, capsys):
     # the second p: Nadeau and Bengio's t by hand, over the differences of the rounds
     by_round = []
     for end in ("", "_r1", "_r4"):
-        a, b = (pd.read_csv(f"results/{name}_made_{kind}42{end}/scores.csv").set_index("class")
-                for name, kind in (("resnet34", "all_"), ("LR", "")))  # fmt: skip
+        a, b = (
+            pd.read_csv(f"results/{name}_made_{kind}42{end}/scores.csv").set_index("class")
+            for name, kind in (("resnet34", "all_"), ("LR", ""))
+        )
         by_round.append((a["auc"] - b["auc"]).tolist())
     by_round = np.array(by_round)
     assert table["auc_diff_rounds"].tolist() == pytest.approx(by_round.mean(0).tolist())
@@ -214,8 +225,11 @@ def test_pooled_rounds_of_two_runs_can_be_compared(labels, capsys):
     p = 1 - np.abs(t) / np.sqrt(2 + t**2)  # Student's with 2 degrees of freedom, two-sided
     assert table["auc_p_rounds"].tolist() == pytest.approx(p.tolist())
     assert list(table.columns[-4:]) == [
-        "f1_diff_rounds", "f1_p_rounds", "auc_diff_rounds", "auc_p_rounds"
-    ]  # fmt: skip
+        "f1_diff_rounds",
+        "f1_p_rounds",
+        "auc_diff_rounds",
+        "auc_p_rounds",
+    ]
     out = capsys.readouterr().out
     assert "spread between trainings" in out and "Nadeau and Bengio" in out and "p, rounds" in out
 
@@ -289,11 +303,11 @@ def test_a_comparison_knows_when_its_scores_have_changed(labels, tmp_path, monke
     copy_results(tmp_path, monkeypatch, {})
     run_compare("--rounds")
     folder = Path("results/compare_rounds_resnet34_made_all_42")
-    today = runs.data_digests("data/made")
-    assert runs.read_sources(folder, today) == ["missing rounds: 2, 3, 5, 6, 7, 8, 9"]
+    data = runs.read_data_folder("data/made")
+    assert runs.read_sources(folder, data) == ["missing rounds: 2, 3, 5, 6, 7, 8, 9"]
     with open("results/resnet34_made_all_42/predictions.csv", "a") as file:
         file.write("\n")
-    assert runs.read_sources(folder, today) is None
+    assert runs.read_sources(folder, data) is None
 
 
 def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):
@@ -355,9 +369,18 @@ def test_predictions_of_other_folds_are_refused(labels, capsys, monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["a"], ["a", "b", "c"], ["a", "b", "--rounds"], ["--rounds", "--single-leads"],
-             ["--leads", "I"], ["--rounds", "--leads", "X"], ["--single-leads", "--leads", "I"]]
-)  # fmt: skip
+    "argv",
+    [
+        [],
+        ["a"],
+        ["a", "b", "c"],
+        ["a", "b", "--rounds"],
+        ["--rounds", "--single-leads"],
+        ["--leads", "I"],
+        ["--rounds", "--leads", "X"],
+        ["--single-leads", "--leads", "I"],
+    ],
+)
 def test_only_one_comparison_at_a_time(argv, capsys):
     with pytest.raises(SystemExit) as stop:
         compare.parse_args(argv)

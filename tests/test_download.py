@@ -129,7 +129,7 @@ def test_the_same_command_fetches_only_what_is_missing_or_damaged(served, tmp_pa
     [
         (404, "404"),
         (503, "503"),
-        ("short", "more did not"),
+        ("short", "are missing"),
         ("other", "its checksum is not that of SHA256SUMS.txt"),
     ],
 )

@@ -12,7 +12,8 @@ from small_run import write_data, write_model
 
 from dataset import CLASSES
 from ecg import faithfulness
-from ecg.explanation import checks, values
+from ecg.explanation import checks
+from ecg.explanation.explanation import Explainer
 from ecg.processing.beats import REGIONS
 
 RUN = "resnet18_own_all_42"
@@ -45,7 +46,7 @@ def run_script(*flags):
 
 
 @NEEDS_SHARED
-def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypatch):
+def test_script_runs_every_check_and_resumes_where_it_stopped(work, capsys, monkeypatch):
     monkeypatch.setattr(checks, "SAMPLES_STEPS", (20, 64))
     monkeypatch.setattr(checks, "NORM_RECORDS", 4)
     for path in [*SHARED.glob("ludb/1.*"), *SHARED.glob("ludb/31.*")]:
@@ -54,7 +55,7 @@ def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypa
     flags = ["--ludb-dir", "ludb", "--ludb-sd", "0.2"]
     flags += ["--other-model", f"models/{RUN}.pth"]
     table = run_script(*flags)
-    assert set(table["check"]) == set(faithfulness.CHECKS)
+    assert set(table["check"]) == set(faithfulness.ALL_CHECKS)
     whole = table[table["class"] == "all"].set_index("measure")
     # another training that is the same one gives the same values
     for kind in ("windows", "single samples", "ranks of single samples"):
@@ -99,9 +100,8 @@ def test_another_model_under_the_same_name_is_checked_again(work):
     other = work / "models/other.pth"
     shutil.copy(work / f"models/{RUN}.pth", other)
     flags = ["--checks", "training", "--other-model", str(other)]
-    assert run_script(*flags)["mean"].tolist() == pytest.approx(
-        [1] * 8
-    )  # four measures, of one class and of all
+    # four measures, of one class and of all
+    assert run_script(*flags)["mean"].tolist() == pytest.approx([1] * 8)
     content = torch.load(other, weights_only=True)
     content["state_dict"]["fc.weight"] *= -1
     torch.save(content, other)
@@ -113,11 +113,11 @@ def test_another_model_under_the_same_name_is_checked_again(work):
 
 def test_a_model_of_other_leads_is_no_other_training(work, capsys):
     content = torch.load(work / f"models/{RUN}.pth", weights_only=True)
-    content["args"]["pad"] = "batch"
+    content["args"]["seconds"] = 2
     torch.save(content, work / "models/other.pth")
     with pytest.raises(SystemExit, match="2"):
         run_script("--checks", "training", "--other-model", "models/other.pth")
-    assert "has other pad than" in capsys.readouterr().err
+    assert "has other seconds than" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,13 @@ def test_a_damaged_table_of_evidence_is_one_line(work, capsys, row):
 
 
 def test_another_seed_draws_another_background(work, monkeypatch):
-    pools, original = [], values.make_values
+    pools, original = [], Explainer.explain
 
-    def spy(model, options, name, x, background, *rest):
-        pools.append((options.seed, background.names))
-        return original(model, options, name, x, background, *rest)
+    def spy(self, *arguments):
+        pools.append((self.options.seed, self.background.names))
+        return original(self, *arguments)
 
-    monkeypatch.setattr(values, "make_values", spy)
-    monkeypatch.setattr(checks, "make_values", spy)
+    monkeypatch.setattr(Explainer, "explain", spy)
     run_script("--checks", "seeds")
     (first, names), (second, others) = pools
     assert (first, second) == (42, 43) and names != others

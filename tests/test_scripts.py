@@ -202,7 +202,7 @@ def test_resume_refuses_other_labels(workdir, capsys):
 def test_weights_of_another_network_are_refused(workdir, capsys, monkeypatch):
     step(main, *TRAIN)
     monkeypatch.setattr(resnet, "WIDTHS", (4, 4, 4, 4))
-    assert "another network" in refused(capsys, predict, *SMALL)
+    assert "other weights than those" in refused(capsys, predict, *SMALL)
 
 
 def test_another_data_set_is_scored_whole_with_the_models_thresholds(workdir, capsys):

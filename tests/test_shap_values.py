@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import write_record
 from small_run import N_SAMPLES, QUICK, padded, write_data, write_model
 
 import shap_values
 from dataset import CLASSES, LEADS
-from ecg.explanation import own
 from ecg.explanation.attributions import Options
-from ecg.plot import explained
+from ecg.explanation.explanation import Explanation, Record
+from ecg.plot import explained_page
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +145,7 @@ def test_other_options_stop_and_force_starts_anew(run, capsys, monkeypatch):
     assert [path.stem for path in folder.glob("patient/*.png")] == ["R020"]
 
 
-def test_resume_auto_goes_on_or_starts_anew(run, capsys):
+def test_resume_auto_continues_or_starts_anew(run, capsys):
     folder = run("--patients", "R010", figures=True)
     kept = folder / "values/R010.npz"
     before, made = kept.read_bytes(), kept.stat().st_mtime_ns
@@ -191,34 +190,6 @@ def test_another_data_set_is_explained_against_a_background_without_the_record(w
         assert row["base_logit"] == pytest.approx(np.delete(logits[:, k], i).mean(), abs=1e-5)
 
 
-def test_a_model_that_was_trained_without_padding_is_explained_without(work, run, tmp_path):
-    folder = tmp_path / "batch"
-    (folder / "data").mkdir(parents=True)
-    (folder / "data/own").symlink_to(work[0] / "data/own")
-    model = write_model(folder, pad="batch")
-    path = str(next(folder.glob("models/*.pth")))
-    run("--model-path", path, "--patients", "R010", "R030", "--background", "100")
-    row = (
-        pd.read_csv("explanations/resnet18_own_all_42/values.csv")
-        .set_index("patient_id")
-        .loc["R010"]
-    )
-    _, signals, labels, _ = work
-    half = N_SAMPLES // 2  # R010 has 0.5 s, others have 0.5, 1 and 1.5 s
-    background = torch.cat(
-        [padded(signals[name]) for name in labels.loc[labels["fold"] < 9, "patient_id"]]
-    )
-    with torch.no_grad():
-        logits = model(padded(signals["R010"])[..., half:])[0]
-        base = model(background[..., half:]).mean(0)
-    k = int(logits.argmax())
-    assert row["class"] == CLASSES[k] and row["logit"] == pytest.approx(logits[k].item(), abs=1e-5)
-    assert row["base_logit"] == pytest.approx(base[k].item(), abs=1e-5)
-    phi = np.load("explanations/resnet18_own_all_42/values/R010.npz")["phi"]
-    assert phi.shape == (1, 12, half) and np.abs(phi[..., :10]).max() > 0
-    assert np.load("explanations/resnet18_own_all_42/values/R030.npz")["phi"].shape[2] == N_SAMPLES
-
-
 def test_a_single_lead_model(work, run, tmp_path):
     write_model(work[0], leads=("II",))
     run("--leads", "II", "--patients", "R010", "--method", "ig")
@@ -242,11 +213,19 @@ def store(folder, name, k, phi, n):
     logits = np.full(9, -1, np.float32)
     logits[k] = 0
     (folder / "values").mkdir(exist_ok=True)
-    arrays = {"phi": phi[None].astype(np.float32), "classes": np.array([k]), "logits": logits}
-    arrays |= {"base": logits * 0 - 2, "n": np.array(n), "peaks": np.array([], int)}
-    arrays |= {"halves": np.zeros((2, 1, 2, -(-n // 20)), np.float32), "samples": np.array([200])}
-    arrays |= {"reliability": np.array([[0.75, 0.5]]), "starts": np.array([max(0, n - 100)])}
-    np.savez(folder / "values" / f"{name}.npz", **arrays)
+    explanation = Explanation(
+        phi=phi[None].astype(np.float32),
+        halves=np.zeros((2, 1, 2, -(-n // 20)), np.float32),
+        reliability=np.array([[0.75, 0.5]]),
+        samples=np.array([200]),
+        classes=np.array([k]),
+        starts=np.array([max(0, n - 100)]),
+        logits=logits,
+        base=logits * 0 - 2,
+        n=n,
+        peaks=np.array([], int),
+    )
+    explanation.save(folder / "values" / f"{name}.npz")
 
 
 def test_population_by_hand(tmp_path):
@@ -267,17 +246,16 @@ def test_population_by_hand(tmp_path):
         name: np.zeros((12, n), np.int16) for name, n in zip("abc", (40, 100, 300), strict=True)
     }
     data = SimpleNamespace(signals=signals)
-    run = SimpleNamespace(name="run", labels=labels, data=data, checkpoint={"leads": ["I", "II"]})
+    model = SimpleNamespace(leads=("I", "II"))
+    run = SimpleNamespace(name="run", labels=labels, data=data, model=model)
     table = shap_values.write_tables(tmp_path, run)
     assert table["labels"].tolist() == ["AF", "AF;PVC", "RBBB"]
     assert table["padding_share"].tolist() == pytest.approx([0.96, 0, 0])
     assert table["residual"].tolist() == pytest.approx([98 - 2, 4 - 2, -0.1 - 2])
     assert table["probability"].tolist() == [0.5] * 3
     assert table["start"].tolist() == [0, 0, 0.4]  # 300 samples, of which the last 100 are seen
-    assert (
-        table[["reliability", "reliability_leads", "samples"]].to_numpy().tolist()
-        == [[0.75, 0.5, 200]] * 3
-    )
+    known = table[["reliability", "reliability_leads", "samples"]].to_numpy().tolist()
+    assert known == [[0.75, 0.5, 200]] * 3
     shares = pd.read_csv(tmp_path / "population.csv").set_index("class")
     assert shares.loc["AF", ["n", "I", "II"]].tolist() == pytest.approx([2, 0.625, 0.375])
     right = 5.1 / 10.1
@@ -324,77 +302,50 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
     tmp_path, monkeypatch
 ):
     calls = []
-    monkeypatch.setattr(
-        explained, "plot_explained", lambda *args, agreement: calls.append((*args, agreement))
-    )
+    monkeypatch.setattr(explained_page, "plot_explained", lambda *args: calls.append(args))
     packed = np.zeros((12, 12 * 500), np.int16)
     phi = np.zeros((2, 3, 15 * 500))
     phi[1, 0, :1000] = 0.003  # padding
     phi[1, :, -11 * 500] = 1, 6, 3
-    logits, base = np.linspace(-1, 1, 9)[::-1], np.full(9, -9.0)
-    stored = {"phi": phi, "classes": np.array([4, 0]), "logits": logits, "base": base}
-    stored |= {"n": np.array(12 * 500), "starts": np.array([0, 0]), "samples": [200] * 2}
-    stored |= {"halves": np.ones((2, 2, 3, 300)), "reliability": np.array([[0.1, 0.2], [0.7, 0.8]])}
-    stored["halves"][:, 1, 2, 7] = 1, -1
-    path = tmp_path / "a.png"
-    shap_values.plot_patient(path, "a", packed, stored, ["I", "II", "V1"], ["AF", "PVC"])
-    ((_, whole, values, leads, at, begin, title, notes, faded),) = calls
-    assert whole is packed and "predicted SNR (probability 0.73), labelled AF + PVC" in title
-    assert values.shape == (3, 6000) and values.sum() == 10 and leads == ["I", "II", "V1"]
-    assert (at, begin) == (0, 1000) and "miss 3.0 of a change of 10.0" in title  # with the padding
-    assert "0.70 of 1" in notes[1] and faded.shape == (3, 300)
+    halves = np.ones((2, 2, 3, 300))
+    halves[:, 1, 2, 7] = 1, -1
+    explanation = Explanation(
+        phi=phi,
+        halves=halves,
+        reliability=np.array([[0.1, 0.2], [0.7, 0.8]]),
+        samples=np.array([200, 200]),
+        classes=np.array([4, 0]),
+        starts=np.array([0, 0]),
+        logits=np.linspace(-1, 1, 9)[::-1],
+        base=np.full(9, -9.0),
+        n=12 * 500,
+    )
+    path, leads = tmp_path / "a.png", ["I", "II", "V1"]
+    labels = CLASSES.index("AF"), CLASSES.index("PVC")
+    shap_values.plot_patient(path, packed, explanation, Record("a", None, 6000, labels), leads)
+    ((_, whole, explained, shown, text, begin),) = calls
+    assert whole is packed and shown == leads
+    assert "predicted SNR (probability 0.73), labelled AF + PVC" in text.title
+    assert explained.values.shape == (3, 6000) and explained.values.sum() == 10
+    assert (explained.start, begin) == (0, 1000)
+    assert "explains 70 % of the score" in text.title  # 13, with the padding, instead of 10
+    assert "0.70 of 1" in text.notes[1] and explained.trust.shape == (3, 300)
     # what two halves agree on is as strong as the whole map is reliable
+    faded = explained.trust
     assert faded[2, 7] == 0 and np.delete(faded[2], 7) == pytest.approx(0.7)
 
 
-def test_a_file_is_explained_on_a_page_without_any_data_folder(work, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    write_record(tmp_path / "ward", "A1", work[1]["R002"], "59118001")
-    samples = work[1]["R002"] / 1000
-    np.save(tmp_path / "b.npy", samples)
-    model = str(work[0] / "models/resnet18_own_all_42.pth")
-
-    def explain(*names):
-        flags = ["--model-path", model, "--sample-rate", "500", "--record", *names]
-        shap_values.main(shap_values.parse_args(flags))
-
-    explain("ward/A1.hea", "b.npy")
-    folder = tmp_path / "results/resnet18_own_all_42_records/explained"
-    assert {path.name for path in folder.iterdir()} == {"A1.pdf", "A1.png", "b.pdf", "b.png"}
-    assert "Research use only" in capsys.readouterr().out
-    assert not (tmp_path / "explanations").exists()
-    refused = {
-        ("--classes", "all"): "leave --classes",
-        ("--method", "shap"): "data/CPSC is not what",
-        ("--reliability", "0.9"): "--data-dir",
-    }
-    for flags, message in refused.items():
-        with pytest.raises(SystemExit, match="2"):
-            explain("b.npy", *flags)
-        assert message in capsys.readouterr().err
-    (tmp_path / "empty.csv").write_text("")
+@pytest.mark.parametrize(
+    "flag", ["--record", "--sample-rate=500", "--leads-order", "--units-per-mv"]
+)
+def test_ecgs_of_ones_own_have_a_command_of_their_own(capsys, flag):
     with pytest.raises(SystemExit, match="2"):
-        explain("empty.csv")
-    assert "empty" in capsys.readouterr().err
-
-
-def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(run, work, monkeypatch):
-    notes, made = [], []
-    original = own.make_values
-    monkeypatch.setattr(own, "make_values", lambda *a: made.append(original(*a)) or made[-1])
-    monkeypatch.setattr(explained, "plot_explained", lambda *args, **_: notes.append(args[7]))
-    np.save("b.npy", work[1]["R002"] / 1000)
-    flags = ["--model-path", "models/resnet18_own_all_42.pth", "--sample-rate", "500"]
-    for method in ([], ["--method", "ig"]):
-        shap_values.main(
-            shap_values.parse_args(
-                ["--data-dir", "data/own", *flags, *QUICK, *method, "--record", "b.npy"]
-            )
-        )
-    assert "expected gradients" in notes[0][0] and "records of the training set" in notes[0][0]
-    assert "integrated gradients" in notes[1][0]
-    assert [stored["samples"].tolist() for stored in made] == [[int(QUICK[3])]] * 2
-    assert not np.allclose(made[0]["phi"], made[1]["phi"])
+        shap_values.parse_args(["--model-path", "m.pth", flag, "a.hea"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "python -m ecg.read FILE --explain" in error
+    with pytest.raises(SystemExit, match="2"):
+        shap_values.parse_args(["--recrod", "a.hea"])
+    assert "unrecognized arguments: --recrod a.hea" in capsys.readouterr().err
 
 
 def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):

@@ -15,7 +15,7 @@ from scipy.io import loadmat
 
 from dataset import CLASSES, LEADS
 from ecg import synthetic
-from ecg.io.records import classes_of
+from ecg.io.diagnoses import classes_of
 from ecg.simulation import twin
 
 ROOT = Path(__file__).parents[1]

@@ -1,11 +1,13 @@
 """The workflow on 40 records: killed and started again to the report, failing, and on a cluster."""
 
+import argparse
 import fcntl
 import functools
 import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,7 +29,7 @@ from ecg import synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
 from ecg.training import checkpoints
-from ecg.training.estimate import estimate, estimate_others
+from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
@@ -46,13 +48,26 @@ if not {"snakemake", "-c"} & {os.path.basename(word) for word in sys.orig_argv[1
     except BaseException:  # Python would go on, with the wide network
         os._exit(130)
 """
-SMALL = ["data_dir=data/tiny", "arch=resnet18", "rounds=2", "lead_sets=I", "classifiers=LR",
-         "epochs=3", "lr=0.001", "batch_size=7", "seconds=2", "background=2", "records=2",
-         "samples=2", "jobs=2"]  # fmt: skip
+SMALL = [
+    "data_dir=data/tiny",
+    "arch=resnet18",
+    "rounds=2",
+    "lead_sets=I",
+    "classifiers=LR",
+    "epochs=3",
+    "lr=0.001",
+    "batch_size=7",
+    "seconds=2",
+    "background=2",
+    "records=2",
+    "samples=2",
+    "jobs=2",
+]
 RUN = "resnet18_tiny_I_42"
 MODELS = [RUN, f"{RUN}_r1"]
-TRAIN = ("--data-dir data/tiny --arch resnet18 --epochs 3 --lr 1e-3 --batch-size 7 --seconds 2 "
-         "--leads I").split()  # fmt: skip
+TRAIN = (
+    "--data-dir data/tiny --arch resnet18 --epochs 3 --lr 1e-3 --batch-size 7 --seconds 2 --leads I"
+).split()
 
 
 @pytest.fixture
@@ -77,9 +92,13 @@ def start(*argv, config=(), **environment):
     command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", *argv, "--config", *SMALL, *config]
     environment["PYTHONPATH"] = str(Path("site").resolve())  # the Snakefile itself adds the code
     return subprocess.Popen(
-        list(map(str, command)), env=os.environ | environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        list(map(str, command)),
+        env=os.environ | environment,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def run(*argv, status=0, **others):
@@ -118,13 +137,18 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
     log = Path(f"results/logs_tiny/train_{killed[0].name.removesuffix('.last.pth')}.log")
     assert f"epoch {state['epoch'] + 1:02d}/3" in log.read_text()
     assert f"epoch {state['epoch']:02d}/3" not in log.read_text()
-    for path in ("results/report.html", f"explanations/{RUN}/index.html",
-                 f"explanations/{RUN}/faithfulness.csv", "results/LR_tiny_42_r1/scores.csv",
-                 f"results/compare_rounds_{RUN}/rounds.csv",
-                 "results/compare_leads_resnet18_tiny_all_42/single_lead.csv",
-                 f"results/compare_rounds_{RUN}_vs_rounds_LR_tiny_42/differences.csv",
-                 "results/dataset_tiny/dataset_table.csv", f"results/times_tiny/train_{RUN}.tsv",
-                 "results/logs_tiny/features.log"):  # fmt: skip
+    for path in (
+        "results/report.html",
+        f"explanations/{RUN}/index.html",
+        f"explanations/{RUN}/faithfulness.csv",
+        "results/LR_tiny_42_r1/scores.csv",
+        f"results/compare_rounds_{RUN}/rounds.csv",
+        "results/compare_leads_resnet18_tiny_all_42/single_lead.csv",
+        f"results/compare_rounds_{RUN}_vs_rounds_LR_tiny_42/differences.csv",
+        "results/dataset_tiny/dataset_table.csv",
+        f"results/times_tiny/train_{RUN}.tsv",
+        "results/logs_tiny/features.log",
+    ):
         assert Path(path).is_file(), path
 
     assert to_do()[0] == {}  # nothing to do the second time
@@ -175,8 +199,11 @@ def test_one_failing_model_stops_only_what_needs_it(labelled):
     assert Path(targets[0]).is_file() and not Path(targets[1]).exists()
     for module in ("compare --rounds", "report"):  # by hand, of what there is
         command = [sys.executable, "-m", *f"ecg.{module} --arch resnet18 --leads I".split()]
-        subprocess.run([*command, "--data-dir", "data/tiny"], check=True,
-                       env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+        subprocess.run(
+            [*command, "--data-dir", "data/tiny"],
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
     rounds = Path(f"results/compare_rounds_{RUN}/rounds.csv")
     assert set(pd.read_csv(rounds)["rounds"].dropna()) <= {0, 1}
     assert "python" in Path("results/report.html").read_text()
@@ -196,8 +223,13 @@ def test_a_cluster_job_per_model(labelled):
     slurm = "--executor slurm --jobs 2 --slurm-init-seconds-before-status-checks 1".split()
     slurm += ["--default-resources", "slurm_account=lab", "slurm_partition=gpu", "mem_mb=8000"]
     environment = {"PATH": f"{ROOT / 'tests/slurm'}{os.pathsep}{os.environ['PATH']}"}
-    run(f"models/{RUN}.pth", *slurm, config=["epochs=1", "threads=1"],
-        CALLS=str(labelled / "calls"), **environment)  # fmt: skip
+    run(
+        f"models/{RUN}.pth",
+        *slurm,
+        config=["epochs=1", "threads=1"],
+        CALLS=str(labelled / "calls"),
+        **environment,
+    )
     (call,) = map(json.loads, Path("calls").read_text().splitlines())
     text = " ".join(call)
     assert "-A lab -p gpu" in text and "--mem 8000" in text and "--cpus-per-task=1" in text
@@ -231,15 +263,22 @@ def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch)
     assert not {"rounds", "lead_sets", "limit", "seed"} & set(changed)
     # the paper's four, and each of them once more with the rhythm features
     assert changed["classifiers"] == list(METHODS) and list(METHODS)[:4] == paper()["classifiers"]
-    command = [SNAKEMAKE, "--snakefile", ROOT / "Snakefile", "--configfile",
-               ROOT / "config/rehearsal.yaml", "--dry-run", "--printshellcmds"]  # fmt: skip
+    command = [
+        SNAKEMAKE,
+        "--snakefile",
+        ROOT / "Snakefile",
+        "--configfile",
+        ROOT / "config/rehearsal.yaml",
+        "--dry-run",
+        "--printshellcmds",
+    ]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     out = done.stdout + done.stderr
     counts = dict(re.findall(r"^(\w+) +(\d+)$", out, re.M))
     # a baseline more: ten rounds, their summary and their comparison with the network
     assert counts["total"] == str(317 + 4 * 12) and counts["baseline"] == "80"
     # the features of both kinds are computed once; a method's name says which of them it reads
-    (line,) = [line for line in out.splitlines() if "--classifier none" in line]
+    (line,) = [line for line in out.splitlines() if "-m ecg.features" in line]
     assert "--features rhythm" in line
     fits = [line for line in out.splitlines() if "baselines.py" in line]
     for name in paper()["classifiers"]:
@@ -262,26 +301,32 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
     for name in names.split():
         assert config[name] == args[name], name
     assert set(yaml.safe_load((ROOT / "config/demo.yaml").read_text())) <= set(config)
-    text = (ROOT / "Snakefile").read_text()
-    assert f'LEADS = "{" ".join(dataset.LEADS)}".split()' in text
-    scope = {"config": {"seed": 42}, "DATA": "CPSC"}
-    exec(re.search(r"^def run_name.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
-    for given in (("resnet34", 3, "I,aVR,V5"), ("resnet34", 0, "all"), ("LR", 0, None)):
-        method, number, leads = given
-        expected = utils.run_name(
-            method, "data/CPSC", 42, number, leads and leads.replace(",", "-")
-        )
-        assert scope["run_name"](*given) == expected
-    scope["Path"] = Path
-    exec(re.search(r"^def network_name.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
-    for arch, width, init in (("resnet34", 64, None), ("resnet18", 24, None), ("x", 1, "m/g.pth")):
-        scope["config"] = {"arch": arch, "width": width, "init": init}
-        assert scope["network_name"]() == resnet.network_name(arch, width, init)
+
+
+def test_runs_are_named_and_flags_written_as_the_steps_do():
+    scope = {"config": {"seed": 0, "limit": None, "amp": False, "use_gpu": True, "rounds": 1}}
+    scope |= {"DIR": "data/CPSC", "shlex": shlex, "sys": sys, "argparse": argparse}
+    snakefile = (ROOT / "Snakefile").read_text()
+    exec(
+        re.search(r"^from dataset import.*?\nfrom utils import.*?$", snakefile, re.M | re.S)[0],
+        scope,
+    )
+    for name in ("flags", "lead_set", "name_run"):
+        exec(re.search(rf"^def {name}.*?(?=\n\n\n)", snakefile, re.M | re.S)[0], scope)
+    assert scope["name_run"]("resnet34", 3, "I,aVR,V5") == "resnet34_CPSC_I-aVR-V5_0_r3"
+    assert scope["name_run"]("LR") == "LR_CPSC_0" == utils.run_name("LR", "data/CPSC", 0)
+    assert scope["lead_set"]("V5,I") == "I,V5" and scope["lead_set"]("all") == "all"
+    assert scope["lead_set"](",".join(reversed(dataset.LEADS))) == "all"  # named so by main.py
+    with pytest.raises(SystemExit, match="unknown lead 'X'; choose from I, II"):
+        scope["lead_set"]("I,X")
+    assert scope["flags"]("seed", "limit", "amp") == "--seed 0"  # 0 is a value, null is none
+    assert scope["flags"]("use_gpu", "rounds", note="a b") == "--use-gpu --rounds 1 --note 'a b'"
 
 
 def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
     text, scope = (ROOT / "Snakefile").read_text(), {"DIR": tmp_path, "Path": Path}
     scope |= {"functools": functools, "hashlib": hashlib}
+    exec(re.search(r"^RECORDS = .*?\)\n", text, re.M | re.S)[0], scope)
     for name in ("files", "fingerprint"):
         exec(re.search(rf"^(@.*\n)?def {name}.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
 
@@ -303,31 +348,36 @@ def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it
     assert found() == seen[-1]
 
 
+def estimated(runs, left, config, lanes, n_records, threads):
+    return estimate(WorkflowSettings.of(config), Work(runs, left, n_records, lanes, threads))
+
+
 def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["a", "b", "c", "d"]
-    size, text = estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
+    size, text = estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
     assert size.startswith("4 models, 3 to train; networks take 0.3 GB")
     seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second on two cores
     assert f"5 epochs of {seconds:.1f} s each (from the benchmark: 2 processor" in text
     # the same cores shared by two models: each takes twice as long
-    shared = estimate(runs, runs[1:], paper(epochs=5), 2, 1000, 1)[1]
+    shared = estimated(runs, runs[1:], paper(epochs=5), 2, 1000, 1)[1]
     assert f"5 epochs of {2 * seconds:.1f} s each" in shared
     assert shared.split(":")[0] == text.split(":")[0]
     folder = Path("results/a")
     folder.mkdir(parents=True)
     described = {"args": paper(), "seconds_per_epoch": [3500, 3700], "threads": 2}
     (folder / "run.json").write_text(json.dumps(described))
-    assert "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in estimate(
-        runs, runs[1:], paper(epochs=5), 1, 1000, 2
-    )[1]  # fmt: skip
-    assert "about 5.0 hours" in estimate(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
+    assert (
+        "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at"
+        in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)[1]
+    )
+    assert "about 5.0 hours" in estimated(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
     # on other cores that time says nothing
-    assert "benchmark" in estimate(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
-    unknown = estimate(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
+    assert "benchmark" in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
+    unknown = estimated(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
     # 130 x 40 / 8 = 650 s
     assert "not known" in unknown and unknown.endswith("an epoch is 11 minutes of the whole")
-    assert len(estimate(runs, [], paper(), 1, 1000, 2)) == 1
+    assert len(estimated(runs, [], paper(), 1, 1000, 2)) == 1
 
 
 def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, monkeypatch):
@@ -335,9 +385,9 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     general = paper(init=str(ROOT / "models/general.pth"), epochs=1, amp=True, seconds=10)
     small = paper(arch="resnet18", width=24, epochs=1, amp=True, seconds=10)
     runs = [str(i) for i in range(130)]
-    told = estimate(runs, runs, general, 2, 6877, 1)
-    assert told == estimate(runs, runs, small, 2, 6877, 1)
-    assert "networks take 0.6 GB" in told[0]
+    sentences = estimated(runs, runs, general, 2, 6877, 1)
+    assert sentences == estimated(runs, runs, small, 2, 6877, 1)
+    assert "networks take 0.6 GB" in sentences[0]
     size = sum(value.numel() for value in resnet.ResNet1d("resnet18", 12, 9, 24).parameters()) * 4
     assert 130 * size / 1e9 == pytest.approx(0.6, abs=0.05)
     folder = Path("results/0")
@@ -346,7 +396,7 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     then = general | {"arch": "resnet18", "width": 24}
     described = {"args": then, "seconds_per_epoch": [72], "threads": 1}
     (folder / "run.json").write_text(json.dumps(described))
-    assert "1 epoch of 72.0 s each (measured in 0)" in estimate(runs, runs, general, 2, 6877, 1)[1]
+    assert "1 epoch of 72.0 s each (measured in 0)" in estimated(runs, runs, general, 2, 6877, 1)[1]
 
 
 def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeypatch):
@@ -357,11 +407,13 @@ def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeyp
     for name, seconds in done.items():
         (tmp_path / f"{name}.tsv").write_text(f"s\tmax_rss\n{seconds}\t1\n")
     left = {"score": 16, "explain": 1, "baseline": 40, "train": 3}
-    told = estimate_others(left, tmp_path, 2)
+    sentences = estimate_others(left, tmp_path, 2)
     # (16 x 30 + 60 + 3 x (100 - 80)) / 2 = 300 s
-    assert told[0].startswith("all but the epochs takes about 5 minutes, as they did before (score")
-    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in told[0]
-    assert told[1] == "not counted, as none has been done here: baseline"
+    assert sentences[0].startswith(
+        "all but the epochs takes about 5 minutes, as they did before (score"
+    )
+    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in sentences[0]
+    assert sentences[1] == "not counted, as none has been done here: baseline"
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock")
@@ -369,15 +421,25 @@ def test_jobs_on_one_machine_take_different_gpus(tmp_path):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "2,5", "TMPDIR": str(tmp_path)}
     script = f"source {ROOT}/profiles/free_gpu.sh; echo $CUDA_VISIBLE_DEVICES; read"
     jobs = [
-        subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], env=environment, text=True,
-                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script],
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     taken = [job.stdout.readline().strip() for job in jobs]
     assert sorted(taken) == ["2", "5"]
     jobs[0].communicate("\n")  # ends, and its GPU is free
-    third = subprocess.Popen(["bash", "-euo", "pipefail", "-c", script], env=environment, text=True,
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+    third = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env=environment,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert third.stdout.readline().strip() == taken[0]
     for job in (jobs[1], third):
         job.communicate("\n")

@@ -80,6 +80,7 @@ def json_answers(target, head, bad):
 
         def write(row):
             nonlocal before
+            row = row | {"warnings": [caution.text for caution in row["warnings"]]}
             file.write(before + textwrap.indent(json.dumps(row, indent=2), "    "))
             before = ",\n"
 
@@ -105,7 +106,7 @@ def csv_answers(target, head, bad):
             values = {"leading_name": head["names"].get(row["leading"]), **row}
             for name in ("findings", "not_assessable"):
                 values[name] = " ".join(row[name])
-            texts = "; ".join(row["warnings"])
+            texts = "; ".join(caution.text for caution in row["warnings"])
             numbers = [row["probabilities"][name] for name in classes]
             rows.writerow([*map(values.get, COLUMNS), *numbers, texts, ""])
 

@@ -1,4 +1,4 @@
-"""The classifiers on expert features: what they are, how they are fitted, what they look at."""
+"""The classifiers on expert features: their settings, their fit, the importance of features."""
 
 import warnings
 from collections import Counter
@@ -8,7 +8,7 @@ import numpy as np
 
 from dataset import CLASSES
 
-# the libraries are imported where they are used: they take seconds, which --help need not
+# the libraries are imported where they are used: they take seconds to load, --help needs none
 
 
 def logistic_regression(seed, jobs):
@@ -33,7 +33,7 @@ def gradient_boosting(seed, jobs):
     from lightgbm import LGBMClassifier
     from sklearn.multiclass import OneVsRestClassifier
 
-    # one thread: LightGBM's threads spin while they wait: 20 times slower where a core is shared
+    # one thread: LightGBM's threads spin while they wait, 20 times slower on a shared core
     trees = LGBMClassifier(
         n_estimators=100,
         importance_type="gain",
@@ -60,14 +60,14 @@ class Classifier(NamedTuple):
     importance: str = ""
 
 
-# The iterations of LR and MLP are those of the paper's code; what it leaves open is the default.
+# The iterations of LR and MLP are those of the paper's code; the other options are the defaults.
 CLASSIFIERS = {
     "LR": Classifier(logistic_regression, "|coefficient| x sd"),
     "RF": Classifier(random_forest),
     "LGB": Classifier(gradient_boosting, "gain"),
     "MLP": Classifier(perceptron),
 }
-# what a reproduction compares: each on the paper's features, and on the rhythm's beside them
+# what a reproduction compares: each with the paper's features, and with the rhythm's added
 RHYTHM = "-rhythm"
 METHODS = (*CLASSIFIERS, *(name + RHYTHM for name in CLASSIFIERS))
 
@@ -78,7 +78,7 @@ def make_model(classifier, scale, seed, jobs):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    # the paper's features are never missing; a rhythm figure is where a record shows no beat
+    # the paper's features are never missing; rhythm features are, in a record without beats
     steps = [SimpleImputer(strategy="median", keep_empty_features=True)]
     steps += [StandardScaler()] if scale == "standard" else []
     return make_pipeline(*steps, CLASSIFIERS[classifier].make(seed, jobs))
@@ -89,35 +89,37 @@ def fit(model, x, y):
 
     Warnings are collected instead of printed: each becomes a note, none is dropped.
     """
+    from sklearn.exceptions import ConvergenceWarning
+
+    absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        if absent:  # the note says what OneVsRestClassifier warns of
+            warnings.filterwarnings("ignore", category=UserWarning, module=r"sklearn\.multiclass")
         model.fit(x, y)
     for estimator in getattr(model[-1], "estimators_", []):
         if hasattr(estimator, "n_jobs"):
             estimator.n_jobs = 1  # threads would add up the trees' votes in no fixed order
-    absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
     notes = [f"no training record with {', '.join(absent)}"] if absent else []
     stopped = unconverged(model[-1])
-    notes += [stopped] if stopped else []
-    texts = [f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught]
-    told = ["present in all training examples"] * bool(absent) + ["onverge"] * bool(stopped)
-    others = Counter(text for text in texts if not any(part in text for part in told))
+    if stopped:
+        notes.append(stopped)
+        caught = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
+    others = Counter(f"{w.category.__name__}: {w.message}".splitlines()[0] for w in caught)
     return notes + [f"{count} x {text}" for text, count in others.items()]
 
 
 def unconverged(classifier):
     """Return a sentence about the models that ran into their limit of iterations, '' if none."""
     models = getattr(classifier, "estimators_", [classifier])
-    limits = [getattr(m, "max_iter", np.inf) for m in models]  # trees have none
-    stopped = [
-        np.max(getattr(m, "n_iter_", 0)) >= limit for m, limit in zip(models, limits, strict=True)
-    ]
-    if not any(stopped):
+    limits = [getattr(model, "max_iter", np.inf) for model in models]  # trees have none
+    done = [np.max(getattr(model, "n_iter_", 0)) for model in models]
+    stopped = np.array(done) >= limits
+    if not stopped.any():
         return ""
     names = [name for name, hit in zip(CLASSES, stopped, strict=False) if hit]
     which = ", ".join(names) if len(models) > 1 else "all classes"
-    limit = min(limits)
-    return f"did not converge within {limit} iterations (ConvergenceWarning): {which}"
+    return f"did not converge within {min(limits)} iterations (ConvergenceWarning): {which}"
 
 
 def importances(model, x):

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from dataset import LEADS, SAMPLE_RATE, signal_digest, to_mv
 from ecg.evaluation.metrics import apply_thresholds
 from ecg.io.formats import TABLES, read_record
-from ecg.io.record import HIGH_MV
-from ecg.io.records import find_records, pack_signal, reason
+from ecg.io.packing import pack_signal
+from ecg.io.record import IMPLAUSIBLE_MV, describe_error
+from ecg.io.sources import find_records
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
+from ecg.processing.quality import Caution
 from utils import RESEARCH_USE, fail
 
 FULL_NAMES = {
@@ -36,7 +38,6 @@ FULL_NAMES = {
 }
 DIGITS = 4  # of a probability
 KNOWN = "the model was trained or chosen on this record"
-LARGE = (*quality.LARGE, KNOWN)
 NORMAL_RATES = (60, 100)  # beats per minute of a normal sinus rhythm
 COUNTED = 60  # s, the last ones, in which beats are counted
 LONG = 60  # s; in longer records findings of single windows gather
@@ -58,7 +59,7 @@ def find_own(paths):
         try:
             sources += find_records(path)
         except (ValueError, OSError) as error:
-            bad.append((str(path), reason(error)))
+            bad.append((str(path), describe_error(error)))
     if len(sources) + len(bad) > 1:
         tell_skipped(bad)
     if not sources:
@@ -83,9 +84,9 @@ def heart_rate(packed):
     It is 60 s over the mean interval between R peaks, of the last minute.
     """
     packed = packed[:, -COUNTED * SAMPLE_RATE :]
-    if not quality.has_beats(to_mv(packed)):
-        return None, "no QRS complex repeats"
     peaks = find_peaks(packed)
+    if not quality.has_beats(to_mv(packed), peaks):
+        return None, "no QRS complex repeats"
     if len(peaks) < 3:
         return None, "fewer than three beats are found"
     rate = 60 * SAMPLE_RATE * (len(peaks) - 1) / (peaks[-1] - peaks[0])
@@ -102,27 +103,27 @@ def read_own(path, table, window, shortest):
     """
     record, signal, notes = read_record(path, (), **table)
     packed, _ = pack_signal(signal, record.sample_rate)
+    cautions = [Caution(note) for note in notes]
     missing = np.isnan(signal).sum()
     if missing:
-        notes.append(f"{missing} samples are missing and count as 0 mV")
+        cautions.append(Caution(f"{missing} samples are missing and count as 0 mV"))
     tops = np.fmax.reduce(np.abs(signal), axis=1)  # NaN, without a warning, if all of a lead is
-    high = [lead for lead, top in zip(LEADS, tops, strict=True) if top > HIGH_MV]
+    high = [lead for lead, top in zip(LEADS, tops, strict=True) if top > IMPLAUSIBLE_MV]
     if high:
-        notes.append(
-            f"{quality.BEYOND} {HIGH_MV} mV in {' '.join(high)}: an artefact, which may decide "
-            "the findings"
-        )
-    notes += quality.record_warnings(to_mv(packed), record.sample_rate, window, shortest)
+        text = f"beyond {IMPLAUSIBLE_MV} mV in {' '.join(high)}"
+        text += ": probably an artefact; the findings may be wrong"
+        cautions.append(Caution(text, critical=True))
+    cautions += quality.record_warnings(to_mv(packed), record.sample_rate, window, shortest)
     if path.suffix.lower() not in TABLES:
         given = ", ".join(f"--{name.replace('_', '-')}" for name, value in table.items() if value)
         if given:
-            notes.append(f"{given}: for tables alone; this file says its own")
+            cautions.append(Caution(f"{given}: for tables alone; this file says its own"))
     scored = quality.scored_part(packed, window)
     rate, why = heart_rate(scored)
     row = {"record": path.stem, "path": str(path), "sample_rate": record.sample_rate}
     row |= {"seconds": round(signal.shape[1] / record.sample_rate, 3), "heart_rate": rate}
     row |= {"heart_rate_unknown": why, "flat": quality.flat_leads(to_mv(scored))}
-    return row | {"warnings": notes}, packed
+    return row | {"warnings": cautions}, packed
 
 
 def read_batches(sources, batch_size, table, window, shortest, bad):
@@ -137,7 +138,7 @@ def read_batches(sources, batch_size, table, window, shortest, bad):
             try:
                 row, packed = read_own(path, table, window, shortest)
             except Exception as error:  # a damaged file makes the libraries raise almost anything
-                bad.append((str(path), reason(error)))
+                bad.append((str(path), describe_error(error)))
                 continue
             number = 1
             while row["record"] in taken:
@@ -156,7 +157,8 @@ def add_findings(row, packed, y_score, checkpoint):
     (12, n) whose signals the model has seen gets a warning.
     """
     if signal_digest(packed) in checkpoint["training_records"].values():
-        row["warnings"].append(f"{KNOWN}: the answer does not show what it makes of new ones")
+        text = f"{KNOWN}: the answer does not show what it makes of new ones"
+        row["warnings"].append(Caution(text, critical=True))
     classes = checkpoint["classes"]
     thresholds = np.array([checkpoint["thresholds"][name] for name in classes])
     blocked = quality.not_assessable(row["flat"], checkpoint["leads"])
@@ -172,22 +174,18 @@ def add_findings(row, packed, y_score, checkpoint):
     row["leading"] = order[0] if order else None
     row["answer"] = answer_sentence(row, order[1:])
     if "SNR" in row["findings"] and len(row["findings"]) > 1:
-        row["warnings"].append(
-            "SNR tells of sinus rhythm without the other findings, so that what is found "
-            "contradicts itself"
-        )
+        text = "SNR tells of sinus rhythm without the other findings, so that what is found "
+        row["warnings"].append(Caution(f"{text}contradicts itself"))
     if checkpoint.get("window") and row["seconds"] > LONG:
-        row["warnings"].append(
-            f"{row['seconds']:.0f} s are read in windows of {checkpoint['window'] / SAMPLE_RATE:g} "
-            "s, and what one of them shows is found: wrong findings gather in long records"
-        )
+        seconds = checkpoint["window"] / SAMPLE_RATE
+        text = f"{row['seconds']:.0f} s are read in windows of {seconds:g} s, and what one of them "
+        text += "shows is found: wrong findings gather in long records"
+        row["warnings"].append(Caution(text))
     rate, (low, high) = row["heart_rate"], NORMAL_RATES
     if "SNR" in row["findings"] and rate and not low <= rate <= high:
-        row["warnings"].append(
-            f"{rate:.0f} beats per minute are outside {low}-{high}: SNR tells of sinus rhythm "
-            "without the other findings, not of a normal rate"
-        )
-    row["warnings"].sort(key=lambda text: not text.startswith(LARGE))  # stable
+        text = f"{rate:.0f} beats per minute are outside {low}-{high}: SNR tells of sinus rhythm "
+        row["warnings"].append(Caution(f"{text}without the other findings, not of a normal rate"))
+    row["warnings"].sort(key=lambda caution: not caution.critical)  # stable
 
 
 def answer_sentence(row, others):
@@ -209,20 +207,20 @@ def rate_text(row):
     return f"Heart rate: {row['heart_rate']:.0f} beats per minute{part}"
 
 
-def mark(text):
-    """Return the word in front of a warning: it is large if it may decide the findings."""
-    return "!!! WARNING" if text.startswith(LARGE) else "warning"
+def mark(caution):
+    """Return the word in front of a warning; it is in capitals if the findings may be artefacts."""
+    return "!!! WARNING" if caution.critical else "warning"
 
 
 def warning_lines(row):
     """Return an answer's warnings, a line each."""
-    return [f"{mark(text)}: {text}" for text in row["warnings"]]
+    return [f"{mark(caution)}: {caution.text}" for caution in row["warnings"]]
 
 
 def warning_notes(row):
     """Return an answer's warnings in at most two notes, of which the first has the large ones."""
     groups = itertools.groupby(row["warnings"], mark)
-    return [f"{word}: {' | '.join(texts)}" for word, texts in groups]
+    return [f"{word}: {' | '.join(each.text for each in group)}" for word, group in groups]
 
 
 def table_lines(row, limits):
@@ -272,7 +270,7 @@ def show(text):
 
 def line(row):
     """Return an answer in a line, for the screen where there are many."""
-    large = [text for text in row["warnings"] if text.startswith(LARGE)]
+    large = [caution.text for caution in row["warnings"] if caution.critical]
     marks = f" !!! {'; '.join(large)}" if large else ""
     return f"{row['record']}: {row['answer']} {rate_text(row)}.{marks}"
 

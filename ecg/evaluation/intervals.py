@@ -1,14 +1,14 @@
 """Intervals by formula, where resamples of the records say little: few positives, or none missed.
 
-A bootstrap of an AUC of 1 from three positives gives 1 to 1. The formulas here invert a test: they
-hold the values that lie within 1.96 of their own standard errors of the one that was found.
+A bootstrap of an AUC of 1 from three positives gives 1 to 1. The formulas here invert a test: the
+interval holds the values that lie within 1.96 of their own standard errors of the measured one.
 """
 
 import numpy as np
 from scipy.optimize import brentq
 
 Z = 1.959964  # of a 95 % interval
-FEW = 10  # positives, below which the formulas are taken
+FEW_POSITIVES = 10  # below which the formulas are taken
 
 
 def share_interval(share, n):
@@ -20,20 +20,20 @@ def share_interval(share, n):
 
 
 def f1_interval(f1, n):
-    """Return that of F1, 2J / (1 + J) of the share J of hits in the n called or positive ones."""
+    """Return the interval of F1 = 2J / (1 + J), J the share of hits in the n called or positive."""
     ends = share_interval(f1 / (2 - f1), n)
     return 2 * ends / (1 + ends)
 
 
 def auc_interval(auc, positives, negatives):
-    """Return that of an AUC: Newcombe 2006 (Statistics in Medicine 25:559-573), method 5."""
+    """Return the interval of an AUC: Newcombe 2006, Statistics in Medicine 25:559, method 5."""
     if not np.isfinite(auc):
         return np.nan, np.nan
     mean = (positives + negatives) / 2 - 1
 
-    def excess(true, found):
+    def excess(true, measured):
         spread = 1 + mean * ((1 - true) / (2 - true) + true / (1 + true))
-        return found - true - Z * np.sqrt(true * (1 - true) * spread / (positives * negatives))
+        return measured - true - Z * np.sqrt(true * (1 - true) * spread / (positives * negatives))
 
     # at the value itself lies another root if it is 1
     low, rest = (brentq(excess, 0, v - 1e-9, (v,)) if v > 1e-6 else 0.0 for v in (auc, 1 - auc))
@@ -54,13 +54,13 @@ def sound_intervals(score, counts, values, low, high):
     """Replace intervals of resamples that say little; return low and high, (2, K + 1).
 
     `score` is its name, `values`, `low` and `high` (K + 1,) end with the average over the classes.
-    Formulas take the place of those of classes with fewer than FEW positives, and of those without
-    a width; where there is no formula, nothing does. An average without a width gets that of
-    independent classes (Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
+    Formulas replace those of classes with fewer than FEW_POSITIVES, and those without a width; a
+    score without a formula gets no interval without a width. An average without a width gets that
+    of independent classes (Zou and Donner 2008, Statistics in Medicine 27:1693-1702).
     """
     flat, ends = low == high, np.stack([low, high])
     if score in FORMULAS:
-        few = flat[:-1] | (counts.positives[0] < FEW)
+        few = flat[:-1] | (counts.positives[0] < FEW_POSITIVES)
         ends[:, :-1] = np.where(few, FORMULAS[score](values[:-1], counts), ends[:, :-1])
     else:
         ends[:, :-1][:, flat[:-1]] = np.nan

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ecg.evaluation.intervals import FEW, sound_intervals
-from ecg.evaluation.marks import doubtful_classes
+from ecg.evaluation.caveats import doubtful_classes
+from ecg.evaluation.intervals import FEW_POSITIVES, sound_intervals
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
 NO_POSITIVES_THRESHOLD = 0.5  # for a class that the validation fold does not hold
@@ -48,8 +48,8 @@ def middle_of_plateau(best):
     return (starts[longest] + ends[longest] - 1) // 2
 
 
-# name -> which of the grid points (100,) that share the best F1 becomes the threshold. With few
-# positives they may reach from .01 to .99: the first one, the paper's, then finds what is unlikely.
+# name -> how one of the grid points (100,) with the best F1 is chosen. With few positives they may
+# reach from .01 to .99; the first one, the paper's, then calls improbable records positive.
 THRESHOLD_RULES = {"middle": middle_of_plateau, "first": np.argmax}
 
 
@@ -128,8 +128,8 @@ def calibration_errors(y_true, y_score, weights):
 class Counts:
     """What the scores are computed from, for weights (B, N) of N records: arrays (B, K).
 
-    `n` (B, 1) records; `called` reach the threshold, `hits` are called positives, `rejected` are
-    negatives that are not called.
+    `n` (B, 1) records; `called` reach the threshold, `hits` are the positives among them,
+    `rejected` the negatives below it.
     """
 
     def __init__(self, y_true, y_score, thresholds, weights):
@@ -226,13 +226,14 @@ def few_positives(table):
     """Say of which classes of a score table the intervals are by formula; '' of none."""
     if not {"class", "n", "f1_low"} <= set(table):
         return ""
-    rows = table[:-1]
-    few = ", ".join(rows.loc[rows["n"].between(1, FEW - 1), "class"])
-    return f"fewer than {FEW} positives, so the intervals are by formula: {few}" if few else ""
+    few = ", ".join(table[:-1].loc[table.n.between(1, FEW_POSITIVES - 1), "class"])
+    if not few:
+        return ""
+    return f"fewer than {FEW_POSITIVES} positives, so the intervals are by formula: {few}"
 
 
 def format_table(table):
-    """Return the table as aligned text with three decimals; a cell not known stays blank.
+    """Return the table as aligned text with three decimals; unknown cells are blank.
 
     Intervals of F1 and AUC stand beside their value, the other ones only in the file. Lines below
     name the classes without positives, and say why a class is marked (`doubtful_classes`).
@@ -241,20 +242,22 @@ def format_table(table):
     numbers = {name: "{:.3f}".format for name in shown if shown[name].dtype.kind == "f"}
     if "f1_low" in table:
         for name in ("f1", "auc"):
-            bounds = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
-            texts = [f" [{low:.3f}, {high:.3f}]" for low, high in bounds]
-            values = zip(table[name], texts, strict=True)
-            shown[name] = [f"{v:.3f}{text}" if np.isfinite(v) else "" for v, text in values]
+            rows = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+            shown[name] = [
+                f"{value:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(value) else ""
+                for value, low, high in rows
+            ]
             del numbers[name]
         headings = {name: score.heading for name, score in SCORES.items()}
         numbers = {headings.get(name, name): value for name, value in numbers.items()}
         shown = shown.rename(columns=headings)
-    marks = doubtful_classes([table])
-    if marks:
-        shown["class"] = [f"{name}*" if name in marks else name for name in shown["class"]]
-    text = shown.to_string(index=False, formatters=numbers, na_rep="")
-    absent = list(table.loc[table["n"] == 0, "class"]) if {"class", "n"} <= set(table) else []
-    note = f"\nno positives, so left out of the average: {', '.join(absent)}" if absent else ""
+    doubtful = doubtful_classes([table])
+    if doubtful:
+        shown = shown.replace({"class": {name: f"{name}*" for name in doubtful}})
+    lines = [shown.to_string(index=False, formatters=numbers, na_rep="")]
+    lines += [f"* {name}: {why}" for name, why in doubtful.items()]
+    absent = list(table.loc[table.n == 0, "class"]) if {"class", "n"} <= set(table) else []
+    if absent:
+        lines.append(f"no positives, so left out of the average: {', '.join(absent)}")
     few = few_positives(table)
-    note += f"\n{few}" if few else ""
-    return text + "".join(f"\n* {name}: {why}" for name, why in marks.items()) + note
+    return "\n".join([*lines, few] if few else lines)

@@ -7,10 +7,11 @@ from scipy.stats import t as student
 
 from dataset import CLASSES, N_FOLDS
 from ecg.evaluation import metrics
-from ecg.evaluation.intervals import FEW
+from ecg.evaluation.intervals import FEW_POSITIVES
 from ecg.evaluation.metrics import N_RESAMPLES
+from ecg.evaluation.scored_run import Scored
 
-SCORES = {"f1": "F1", "auc": "AUC"}
+COMPARED = {"f1": "F1", "auc": "AUC"}  # scores
 TEST_TO_TRAIN = 1 / (N_FOLDS - 2)  # records tested on per record trained on, in every round
 
 
@@ -34,40 +35,54 @@ def two_sided_p(differences):
     return np.where(known > 0, np.minimum(2 * (tail + 1) / (known + 1), 1), np.nan)
 
 
-def differences(y_true, first, second, seed):
-    """Test two runs on the same records; one row per class, and AVG.
+def differences(first, second, seed):
+    """Test two runs, Scored on the same records; one row per class, and AVG.
 
-    `first` and `second` are (y_score, thresholds), both (N, K). F1 and AUC: the difference with
-    its 95 % interval and p over paired resamples of records; no interval for a class with fewer
-    than FEW positives, of which resamples say little, nor one without a width. McNemar's exact
-    test per class: of the records only one run gets right, each run has one half if they are
-    equally good.
+    F1 and AUC: the difference with its 95 % interval and p over paired resamples of records; no
+    interval for a class with fewer than FEW_POSITIVES, of which resamples say little, nor one
+    without a width. McNemar's exact test per class: of the records only one run gets right, each
+    run has one half if they are equally good.
     """
+    y_true = first.y_true
     n = len(y_true)
-    samples = np.ones((1, n)), metrics.resample_weights(n, N_RESAMPLES, seed)
     table = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*y_true.sum(0), n]})
-    scores, resampled = (
-        [metrics.weighted_scores(y_true, *run, weights) for run in (first, second)]
-        for weights in samples
-    )
-    for name in SCORES:
-        a, b = (metrics.with_average(run[name])[0] for run in scores)
-        drawn = np.subtract(*(metrics.with_average(run[name]) for run in resampled))
+    weights = metrics.resample_weights(n, N_RESAMPLES, seed)
+    scores = [averaged_scores(run, np.ones((1, n))) for run in (first, second)]
+    resampled = [averaged_scores(run, weights) for run in (first, second)]
+    few = np.append(y_true.sum(0) < FEW_POSITIVES, False)
+    for name in COMPARED:
+        a, b = (run[name][0] for run in scores)
+        drawn = resampled[0][name] - resampled[1][name]
         low, high = metrics.intervals(drawn)
-        few = np.append(y_true.sum(0) < FEW, False)
         low, high = np.where(few | (low == high), np.nan, [low, high])
         diff = f"{name}_diff"
         table[f"{name}_a"], table[f"{name}_b"], table[diff] = a, b, a - b
         table[f"{diff}_low"], table[f"{diff}_high"] = low, high
         table[f"{name}_p"] = two_sided_p(drawn)
-    right_a, right_b = (metrics.apply_thresholds(*run) == y_true for run in (first, second))
+    right_a, right_b = (
+        metrics.apply_thresholds(run.y_score, run.thresholds) == y_true for run in (first, second)
+    )
     only_a, only_b = (right_a & ~right_b).sum(0), (right_b & ~right_a).sum(0)
-    pairs = zip(only_a.tolist(), only_b.tolist(), strict=True)
-    p = [binomtest(a, a + b).pvalue if a + b else 1.0 for a, b in pairs]
-    for name, values in (("only_a_right", only_a), ("only_b_right", only_b), ("mcnemar_p", p)):
-        # the AVG row stays empty, and that of a class without positives
-        table[name] = pd.Series(values).where(table["f1_a"].notna())
+    # the AVG row stays empty, and that of a class without positives
+    known = table.f1_a.notna()
+    for name, values in {
+        "only_a_right": only_a,
+        "only_b_right": only_b,
+        "mcnemar_p": [mcnemar_p(*pair) for pair in np.stack([only_a, only_b], 1).tolist()],
+    }.items():
+        table[name] = pd.Series(values).where(known)
     return table.astype({"only_a_right": "Int64", "only_b_right": "Int64"})
+
+
+def averaged_scores(run, weights):
+    """Return {score: (B, K + 1)} of Scored records for weights (B, N); the last column is AVG."""
+    values = metrics.weighted_scores(run.y_true, run.y_score, run.thresholds, weights)
+    return {name: metrics.with_average(values[name]) for name in COMPARED}
+
+
+def mcnemar_p(only_a, only_b):
+    """Return the exact p of records that only one or only the other of two runs gets right."""
+    return binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
 
 
 def resampled_t(values):
@@ -84,17 +99,16 @@ def resampled_t(values):
     return mean.to_numpy(), p.mask((frame.fillna(0) == 0).all(), 1).mask(count < 2).to_numpy()
 
 
-def differences_by_round(folds, y_true, first, second):
+def differences_by_round(first, second):
     """Return the columns that pooled rounds add: mean difference over the rounds, and its p."""
-    tables = []
-    for fold in np.unique(folds):
-        rows = np.asarray(folds) == fold
+    rounds = []
+    for fold in np.unique(first.labels.fold):
+        rows = first.labels.fold.to_numpy() == fold
         ones = np.ones((1, rows.sum()))
-        arrays = [[array[rows] for array in run] for run in (first, second)]
-        tables.append([metrics.weighted_scores(y_true[rows], *run, ones) for run in arrays])
+        parts = (Scored(*(array[rows] for array in run)) for run in (first, second))
+        rounds.append([averaged_scores(part, ones) for part in parts])
     columns = {}
-    for name in SCORES:
-        averaged = [[metrics.with_average(run[name])[0] for run in pair] for pair in tables]
-        values = [np.subtract(*pair) for pair in averaged]  # R of (K + 1,)
+    for name in COMPARED:
+        values = [a[name][0] - b[name][0] for a, b in rounds]  # R of (K + 1,)
         columns[f"{name}_diff_rounds"], columns[f"{name}_p_rounds"] = resampled_t(values)
     return columns

@@ -4,6 +4,7 @@ import glob
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,8 @@ from dataset import (
     round_folds,
 )
 from ecg.evaluation.classifiers import METHODS
-from utils import fail, file_digest, read_json, replacing, run_name
+from ecg.evaluation.scored_run import Digests, Scored
+from utils import fail, file_digest, read_json, results_path, run_name, write_json
 
 # options that differ between the rounds of one experiment, or change no number
 FREE_SETTINGS = {
@@ -34,7 +36,41 @@ FREE_SETTINGS = {
     "leads",
     "model_path",
 }
-MARKED = ("run.json", "thresholds.json")  # of the training; of the scores, which it finishes
+SCORE_AGAIN = "run predict.py (or baselines.py) again"
+
+
+class DataFolder(NamedTuple):
+    """A data folder as it is now; a digest is None where the folder lacks its file."""
+
+    path: Path
+    labels: pd.DataFrame | None  # the rows of labels.csv
+    digests: Digests  # of labels.csv and of the signals
+
+
+class LeftOut(NamedTuple):
+    """A round that is not used, and why."""
+
+    run: str
+    reason: str
+    settings: tuple[str, ...] = ()  # those that differ, if this is the reason
+
+    def __str__(self):
+        return f"{self.run} is left out: {self.reason}"
+
+
+def read_data_folder(data_dir, limit=None, required=False):
+    """Return the DataFolder; `required`: stop if it lacks its labels or packed signals."""
+    path = Path(data_dir)
+    known = required or (path / "labels.csv").is_file()
+    labels = load_labels(data_dir, limit) if known else None
+    signals = read_dict(path / "signals.json").get("fingerprint")
+    if required and signals is None:
+        fail(
+            f"no {data_dir}/signals.json to compare the scores with; make it: "
+            f"python preprocess.py --data-dir {data_dir}"
+        )
+    digest = None if labels is None else labels_digest(labels)
+    return DataFolder(path, labels, Digests(labels=digest, signals=signals))
 
 
 def round_runs(method, data_dir, seed, leads=None):
@@ -43,24 +79,27 @@ def round_runs(method, data_dir, seed, leads=None):
     return {i: run_name(method, data_dir, seed, i, text) for i in range(N_FOLDS)}
 
 
-def is_training_data(model, labels, signals, data_dir, limit, round_number):
+def is_training_data(model, labels, signals, limit, round_number):
     """Tell whether a model was trained on these labels and signals, or on another data set.
 
     The same labels in a folder of another name are the training data too. Stops if only the labels
     or only the folder's name are those of the training, if the signals are not, or if the round is
     another: the test fold would hold records the model has seen, or be another one.
     """
-    if model.classes != CLASSES:
+    data_dir, trained, settings = signals.path.parent, model.flags, model.settings
+    if tuple(model.classes) != CLASSES:
         fail(
             f"the model's classes are {', '.join(model.classes)}, not those of {data_dir}: "
             f"{', '.join(CLASSES)}; train it again: python main.py"
         )
-    trained, settings = model.flags, model.settings
     same = settings.labels == labels_digest(labels)
-    if not same and Path(trained.data_dir).name != Path(data_dir).resolve().name:
+    if not same and Path(trained.data_dir).name != data_dir.resolve().name:
         return False
-    changed = {"labels or folds": not same, "--limit": trained.limit != limit}
-    changed["signals"] = settings.signals != signals.fingerprint
+    changed = {
+        "labels or folds": not same,
+        "--limit": trained.limit != limit,
+        "signals": settings.signals != signals.fingerprint,
+    }
     if any(changed.values()):
         names = ", other ".join(name for name, differs in changed.items() if differs)
         fail(
@@ -81,12 +120,19 @@ def read_dict(path):
     return content if isinstance(content, dict) else {}
 
 
+def read_digests(path):
+    """Return the Digests in a run.json or thresholds.json, or None if it is missing or damaged."""
+    content = read_dict(path)
+    return Digests(*map(content.get, Digests._fields)) if content else None
+
+
 def run_settings(run):
     """Return what decides a run's numbers beside its round: its options and labels; {} if lost."""
-    content, mark = (read_dict(Path("results", run, name)) for name in MARKED)
+    content = read_dict(results_path(run, "run.json"))
     if not isinstance(content.get("args"), dict):
         return {}
-    settings = {"labels": content.get("labels"), **content["args"], "thresholds": mark.get("rule")}
+    rule = read_dict(results_path(run, "thresholds.json")).get("rule")
+    settings = {"labels": content.get("labels"), **content.get("args"), "thresholds": rule}
     return {name: value for name, value in settings.items() if name not in FREE_SETTINGS}
 
 
@@ -96,98 +142,94 @@ def differing_settings(run, other):
     return sorted(name for name in a.keys() & b.keys() if a[name] != b[name])
 
 
-def data_digests(data_dir, limit=None):
-    """Return {"labels", "signals"}: the digests of a data folder now; None where it has none."""
-    folder = Path(data_dir)
-    labels = load_labels(data_dir, limit) if (folder / "labels.csv").is_file() else None
-    return {
-        "labels": None if labels is None else labels_digest(labels),
-        "signals": read_dict(folder / "signals.json").get("fingerprint"),
-    }
+def why_scores_outdated(folder, data):
+    """Return why scores are not those of the present weights and DataFolder; '' if they are.
 
-
-def why_outdated(folder, today):
-    """Return why scores are not those of the weights and data there are now; '' if they are.
-
-    `today` is what `data_digests` returns; a digest that is None there is not compared.
+    A digest that is None in `data` is not compared.
     """
     if (folder / "pooled.csv").is_file():
-        same = read_sources(folder, today) is not None
+        same = read_sources(folder, data) is not None
         return "" if same else "made from other scores or data than there are now"
-    trained, scored = (read_dict(folder / name) for name in MARKED)
-    if not scored:
+    trained, scored = (read_digests(folder / name) for name in ("run.json", "thresholds.json"))
+    if scored is None:
         return "its thresholds.json is missing or damaged"
-    if trained.get("weights") not in (None, scored.get("weights")):
+    if trained and trained.weights not in (None, scored.weights):
         return "trained again since it was scored"
     for name in ("labels", "signals"):
-        if not scored.get(name):
+        then, now = getattr(scored, name), getattr(data.digests, name)
+        if not then:
             return f"its thresholds.json does not say on which {name} it was scored"
-        if today[name] not in (None, scored[name]):
+        if now not in (None, then):
             return f"the {name} have changed since it was scored"
     return ""
 
 
 def scored_rounds(runs):
     """Return those of {round: run} that predict.py or baselines.py has scored."""
-    files = ("predictions.csv", "thresholds.json")
     return {
         i: run
         for i, run in runs.items()
-        if all(Path("results", run, name).is_file() for name in files)
+        if results_path(run, "predictions.csv").is_file()
+        and results_path(run, "thresholds.json").is_file()
     }
 
 
-def finished_rounds(runs, today):
+def finished_rounds(runs, data):
     """Return those of {round: run} whose scores are up to date, with the settings of the first."""
     runs = scored_rounds(runs)
-    runs = {i: run for i, run in runs.items() if not why_outdated(Path("results", run), today)}
+    runs = {i: run for i, run in runs.items() if not why_scores_outdated(results_path(run), data)}
     return {i: run for i, run in runs.items() if not differing_settings(run, runs[min(runs)])}
 
 
-def left_out(runs, today):
-    """Return a sentence for each scored round of {round: run} that `finished_rounds` leaves out."""
-    found = scored_rounds(runs)
-    reasons = {run: why_outdated(Path("results", run), today) for run in found.values()}
+def left_out(runs, data):
+    """Return a LeftOut for each scored round of {round: run} that `finished_rounds` leaves out."""
+    scored = scored_rounds(runs)
+    result = []
+    for i, run in runs.items():
+        if i not in scored and results_path(run, "predictions.csv").is_file():
+            result.append(LeftOut(run, f"its scoring has not been finished; {SCORE_AGAIN}"))
+    reasons = {run: why_scores_outdated(results_path(run), data) for run in scored.values()}
     first = next((run for run, why in reasons.items() if not why), None)
-    unfinished = [
-        run
-        for i, run in runs.items()
-        if i not in found and Path("results", run, "predictions.csv").is_file()
-    ]
-    sentences = [
-        f"{run} is left out: its scoring has not been finished; run predict.py (or "
-        "baselines.py) again"
-        for run in unfinished
-    ]
     for run, why in reasons.items():
         if why:
-            sentences.append(f"{run} is left out: {why}; run predict.py (or baselines.py) again")
+            result.append(LeftOut(run, f"{why}; {SCORE_AGAIN}"))
         elif names := differing_settings(run, first):
-            sentences.append(f"{run} is left out: made with other {', '.join(names)} than {first}")
-    return sentences
+            reason = f"made with other {', '.join(names)} than {first}"
+            result.append(LeftOut(run, reason, tuple(names)))
+    return result
+
+
+def settings_notes(groups):
+    """Say which groups {round: run} were made with other settings than the first one."""
+    chosen = [rounds[min(rounds)] for rounds in groups]
+    notes = []
+    for run in chosen[1:]:
+        if names := differing_settings(run, chosen[0]):
+            notes.append(f"{run} was made with other {', '.join(names)} than {chosen[0]}")
+    return notes
 
 
 def other_lead_sets(network, data_dir, seed):
     """Return the choices of several leads, though not all, of which there are results."""
-    data, found = Path(data_dir).resolve().name, []
-    for path in sorted(Path("results").glob(glob.escape(f"{network}_{data}") + f"_*-*_{seed}")):
+    data, choices = Path(data_dir).resolve().name, []
+    for path in sorted(results_path().glob(glob.escape(f"{network}_{data}") + f"_*-*_{seed}")):
         leads = tuple(path.name.removeprefix(f"{network}_{data}_").split("_")[0].split("-"))
         if set(leads) <= set(LEADS):
-            found.append(leads)
-    return found
+            choices.append(leads)
+    return choices
 
 
-def read_table(path):
+def read_probabilities(path):
     """Read a csv of fold, the nine probabilities or thresholds, and perhaps patient_id."""
     if not path.is_file():
         fail(f"no {path}; finish the run first: python predict.py (or baselines.py)")
     try:
         table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
         values = table[list(CLASSES)].to_numpy(float)
-        known = table["fold"].notna().all() and np.isfinite(values).all()
-    except (ValueError, KeyError):
-        known = False
-    if not known:
+        whole = table.fold.notna().all() and np.isfinite(values).all()
+    except (ValueError, KeyError, AttributeError):
+        whole = False
+    if not whole:
         fail(f"{path} is damaged; make it again: python predict.py (or baselines.py)")
     return table
 
@@ -195,7 +237,7 @@ def read_table(path):
 def read_thresholds(folder, folds):
     """Return each record's thresholds (N, K): those of the run, or of its fold if pooled."""
     if (folder / "pooled.csv").is_file():
-        table = read_table(folder / "thresholds.csv").set_index("fold")
+        table = read_probabilities(folder / "thresholds.csv").set_index("fold")
         return table.loc[folds, list(CLASSES)].to_numpy()
     path = folder / "thresholds.json"
     try:
@@ -205,42 +247,38 @@ def read_thresholds(folder, folds):
         fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
 
 
-def load_test(run, labels, data_dir, today):
-    """Return the tested records of a run: rows of labels.csv, y_score (N, K), thresholds (N, K).
+def load_test(run, data):
+    """Return the tested records of a run, Scored with thresholds (N, K), sorted by name.
 
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
-    on another data set. Stops where they are not the records of labels.csv, or the scores not of
-    the weights and data there are now (`today`, from `data_digests`).
+    on another data set. Stops where they are not the records of the DataFolder, or the scores not
+    of the present weights and data.
     """
     path = scored_file(run)
-    folder, table, tested = path.parent, read_table(path), labels
-    run = folder.resolve().name
-    if why := why_outdated(folder, today):
-        again = (
-            "ecg.compare --rounds" if path.name == "pooled.csv" else "predict.py (or baselines.py)"
-        )
-        fail(f"{folder}: {why}; run {again} again")
-    if path.name != "pooled.csv":
-        if not run.endswith(f"_on_{Path(data_dir).resolve().name}"):
-            numbered = re.search(r"_r([1-9])$", run)
-            _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
-            table = table[table["fold"] == fold]
-            tested = labels[labels["fold"] == fold]
+    folder, pooled = path.parent, path.name == "pooled.csv"
+    table, labels = read_probabilities(path), data.labels
+    if why := why_scores_outdated(folder, data):
+        command = "ecg.compare --rounds" if pooled else "predict.py (or baselines.py)"
+        fail(f"{folder}: {why}; run {command} again")
+    name = folder.resolve().name
+    if not pooled and not name.endswith(f"_on_{data.path.resolve().name}"):
+        numbered = re.search(r"_r([1-9])$", name)
+        _, _, fold = round_folds(int(numbered[1]) if numbered else 0)
+        table, labels = table[table.fold == fold], labels[labels.fold == fold]
+    labels = labels[labels.patient_id.isin(table.patient_id)].sort_values("patient_id")
     table = table.sort_values("patient_id")
-    known = tested[tested["patient_id"].isin(table["patient_id"])].sort_values("patient_id")
-    same = known[["patient_id", "fold"]].to_numpy().tolist()
-    if table.empty or table[["patient_id", "fold"]].to_numpy().tolist() != same:
+    keys = ["patient_id", "fold"]
+    if table.empty or table[keys].to_numpy().tolist() != labels[keys].to_numpy().tolist():
         fail(
-            f"{folder} was not tested on the folds of {data_dir}/labels.csv (or --limit); "
+            f"{folder} was not tested on the folds of {data.path}/labels.csv (or --limit); "
             "give its --data-dir, or score it again: python predict.py"
         )
-    thresholds = read_thresholds(folder, table["fold"])
-    return known, table[list(CLASSES)].to_numpy(), thresholds
+    return Scored(labels, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table.fold))
 
 
 def scored_file(run):
     """Return the file of a run's probabilities."""
-    folder = Path(run) if Path(run).is_dir() else Path("results", run)
+    folder = Path(run) if Path(run).is_dir() else results_path(run)
     pooled = folder / "pooled.csv"
     return pooled if pooled.is_file() else folder / "predictions.csv"
 
@@ -252,29 +290,23 @@ def write_sources(folder, runs, notes):
         suffix = "csv" if path.name == "pooled.csv" else "json"
         files += [path, path.with_name(f"thresholds.{suffix}")]
     content = {"made_from": {str(path): file_digest(path) for path in files}, "notes": notes}
-    with replacing(folder / "sources.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write_json(folder / "sources.json", content)
 
 
-def read_sources(folder, today):
+def read_sources(folder, data):
     """Return a comparison's notes, or None if what it was made from is no longer what is there."""
     try:
         content = json.loads((folder / "sources.json").read_text())
-        kept = content["made_from"]
-        same = all(file_digest(path) == digest for path, digest in kept.items())
-        parents = {Path(path).parent for path in kept}
-        same = same and not any(why_outdated(parent, today) for parent in parents)
-        return content["notes"] if same else None
+        digests, notes = content["made_from"], content["notes"]
+        same = all(file_digest(path) == digest for path, digest in digests.items())
+        parents = {Path(path).parent for path in digests}
+        same = same and not any(why_scores_outdated(parent, data) for parent in parents)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def truth(labels):
-    """Return the classes of rows of labels.csv as y_true (N, K)."""
-    return labels[list(CLASSES)].to_numpy()
+    return notes if same else None
 
 
 def pool(parts):
     """Put the tested records of several runs (what load_test returns) one below the other."""
     labels, *arrays = zip(*parts, strict=True)
-    return pd.concat(labels), *(np.concatenate(array) for array in arrays)
+    return Scored(pd.concat(labels), *map(np.concatenate, arrays))

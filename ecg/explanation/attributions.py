@@ -23,7 +23,7 @@ from dataset import SAMPLE_RATE
 
 VALUE_BIN = 0.04  # s: values are summed over a millimetre of paper, within which they are noise
 WINDOWS = f"{1000 * VALUE_BIN:g} ms"  # the same in words
-RELIABLE = 0.9  # from here on a map's single windows can be read
+RELIABLE = 0.9  # from which single windows of a map can be read
 UNKNOWN = {"reliability": [""], "reliability_leads": [""]}  # cells of values.csv that are NaN
 DRAW = 20  # samples between two looks at the reliability
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
@@ -42,12 +42,12 @@ class Options(NamedTuple):
     reliability: float | None = None  # of the windows, at which to stop drawing
 
 
-def fold_norms(model):
+def fold_norms(network):
     """Return a copy of a ResNet1d in eval mode, its batch norms folded into the convolutions.
 
     The same function up to rounding, with fewer passes over the activations: about a tenth faster.
     """
-    folded = copy.deepcopy(model)
+    folded = copy.deepcopy(network)
     pairs = [(folded.stem, "0", "1")]
     for block in folded.stages:
         pairs += [(block, "conv1", "bn1"), (block, "conv2", "bn2")]
@@ -61,11 +61,13 @@ def fold_norms(model):
 def random_path(samples, n, seed):
     """Draw background records (S,) of n and alphas (S,) as shap.GradientExplainer does.
 
-    More samples go on from where fewer end.
+    A longer path starts with the shorter one of the same seed.
     """
     rng = np.random.RandomState(seed)  # noqa: NPY002  (the generator that shap draws from)
-    rows, alphas = zip(*[(rng.choice(n), rng.uniform()) for _ in range(samples)], strict=True)
-    return np.array(rows), np.array(alphas)
+    rows, alphas = np.zeros(samples, int), np.zeros(samples)
+    for i in range(samples):
+        rows[i], alphas[i] = rng.choice(n), rng.uniform()
+    return rows, alphas
 
 
 def straight_path(samples, n, seed):
@@ -78,15 +80,12 @@ def straight_path(samples, n, seed):
 
 
 class Method(NamedTuple):
-    """Where gradients are taken on the ways from a background to x.
-
-    Adding one to METHODS is all that a new one needs.
-    """
+    """Where between a background and x gradients are taken; a new one is an entry of METHODS."""
 
     text: str  # for --help
     path: Callable  # (samples, background records, seed) -> rows of these (S,), alphas (S,)
     from_zero: bool = False  # the background is a flat line, not records of the training folds
-    drawn: bool = True  # at random, so that one may draw on until the reliability is enough
+    drawn: bool = True  # at random, so that drawing can go on until the values are reliable
 
 
 METHODS = {
@@ -95,53 +94,67 @@ METHODS = {
 }
 
 
-class Values(NamedTuple):
-    """The values of one logit, on the model's device."""
+class Path(NamedTuple):
+    """The points at which gradients are taken: starts + alpha (x - starts)."""
+
+    background: torch.Tensor  # (B, L, T)
+    rows: np.ndarray  # (S,), of the background: each is where a point's line to x starts
+    alphas: np.ndarray  # (S,), how far along that line the point lies, 0 to 1
+
+
+class Attribution(NamedTuple):
+    """The values of one logit, on the network's device."""
 
     phi: torch.Tensor  # (L, T)
     halves: torch.Tensor  # (2, L, T), whose mean phi is
     samples: int
 
 
-def mean_gradients(model, k, x, background, path, batch_size, enough=None):
-    """Return the Values of x (L, T) for logit k against background records (B, L, T).
+def mean_gradients(logit_of, x, path, batch_size, stop_when=None):
+    """Return the Attribution of x (L, T), for a logit that `logit_of` maps (N, L, T) to: (N,).
 
-    The first half is of the even places of the path, the second of the odd ones. With `enough`, a
-    function of the halves and of how many samples they hold, it is asked after every DRAW samples
-    whether they will do.
+    The first half is of the even places of the path, the second of the odd ones. `stop_when`
+    is called after every DRAW samples with the halves and the number of samples in them; the path
+    ends there where it returns True.
     """
-    rows, alphas = torch.from_numpy(path[0]), torch.from_numpy(path[1])
+    rows, alphas = torch.from_numpy(path.rows), torch.from_numpy(path.alphas)
     totals = x.new_zeros(2, *x.shape)
-    for draw in torch.arange(len(rows)).split(DRAW if enough else len(rows)):
+    for draw in torch.arange(len(rows)).split(DRAW if stop_when else len(rows)):
         for part in draw.split(batch_size):
-            starts = background[rows[part].to(x.device)]
+            starts = path.background[rows[part].to(x.device)]
             alpha = alphas[part].to(x.device, x.dtype)[:, None, None]
             points = (starts + alpha * (x - starts)).requires_grad_()  # (batch, L, T)
-            gradients = torch.autograd.grad(model(points)[:, k].float().sum(), points)[0]
+            gradients = torch.autograd.grad(logit_of(points).float().sum(), points)[0]
             values = (x - starts) * gradients
             for half in range(2):
                 totals[half] += values[(part % 2 == half).to(x.device)].sum(0)
         samples = int(draw[-1]) + 1
         counts = torch.tensor([(samples + 1) // 2, max(1, samples // 2)], device=x.device)
         halves = totals / counts[:, None, None]
-        if enough and enough(halves, samples):
+        if stop_when and stop_when(halves, samples):
             break
-    return Values(totals.sum(0) / samples, halves, samples)
+    return Attribution(totals.sum(0) / samples, halves, samples)
 
 
-def explain(model, parts, classes, background, options, seed, enough=None):
-    """Return for each of some classes the Values of its part (L, T) of a record.
+def explain(network, parts, background, options, stop_when=None):
+    """Return the Attributions of some classes, {k: part (L, T) of a record} -> {k: Attribution}.
 
-    `enough` is that of `mean_gradients`, but is told the number of the class first.
+    `background` (B, L, T) are the signals to start from, `options.seed` seeds what is drawn.
+    `stop_when` is that of `mean_gradients`, but its first argument is the number of the class.
     """
-    network, path = fold_norms(model), METHODS[options.method].path
-    path = path(options.samples, len(background), seed)
-    batch, found = max(1, options.batch_size // GRADIENT_MEMORY), []
-    for k, x in zip(classes, parts, strict=True):
+    network = fold_norms(network)
+    draw = METHODS[options.method].path
+    path = Path(background, *draw(options.samples, len(background), options.seed))
+    batch_size, attributions = max(1, options.batch_size // GRADIENT_MEMORY), {}
+    for k, x in parts.items():
+
+        def logit_of(points, k=k):
+            return network(points)[:, k]
+
+        stop = partial(stop_when, k) if stop_when else None
         with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
-            until = partial(enough, k) if enough else None
-            found.append(mean_gradients(network, k, x, background, path, batch, until))
-    return found
+            attributions[k] = mean_gradients(logit_of, x, path, batch_size, stop)
+    return attributions
 
 
 def binned(phi):
@@ -158,23 +171,23 @@ def correlation(a, b):
 
 
 def reliability(halves):
-    """Return how far values that are the mean of two halves (2, L, windows) can be trusted.
+    """Return how reliable values are that are the mean of two halves (2, L, windows).
 
     The split-half reliability: Pearson's correlation r of the halves, stepped up to their mean,
     which is twice as long: 2 r / (1 + r), and 2 r / (1 - r) where r is negative. It estimates the
-    correlation with a second map made alike; its square root, that with the map of endless
-    samples. Spearman, British Journal of Psychology 3:271 (1910), and Brown, 3:296 (1910).
+    correlation with a second map made in the same way; its square root, that with the map of
+    endless samples. Spearman, British Journal of Psychology 3:271 (1910), and Brown, 3:296 (1910).
 
     Two numbers: of the windows in all leads, and of the leads' shares of the sums of |values|
-    (NaN of less than three leads).
+    (NaN for fewer than three leads).
     """
     shares = np.abs(halves).sum(-1)  # (2, L)
     pairs = [correlation(*halves), correlation(*shares) if len(shares[0]) > 2 else np.nan]
     return np.array([2 * r / (1 + abs(r)) for r in pairs])
 
 
-def agreement(halves):
-    """Return how far two halves (2, ...) of values agree, each by itself: 1 where they are equal.
+def half_agreement(halves):
+    """Return how far two halves (2, ...) agree on each single value: 1 where they are equal.
 
     0 where their signs differ: there the mean of the halves is noise.
     """
@@ -182,7 +195,7 @@ def agreement(halves):
     return 1 - np.abs(halves[0] - halves[1]) / np.maximum(size, 1e-30)
 
 
-def score(model, x, batch_size):
+def batch_logits(network, x, batch_size):
     """Return the logits (N, K) of signals x (N, L, T)."""
     with torch.no_grad():
-        return np.concatenate([model(part).cpu().numpy() for part in x.split(batch_size)])
+        return np.concatenate([network(part).cpu().numpy() for part in x.split(batch_size)])

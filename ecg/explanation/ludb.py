@@ -1,19 +1,21 @@
-"""LUDB's records and the cardiologists' marks in them, and what is found compared with the marks.
+"""LUDB's records, the cardiologists' marks in them, and how beats and maps compare with these.
 
 Lobachevsky University database (Kalyakulina et al., IEEE Access 2020; physionet.org/content/ludb):
-in each lead the onset, peak and end of P, QRS and T. It leaves the first and last beats unmarked.
+in each lead the onset, peak and end of P, QRS and T. The first and last beats are not marked.
 """
 
 import numpy as np
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.explanation.check_measures import Measure
 from ecg.io.formats import read_record
-from ecg.io.records import pack_signal
+from ecg.io.packing import pack_signal
 from ecg.processing.beats import REGIONS, find_borders, region_of
 from ecg.processing.detection import find_peaks
 from utils import fail
 
-TOLERANCE = 0.075  # s, within which a found R peak is the annotated one
+TOLERANCE = 0.075  # s, within which a detected R peak is the marked one
+ENDS = ("QRS onset", "QRS end", "P onset", "T end")
 WAVES = {"p": "p", "N": "qrs", "t": "t"}
 
 
@@ -41,8 +43,8 @@ def read_marks(path):
         try:
             annotation = wfdb.rdann(str(path), lead.lower())
         except (OSError, ValueError, IndexError) as error:
-            found = f"{path}.{lead.lower()} cannot be read ({error})"
-            fail(f"{found}; LUDB has marks of every lead beside each record: copy the whole of it")
+            text = f"{path}.{lead.lower()} cannot be read ({error})"
+            fail(f"{text}; LUDB has marks of every lead beside each record: copy the whole of it")
         places, symbols = annotation.sample.tolist(), annotation.symbol
         waves = {name: [] for name in WAVES.values()}
         for i, symbol in enumerate(symbols):
@@ -61,16 +63,19 @@ def joint_waves(marks, wave):
     """
     rows = np.concatenate([marks[lead][wave] for lead in LEADS])
     rows = rows[np.argsort(rows[:, 1], kind="stable")]
-    cuts = np.flatnonzero(np.diff(rows[:, 1]) > TOLERANCE * SAMPLE_RATE) + 1
-    groups = [group for group in np.split(rows, cuts) if 2 * len(group) > len(LEADS)]
-    medians = [[np.median(c[c >= 0]) if (c >= 0).any() else -1 for c in g.T] for g in groups]
+    cuts, medians = np.flatnonzero(np.diff(rows[:, 1]) > TOLERANCE * SAMPLE_RATE) + 1, []
+    for group in np.split(rows, cuts):
+        if 2 * len(group) > len(LEADS):
+            for column in group.T:  # onsets, peaks, ends
+                marked = column[column >= 0]
+                medians.append(np.median(marked) if len(marked) else -1)
     return np.array(medians).reshape(-1, 3)
 
 
 def check_beats(packed, marks):
-    """Compare the found R peaks and borders of a record (12, n) with the cardiologists' marks.
+    """Compare the detected R peaks and borders of a record (12, n) with the cardiologists' marks.
 
-    LUDB leaves the first and last beats unmarked: peaks beyond the outermost marks do not count.
+    Peaks beyond the outermost marks do not count, as the beats there are not marked.
     """
     reach, true = TOLERANCE * SAMPLE_RATE, joint_waves(marks, "qrs")
     every = find_peaks(packed)
@@ -79,41 +84,40 @@ def check_beats(packed, marks):
     peaks, borders = every[inside], find_borders(packed / UNITS_PER_MV, every)[inside]
     distance = np.abs(true[:, 1:2] - peaks)
     hits = (distance <= reach).any(1)
-    rows = [("R peak sensitivity", hits.mean(), len(hits))]
+    measures = [Measure("R peak sensitivity", hits.mean(), len(hits))]
     if len(peaks):
-        rows.append(("R peak ppv", (distance <= reach).any(0).mean(), len(peaks)))
+        measures.append(Measure("R peak ppv", (distance <= reach).any(0).mean(), len(peaks)))
     if not hits.any():
-        return rows
+        return measures
     nearest = borders[distance.argmin(1)][hits]
-    waves = {"p": joint_waves(marks, "p"), "t": joint_waves(marks, "t")}
-    ends = {"QRS onset": (nearest[:, 1], true[hits, 0]), "QRS end": (nearest[:, 2], true[hits, 2])}
-    before = match(waves["p"], true[hits, 0], -0.45, 0)
-    ends["P onset"] = (nearest[:, 0], before[:, 0])
-    ends["T end"] = (nearest[:, 3], match(waves["t"], true[hits, 1], 0, 0.6)[:, 2])
-    for name, (found, marked) in ends.items():
-        known = marked >= 0
-        error = (found[known] - marked[known]) / SAMPLE_RATE * 1000
+    before = match(joint_waves(marks, "p"), true[hits, 0], -0.45, 0)
+    after = match(joint_waves(marks, "t"), true[hits, 1], 0, 0.6)
+    marked = true[hits, 0], true[hits, 2], before[:, 0], after[:, 2]
+    for name, column, places in zip(ENDS, (1, 2, 0, 3), marked, strict=True):
+        known = places >= 0
+        error = (nearest[known, column] - places[known]) / SAMPLE_RATE * 1000
         if known.any():
-            rows.append((f"{name} error, ms", error.mean(), len(error)))
-            rows.append((f"{name} absolute error, ms", np.abs(error).mean(), len(error)))
-    return rows
+            measures.append(Measure(f"{name} error, ms", error.mean(), len(error)))
+            mean = np.abs(error).mean()
+            measures.append(Measure(f"{name} absolute error, ms", mean, len(error)))
+    return measures
 
 
 def match(waves, places, low, high):
     """Return for each place the wave (3,) that peaks low to high s after it, -1 without one."""
-    found = np.full((len(places), 3), -1.0)
-    for row, place in zip(found, places, strict=True):
+    matches = np.full((len(places), 3), -1.0)
+    for row, place in zip(matches, places, strict=True):
         offset = waves[:, 1] - place
         near = waves[(offset > low * SAMPLE_RATE) & (offset < high * SAMPLE_RATE)]
         if len(near):
             row[:] = near[-1] if low < 0 else near[0]
-    return found
+    return matches
 
 
 def marked_regions(marks, n):
-    """Return the number in REGIONS of each of n samples, by the annotated borders; -1: unmarked.
+    """Return the number in REGIONS of each of n samples, by the marked borders; -1: not marked.
 
-    Only from the first to the last marked wave, as LUDB leaves the ends of a record unmarked.
+    Only from the first to the last marked wave, as the ends of a record are not marked.
     """
     qrs, p, t = (joint_waves(marks, wave) for wave in ("qrs", "p", "t"))
     regions = np.full(n, -1)
@@ -129,12 +133,21 @@ def marked_regions(marks, n):
     return np.where(regions >= 0, inside, regions)
 
 
+def share_name(region):
+    """Name the share of |phi| in a region."""
+    return f"share {region}"
+
+
+def time_name(region):
+    """Name the share of the time in a region."""
+    return f"time {region}"
+
+
 def check_marks(phi, regions):
-    """Return the shares of |phi| (L, t) and of the time in the annotated regions (t,)."""
-    size = np.abs(phi.astype(float)).sum(0) * (regions >= 0)
-    rows = []
-    for number, name in enumerate(REGIONS):
+    """Yield the shares of |phi| (L, t) and of the time in the marked regions (t,)."""
+    known = regions >= 0
+    size = np.abs(phi.astype(float)).sum(0) * known
+    for number, region in enumerate(REGIONS):
         inside = regions == number
-        rows.append((f"share {name}", size[inside].sum() / max(size.sum(), 1e-30), 1))
-        rows.append((f"time {name}", inside.sum() / max((regions >= 0).sum(), 1), 1))
-    return rows
+        yield Measure(share_name(region), size[inside].sum() / max(size.sum(), 1e-30))
+        yield Measure(time_name(region), inside.sum() / max(known.sum(), 1))

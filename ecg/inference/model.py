@@ -16,7 +16,7 @@ from dataset import LEADS, ECGDataset, signal_digest, unlabelled
 from ecg.inference.checkpoint import read_checkpoint, save_checkpoint, weights_digest
 from ecg.inference.provenance import Provenance, Start
 from ecg.inference.settings import Settings, check_fields
-from ecg.io.records import pack_signal
+from ecg.io.packing import pack_signal
 from resnet import ResNet1d
 from utils import Progress, fail, network_name
 

@@ -22,9 +22,11 @@ def bounded(n_bytes, seconds):
     A small file can ask for far more than it holds: a deflated stream, a compressed lead, a
     declared length. Memory is bounded on Linux, time in the main thread, where signals arrive.
     """
+    running = [True]
 
     def stop(*_):
-        raise TimeoutError(f"it takes longer than {seconds} s to read")
+        if running:
+            raise TimeoutError(f"it takes longer than {seconds} s to read")
 
     limits = soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     now, previous = current_bytes(), None
@@ -35,9 +37,13 @@ def bounded(n_bytes, seconds):
         previous = signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again each second: a library caught it
     try:
-        yield
+        try:
+            yield
+        finally:
+            running.clear()  # an alarm from here on is ignored
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, limits)  # first: there may be no memory left
+        if now is not None:
+            resource.setrlimit(resource.RLIMIT_AS, limits)  # first: there may be no memory left
         if previous is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, previous)

@@ -1,4 +1,4 @@
-"""Deal the records of a data set out into ten folds, keeping together what belongs together."""
+"""Assign the records of a data set to ten folds; those of a patient or signal share one."""
 
 import csv
 
@@ -30,14 +30,15 @@ def read_groups(path):
 def find_groups(names, rows, patients):
     """Return a number for each of the records `names`: equal if they must share a fold.
 
-    They must if they are of one patient (by `patients`, else by their header) or have the same
-    signal, also in a chain of such pairs. Numbers rise in the order of the records.
+    They share one if they are of one patient (by `patients`, else by their header) or have the same
+    signal, also through a chain of such pairs. Numbers rise in the order of the records. `rows`
+    are the Rows of packing.py.
     """
-    rows = {row["patient_id"]: row for row in rows if "signal" in row}
+    rows = {row.patient_id: row for row in rows if not row.skipped}
     keys, pairs = {}, []
     for i, name in enumerate(names):
-        patient = patients.get(name) or rows[name].get("patient")
-        pairs.append((i, keys.setdefault(rows[name]["signal"], len(keys))))
+        patient = patients.get(name) or rows[name].patient
+        pairs.append((i, keys.setdefault(rows[name].signal, len(keys))))
         if patient:
             pairs.append((i, keys.setdefault(("patient", patient), len(keys))))
     i, key = np.array(pairs).T
@@ -49,8 +50,8 @@ def find_groups(names, rows, patients):
 
 
 def random_folds(n, seed):
-    """Return a fold 1-10 for each of n records: a seeded permutation dealt out in turn."""
-    # RandomState's stream is frozen by NumPy's policy; a Generator's may change between releases
+    """Return a fold 1-10 for each of n records: 1, 2 ... 10, 1 ... along a seeded permutation."""
+    # NumPy freezes RandomState's stream; a Generator's may change between releases
     rng = np.random.RandomState(seed)  # noqa: NPY002
     folds = np.empty(n, int)
     folds[rng.permutation(n)] = np.arange(n) % N_FOLDS + 1
@@ -61,8 +62,8 @@ def stratified_folds(y, seed):
     """Return a fold 1-10 for each row of y (G, K), the labels balanced over the folds.
 
     A row is a record, or the sum of the labels of a group. Iterative stratification (Sechidis et
-    al., 2011): the label with the fewest records left is dealt first, each row to the fold that
-    lacks most of it, then most rows, then by lot.
+    al., 2011): the label with the fewest records left comes first; each of its rows goes to the
+    fold that lacks most of that label, then most rows, then by lot.
     """
     rng = np.random.RandomState(seed)  # noqa: NPY002  (frozen stream, as above)
     folds = np.zeros(len(y), int)
@@ -83,7 +84,7 @@ def stratified_folds(y, seed):
 def assign_folds(labels, kind, seed, groups=None):
     """Return labels with a `fold` column; records with the same number in groups (N,) share one.
 
-    At random, a group goes where its first record is dealt, so that no other record moves.
+    With kind 'random' a group goes to the fold of its first record, so no other record moves.
     """
     groups = np.arange(len(labels)) if groups is None else groups
     if kind == "stratified":

@@ -1,8 +1,8 @@
 """The file formats of a record, one reader each in READERS.
 
 To add a format, write `read_xyz(path)` and name it in READERS. A reader returns a Record, the
-signal (12, n) float64 in mV in the order of LEADS at its own rate, NaN where a sample is missing,
-and notes (a list of text). It raises ValueError with a reason that a user can act on.
+signal (12, n) float64 in mV in the order of LEADS at its own rate, NaN for missing samples, and
+notes (a list of text). It raises ValueError with a reason that a user can act on.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from ecg.io.hospital import SUFFIXES as HOSPITAL
 from ecg.io.hospital import read_hospital
 from ecg.io.physionet import read_wfdb
 from ecg.io.record import Record, check_length, check_matrix, check_rate, parse_age, parse_sex
-from ecg.io.tables import check_unit, read_npy, read_table
+from ecg.io.text_table import check_unit, read_npy, read_text_table
 
 
 def read_struct(path):
@@ -28,24 +28,24 @@ def read_struct(path):
     return record, signal.astype(np.float64), []
 
 
-# Where two files differ in their suffix alone, the suffix that stands first is the record.
+# If two files differ only in their suffix, the one listed first here is the record.
 READERS = {
     ".hea": read_wfdb,
     ".mat": read_struct,
     **dict.fromkeys(HOSPITAL, read_hospital),
-    ".csv": read_table,
-    ".tsv": read_table,
-    ".txt": read_table,
+    ".csv": read_text_table,
+    ".tsv": read_text_table,
+    ".txt": read_text_table,
     ".npy": read_npy,
 }
-TABLES = (".csv", ".tsv", ".txt", ".npy")  # those that do not say their rate
+TABLES = (".csv", ".tsv", ".txt", ".npy")  # without a sampling rate
 
 
 def read_record(path, labels=None, sample_rate=None, **table):
     """Read any record: (Record, signal (12, n) float64 mV at its own rate, notes).
 
     `labels` are its classes from REFERENCE.csv, None if it is not listed there; `sample_rate` in
-    Hz is that of a table, which cannot say it, and `table` the other arguments of `read_table`.
+    Hz and `table`, the other arguments of `read_text_table`, are for tables alone.
     Raises ValueError with a reason a user can act on; a damaged file may raise other errors too.
     """
     path = Path(path)
@@ -54,7 +54,7 @@ def read_record(path, labels=None, sample_rate=None, **table):
     if is_table:
         if sample_rate is None:
             raise ValueError(
-                f"a {suffix} file does not say its sample rate; give --sample-rate in Hz"
+                f"a {suffix} file has no sample rate; give it in Hz: --sample-rate 500"
             )
         check_rate(sample_rate)
         if path.stat().st_size > matlab.MAX_BYTES:

@@ -62,10 +62,10 @@ def find_format(path):
     try:
         from ecgdatakit import FileParser
     except ImportError:
-        raise ValueError(f"reading it takes ecgdatakit: {INSTALL}") from None
+        raise ValueError(f"hospital files need ecgdatakit: {INSTALL}") from None
     found = FileParser.detect_format(path)
     if found is None or found["name"] not in FORMATS:
-        raise ValueError(f"its content is none of the formats that are read; {EXPORT}")
+        raise ValueError(f"its content is none of the recording formats that are read; {EXPORT}")
     return found
 
 
@@ -105,11 +105,11 @@ def parse(path):
             warnings.simplefilter("always")
             source = parser().parse(path)
     except ImportError:
-        raise ValueError(f"reading it takes pydicom: {INSTALL}") from None
+        raise ValueError(f"DICOM files need pydicom: {INSTALL}") from None
     except MemoryError:
         raise ValueError(f"it is a damaged {name} file: it asks for more than 1 GB") from None
     except MissingElementError as error:
-        raise ValueError(f"it is a {name} file without a waveform ({error}); {EXPORT}") from None
+        raise ValueError(f"this {name} file holds no waveform ({error}); {EXPORT}") from None
     except Exception as error:  # a damaged file makes the libraries raise almost anything
         text = str(error).replace(str(path), path.name).rstrip(": ") or type(error).__name__
         raise ValueError(f"it cannot be read as {name}: {text}") from None
@@ -184,14 +184,15 @@ def read_hospital(path):
     check_rate(rate)
     fault = FAULT if source.source_format == "ishne_holter" else np.nan
     signal, more = arrange_leads(align(leads, fault, rate))
-    when, meta = source.recording.date, source.raw_metadata
+    when, meta, patient = source.recording.date, source.raw_metadata, source.patient
+    unknown = set(patient.patient_id.split()) == {"X"}  # as EDF writes it
     record = Record(
         sample_rate=rate,
-        age=parse_age(source.patient.age),
-        sex=parse_sex(source.patient.sex),
+        age=parse_age(patient.age),
+        sex=parse_sex(patient.sex),
         dx=(),
-        patient=source.patient.patient_id,
+        patient="" if unknown else patient.patient_id,
         recorded=when.isoformat(" ", "seconds") if when else meta.get("acquisition_date", ""),
-        identity=describe_person(source.patient),
+        identity=describe_person(patient),
     )
     return record, signal, notes + more

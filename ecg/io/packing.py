@@ -5,30 +5,110 @@ import fcntl
 import hashlib
 import json
 import os
+from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
+from scipy.signal import resample_poly
 
-from dataset import LEADS, SAMPLE_RATE
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, signal_digest
 from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
-from ecg.io.records import pack_signal, reason
+from ecg.io.record import IMPLAUSIBLE_MV, describe_error
 from ecg.processing.quality import DISAGREE, limb_leads_agree
 from utils import Progress, is_safe_name, read_json, remove, replacing, workers
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
-CHUNK = 256  # records handed to the workers at a time, so that memory stays flat
+CHUNK = 256  # records given to the worker processes at a time, to bound memory
+INT16_MAX_MV = 32.767
+
+
+class Row(NamedTuple):
+    """A record in reference.csv, which has the fields up to `note`."""
+
+    patient_id: str
+    sample_rate: float | None = None  # Hz, of the file
+    signal_len: int | None = None  # samples at that rate
+    age: float | None = None  # years
+    sex: str = ""
+    dx: str = ""  # the diagnoses as written, separated by ;
+    note: str = ""  # what is odd about it, separated by "; "; why it is skipped
+    patient: str = ""
+    signal: str | None = None  # the digest of its packed signal; None: it is skipped
+
+    @classmethod
+    def skip(cls, patient_id, why):
+        """Return the row of a record that is not packed."""
+        return cls(patient_id, note=f"skipped: {why}")
+
+    @property
+    def skipped(self):
+        """Whether the record is not packed."""
+        return self.signal is None
+
+    @property
+    def notes(self):
+        """What is odd about the record, as a list."""
+        return self.note.split("; ") if self.note else []
+
+    def add_note(self, text):
+        """Return the row with one more note."""
+        return self._replace(note="; ".join([*self.notes, text]))
+
+    def entry(self):
+        """Return the row as signals.json keeps it."""
+        if self.skipped:
+            return {"patient_id": self.patient_id, "note": self.note}
+        return self._asdict()
+
+
+class Index(NamedTuple):
+    """What signals.json says of a packing: the name of its binary file, and a Row per record."""
+
+    file: str
+    rows: list
+
+    @property
+    def packed(self):
+        """The rows of the records that are packed."""
+        return [row for row in self.rows if not row.skipped]
+
+
+def resample(signal, sample_rate):
+    """Bring (12, n) to 500 Hz with resample_poly's anti-aliasing filter."""
+    ratio = Fraction(SAMPLE_RATE / sample_rate).limit_denominator(1000)
+    if ratio == 1:
+        return signal
+    # padtype: extends the ends by lines, so that an offset does not end in a step
+    return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+
+
+def pack_signal(signal, sample_rate):
+    """Turn (12, n) mV into (12, m) int16 microvolts at 500 Hz; return it and notes on it."""
+    notes = []
+    missing = np.isnan(signal)
+    if missing.any():
+        notes.append(f"{missing.sum()} missing samples set to 0 mV")
+        signal = np.where(missing, 0, signal)
+    constant = [lead for lead, row in zip(LEADS, signal, strict=True) if np.ptp(row) == 0]
+    if constant:
+        notes.append(f"constant: {' '.join(constant)}")
+    if sample_rate != SAMPLE_RATE:
+        notes.append(f"resampled from {sample_rate:g} Hz")
+        signal = resample(signal, sample_rate)
+    if np.abs(signal).max() > IMPLAUSIBLE_MV:
+        notes.append(f"over {IMPLAUSIBLE_MV} mV")
+        signal = np.clip(signal, -INT16_MAX_MV, INT16_MAX_MV)
+    return np.rint(signal * UNITS_PER_MV).astype("<i2"), notes
 
 
 def sources_digest(sources, references, data_dir):
     """Hash the names, sizes and times of all source files; any change packs again."""
     digest = hashlib.sha256(f"{FORMAT_VERSION} {SAMPLE_RATE} {LEADS}".encode())
     stems = {path.with_suffix("") for path in sources}
-    files = {
-        path
-        for folder in {path.parent for path in sources}
-        for path in folder.iterdir()
-        if path.with_suffix("") in stems
-    }
+    files = set()
+    for folder in {path.parent for path in sources}:
+        files.update(path for path in folder.iterdir() if path.with_suffix("") in stems)
     for path in sources:
         if path.suffix.lower() == ".hea":  # its signal files may have any name
             files.update(signal_files(path))
@@ -45,23 +125,31 @@ def record_name(path):
 
 
 def read_source(path, labels):
-    """Return (row of reference.csv, packed signal) of a record, or (row, None) if it is skipped."""
-    row = {"patient_id": record_name(path)}
+    """Return (Row, packed signal) of a record, or (Row, None) if it is skipped."""
+    name = record_name(path)
     try:
-        if not is_safe_name(row["patient_id"]):
+        if not is_safe_name(name):
             raise ValueError("a name with a backslash or a control character; rename its files")
         record, signal, notes = read_record(path, labels)
         packed, more = pack_signal(signal, record.sample_rate)
     except Exception as error:  # a damaged file makes the libraries raise almost anything
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # not the record's fault
-        return row | {"note": f"skipped: {reason(error)}"}, None
+        return Row.skip(name, describe_error(error)), None
     if not limb_leads_agree(packed):
         more.append(DISAGREE)
-    age = None if np.isnan(record.age) else record.age
-    row |= {"sample_rate": record.sample_rate, "signal_len": signal.shape[1], "age": age}
-    row |= {"sex": record.sex, "dx": ";".join(record.dx), "note": "; ".join(notes + more)}
-    return row | {"patient": record.patient}, packed
+    row = Row(
+        name,
+        record.sample_rate,
+        signal.shape[1],
+        age=None if np.isnan(record.age) else record.age,
+        sex=record.sex,
+        dx=";".join(record.dx),
+        note="; ".join(notes + more),
+        patient=record.patient,
+        signal=signal_digest(packed),
+    )
+    return row, packed
 
 
 def read_all(sources, labels, jobs):
@@ -70,7 +158,7 @@ def read_all(sources, labels, jobs):
     if jobs == 1:
         yield from map(read_source, sources, listed)
         return
-    import wfdb  # noqa: F401  (half a second, here once for all processes)
+    import wfdb  # noqa: F401  (takes half a second; imported once here, before the processes fork)
 
     with workers(jobs) as pool:
         for start in range(0, len(sources), CHUNK):
@@ -79,65 +167,71 @@ def read_all(sources, labels, jobs):
 
 
 def pack(data_dir, sources, labels, key, jobs, check):
-    """Write signals-<hash>.i16 and signals.json, which names it; return the index.
+    """Write signals-<hash>.i16 and signals.json, which names it; return its Index.
 
     The hash is that of the records' names and samples: the same signals have the same name,
-    wherever they were packed. `key` is the digest of the sources; `check(rows)` may stop the run
-    before anything is replaced. The index is renamed into place last: a run killed before leaves
-    the old index and the old file.
+    wherever they were packed. `key` is the digest of the sources; `check(index)` may stop the run
+    before anything is replaced. signals.json is renamed into place last: a run killed earlier
+    leaves the old one and its binary file.
     """
-    rows, records, seen, start = [], [], {}, 0
+    rows, records, paths, start = [], [], {}, 0
     digest, written = hashlib.sha256(), data_dir / f"signals-{key}.i16"
     with replacing(written) as temporary, open(temporary, "wb") as file:
         results = read_all(sources, labels, jobs)
         read = zip(sources, results, strict=True)
         for path, (row, packed) in Progress(read, "reading", len(sources), unit="record"):
-            name = row["patient_id"]
-            if packed is not None and name in seen:
-                row, packed = {"patient_id": name}, None
-                row["note"] = f"skipped: same name as {seen[name]}"
-            if packed is not None:
-                seen[name] = path.relative_to(data_dir).as_posix()
+            name = row.patient_id
+            if not row.skipped and name in paths:
+                row = Row.skip(name, f"same name as {paths[name]}")
+            if not row.skipped:
+                paths[name] = path.relative_to(data_dir).as_posix()
                 content = packed.tobytes()
-                row["signal"] = hashlib.sha256(content).hexdigest()[:16]
-                records.append([name, start, packed.shape[1], row["note"]])
+                records.append([name, start, packed.shape[1], row.note])
                 digest.update(f"{name} {len(content)}\n".encode() + content)
                 file.write(content)
                 start += packed.size
             rows.append(row)
-        name_repeats(rows)
-        check(rows)
-    fingerprint = digest.hexdigest()[:16]
-    index = {"sources": key, "fingerprint": fingerprint, "file": f"signals-{fingerprint}.i16"}
-    index |= {"sample_rate": SAMPLE_RATE, "records": records, "reference": rows}
-    written.replace(data_dir / index["file"])
+        fingerprint = digest.hexdigest()[:16]
+        index = Index(f"signals-{fingerprint}.i16", note_duplicates(rows))
+        check(index)
+    content = {
+        "sources": key,
+        "fingerprint": fingerprint,
+        "file": index.file,
+        "sample_rate": SAMPLE_RATE,
+        "records": records,
+        "reference": [row.entry() for row in index.rows],
+    }
+    written.replace(data_dir / index.file)
     with replacing(data_dir / "signals.json") as temporary:
-        temporary.write_text(json.dumps(index))
+        temporary.write_text(json.dumps(content))
     return index
 
 
-def name_repeats(rows):
-    """Note in each row whose signal an earlier one has, sample by sample, the name of that one."""
-    first = {}
+def note_duplicates(rows):
+    """Return the rows; each with the samples of an earlier one has a note with that one's name."""
+    first, noted = {}, []
     for row in rows:
-        other = first.setdefault(row.get("signal"), row["patient_id"])
-        if "signal" in row and other != row["patient_id"]:
-            row["note"] = "; ".join(filter(None, (row["note"], f"same signal: {other}")))
+        if not row.skipped and first.setdefault(row.signal, row.patient_id) != row.patient_id:
+            row = row.add_note(f"same signal: {first[row.signal]}")
+        noted.append(row)
+    return noted
 
 
 def read_index(data_dir, key):
-    """Return the index if it stands, whole, for the same sources; else None."""
-    index = read_json(data_dir / "signals.json")
+    """Return the Index if its file is whole and made from the same sources; else None."""
+    content = read_json(data_dir / "signals.json")
     try:
-        size = sum(n for _, _, n, _ in index["records"]) * len(LEADS) * 2
-        current = index["sources"] == key and index["reference"]
-        return index if current and (data_dir / index["file"]).stat().st_size == size else None
+        size = sum(n for _, _, n, _ in content["records"]) * len(LEADS) * 2
+        index = Index(content["file"], [Row(**entry) for entry in content["reference"]])
+        whole = (data_dir / index.file).stat().st_size == size
+        return index if whole and index.rows and content["sources"] == key else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def remove_unused(data_dir, kept):
-    """Remove packed signals but the file `kept`; what a process reads stays until a later run."""
+    """Remove all packed signals except the file `kept`, and files that a process reads."""
     for path in data_dir.glob("signals-*.i16"):
         if path.name != kept and is_read(path):
             print(f"{path.name} is being read by another process; a later run removes it")

@@ -1,6 +1,7 @@
 """ECG on standard paper: the pages of a whole record, with values as colour if it is explained."""
 
 import textwrap
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -11,7 +12,7 @@ from matplotlib.transforms import Bbox, TransformedBbox
 from dataset import LEADS
 from ecg.explanation.attributions import WINDOWS
 from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
-from ecg.plot.values import draw_value_bar, draw_windows
+from ecg.plot.value_colours import draw_value_bar, draw_windows
 from ecg.processing.quality import standard_deviation
 from utils import replacing
 
@@ -35,9 +36,17 @@ PAGE_ROWS = (
 )
 NAME, NAME_WIDTH = 13, 17  # mm of a lead's name above its baseline, and how wide it may be
 PAGE_LINES = 3  # of notes above the paper
-NOTE_WIDTH = 225  # characters that surely fit
+NOTE_WIDTH, NOTES_WIDTH = 225, 148  # characters that surely fit; beside the colour bar
 BELOW_WIDTH = 135  # characters
 MAX_PAGES = 30
+
+
+class PageText(NamedTuple):
+    """The texts of a page."""
+
+    title: str
+    notes: list[str] | tuple = ()  # above the paper, as PAGE_LINES lines at most
+    below: str = ""  # below the paper
 
 
 def ecg_paper(width, height, right=RIGHT):
@@ -69,17 +78,18 @@ def strip_points(signal, sample_rate, x, y):
     )
 
 
-def draw_scale(figure, ax, sample_rate, x, start, seconds, sd=None):
-    """Mark whole seconds below the paper, from `start` at x mm on, and write the scale.
+def draw_scale(ax, sample_rate, start, sd=None):
+    """Mark whole seconds below a page's paper, from `start` on, and write the scale.
 
     `sd` is the mV that stand for one standard deviation where the signal is not in mV.
     """
-    ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + seconds + 1e-6)
-    ax.set_xticks(x + MM_PER_SECOND * (ticks - start), [f"{tick:.0f} s" for tick in ticks])
+    ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + PAGE_SECONDS + 1e-6)
+    places = PAGE_START + MM_PER_SECOND * (ticks - start)
+    ax.set_xticks(places, [f"{tick:.0f} s" for tick in ticks])
     ax.tick_params(labelsize=7, length=2)
     height = f"{MM_PER_MV} mm/mV" if sd is None else f"{MM_PER_MV * sd:.2g} mm/standard deviation"
     text = f"{MM_PER_SECOND} mm/s   {height}   {sample_rate:g} Hz"
-    footnote(figure, LEFT, text, size=7)
+    footnote(ax.figure, LEFT, text, size=7)
 
 
 def cut_at_top(ax, artist):
@@ -91,14 +101,6 @@ def cut_at_top(ax, artist):
     artist.set_clip_box(TransformedBbox(box, ax.transData))
 
 
-def draw_strip(ax, signal, sample_rate, x, y):
-    """Draw one trace (T,) in mV at (x, y) mm of an `ecg_paper` axes; return its points (T, 2)."""
-    points = strip_points(signal, sample_rate, x, y)
-    style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round"}
-    cut_at_top(ax, ax.plot(*points.T, color="black", **style)[0])
-    return points
-
-
 def draw_calibration(ax, x, y):
     """Draw the calibration pulse of 1 mV and 0.2 s at (x, y) mm of an `ecg_paper` axes."""
     xs = np.array([0, 1, 1, 1 + 0.2 * MM_PER_SECOND, 1 + 0.2 * MM_PER_SECOND, 7])
@@ -106,16 +108,16 @@ def draw_calibration(ax, x, y):
     ax.plot(x + xs, y + ys, color="black", lw=0.6, zorder=3)
 
 
-def page_rows(explained):
+def page_rows(colours):
     """Return a page's rows of lead names, the mm to the first baseline and from one to the next.
 
     The lead with the largest share of an explanation is shown throughout too, instead of II if the
     network does not see that.
     """
-    if explained is None:
+    if colours is None:
         return PAGE_ROWS, PAGE_TOP, PAGE_ROW
-    top = LEADS[np.nanargmax(explained.shares)]
-    seen = np.isfinite(explained.shares[LEADS.index("II")])
+    top = LEADS[np.nanargmax(colours.shares)]
+    seen = np.isfinite(colours.shares[LEADS.index("II")])
     if top == "II" or not seen:
         return (*PAGE_ROWS[:3], (top,)), PAGE_TOP, PAGE_ROW
     return (*PAGE_ROWS, (top,)), EXPLAINED_TOP, EXPLAINED_ROW
@@ -130,83 +132,96 @@ def name_height(points, x, y):
     return NAME
 
 
-def draw_name(ax, name, x, y, shares):
-    """Write a lead's name, with its share of an explanation; `shares` (12,) or None.
+def draw_name(ax, name, x, y, shares=None):
+    """Write a lead's name, with its share of an explanation if `shares` (12,) are given.
 
     A lead above an even share is framed and bold, one that the network does not see is grey.
     """
     text, style, box = name, {"weight": "bold"}, {"fc": "white", "ec": "none", "alpha": 0.7}
+    framed = False
     if shares is not None:
         share, even = shares[LEADS.index(name)], 1 / np.isfinite(shares).sum()
+        framed = share >= even
         if np.isnan(share):
             style = {"color": "0.55"}
         else:
             text = f"{name}  {share:.0%}"
-            style["weight"] = "bold" if share >= even else "normal"
-            box = box | ({"ec": "black", "lw": 0.8, "alpha": 0.85} if share >= even else {})
+            style = {"weight": "bold" if framed else "normal"}
+    box |= {"ec": "black", "lw": 0.8, "alpha": 0.85, "pad": 1.2} if framed else {"pad": 0.6}
     label = ax.text(x + 1, y, text, size=9, va="center", zorder=1.9, **style)  # below the trace
-    label.set_bbox(box | {"pad": 1.2 if box["ec"] == "black" else 0.6})
+    label.set_bbox(box)
 
 
-def page_paper(title, notes, below):
-    """Make the paper of an A4 landscape page with its texts; return the figure and its axes."""
+def page_paper(text, notes_width):
+    """Make the paper of an A4 landscape page with its texts; return its axes."""
     width, height = PAGE_PAPER
     figure, ax = ecg_paper(width, height)
     figure.set_size_inches(PAGE / INCH)  # ecg_paper made it just as large as the paper needs
     ax.set_position((LEFT / PAGE[0], BOTTOM / PAGE[1], width / PAGE[0], height / PAGE[1]))
-    below = textwrap.fill(below, BELOW_WIDTH, max_lines=2)  # between the scale and the mark
+    below = textwrap.fill(text.below, BELOW_WIDTH, max_lines=2)  # between the scale and the mark
     footnote(figure, LEFT + 62, below, parse_math=False)
     x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
-    # a file's name may hold a dollar sign, which is no formula
-    figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
-    y = 1 - 8.5 / PAGE[1]
+    # a file's name may hold a dollar sign, which starts no formula
+    figure.text(x, y, text.title, size=11, weight="bold", va="top", parse_math=False)
+    y, notes = 1 - 8.5 / PAGE[1], page_notes(text.notes, notes_width)
     figure.text(x, y, notes, size=7, va="top", linespacing=1.1, parse_math=False)
-    return figure, ax
+    return ax
 
 
-def draw_ecg_page(signal, sample_rate, title, notes="", start=0, below="", sd=None, explained=None):
+def draw_lead(ax, name, points, place, colours=None):
+    """Draw a part of a lead: its trace through points (T, 2), its name at `place` (x, y) mm.
+
+    `colours` are PageColours whose values begin `first` samples before the part.
+    """
+    x, y = place
+    above, shares = NAME, None if colours is None else colours.shares
+    if len(points):
+        style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round"}
+        cut_at_top(ax, ax.plot(*points.T, color="black", **style)[0])
+        above = name_height(points, x, y)
+        if colours is not None:
+            lead_colours = colours.colours[LEADS.index(name)]
+            cut_at_top(ax, draw_windows(ax, points, lead_colours, colours.first, 4.5))
+    draw_name(ax, name, x, y + above, shares)
+
+
+def draw_ecg_page(signal, sample_rate, text, start=0, sd=None, colours=None):
     """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on an A4 landscape page.
 
     Three rows of four leads, 2.5 s each (a quarter of a shorter signal) and one after the other in
-    time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `title` and `notes`
-    stand above the paper, `below` below it, `start` is the time of the first sample in s, for the
-    marks. Where the signal is z-scored, `sd` is the mV that stand for one standard deviation: it
-    has no calibration pulse. With `explained` (Explained), values become colour under the traces.
-    Returns the figure.
+    time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `text` is a
+    PageText, `start` the time of the first sample in s, for the marks. Where the signal is
+    z-scored, `sd` is the mV that stand for one standard deviation, and there is no calibration
+    pulse. With PageColours, values become colour under the traces. Returns the figure.
     """
-    figure, ax = page_paper(title, notes, below)
-    rows, first, distance = page_rows(explained)
-    shares = None if explained is None else explained.shares
+    ax = page_paper(text, NOTE_WIDTH if colours is None else NOTES_WIDTH)
+    rows, first, distance = page_rows(colours)
     for row, names in enumerate(rows):
         y = PAGE_PAPER[1] - first - row * distance
         if sd is None:
             draw_calibration(ax, 0, y)
         step = -(-signal.shape[1] // len(names))
         for i, name in enumerate(names):
-            k, x = LEADS.index(name), PAGE_START + i * step / sample_rate * MM_PER_SECOND
-            part = signal[k, i * step : (i + 1) * step]
-            above = NAME
-            if part.size:
-                points = draw_strip(ax, part, sample_rate, x, y)
-                above = name_height(points, x, y)
-                if explained is not None:
-                    begin = explained.first + i * step
-                    strip = draw_windows(ax, points, explained.colours[k], begin, 4.5)
-                    cut_at_top(ax, strip)
-            draw_name(ax, name, x, y + above, shares)
+            x = PAGE_START + i * step / sample_rate * MM_PER_SECOND
+            part = signal[LEADS.index(name), i * step : (i + 1) * step]
+            points = strip_points(part, sample_rate, x, y) if part.size else []
+            here = colours and colours._replace(first=colours.first + i * step)
+            draw_lead(ax, name, points, (x, y), here)
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
-    draw_scale(figure, ax, sample_rate, PAGE_START, start, PAGE_SECONDS, sd)
-    if explained is not None:
+    draw_scale(ax, sample_rate, start, sd)
+    if colours is not None:
         place = np.array([222, 202.5, 66, 2.5]) / np.tile(PAGE, 2)
         label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
-        draw_value_bar(figure, place, explained.norm, label, 7, "horizontal")
-    return figure
+        draw_value_bar(ax.figure, place, colours.norm, label, 7, "horizontal")
+    return ax.figure
 
 
 def page_notes(notes, width=NOTE_WIDTH):
     """Return the notes above the paper, wrapped to so many characters, as PAGE_LINES at most."""
-    lines = [line for note in notes for line in textwrap.wrap(note, width, subsequent_indent="   ")]
+    lines = []
+    for note in notes:
+        lines += textwrap.wrap(note, width, subsequent_indent="   ")
     if len(lines) > PAGE_LINES:
         lines[PAGE_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
     return "\n".join(lines)
@@ -219,18 +234,15 @@ def plot_ecg_pages(signal, sample_rate, path, title, notes=(), below=""):
     where it repeats some of the one before; of a record longer than 5 min the last 5 min are drawn.
     The PNGs are <name>.png, <name>.page2.png ... Returns how many pages were drawn.
     """
-    length = round(PAGE_SECONDS * sample_rate)
-    n = signal.shape[1]
+    length, n = round(PAGE_SECONDS * sample_rate), signal.shape[1]
     sd = standard_deviation(signal)
     starts = [*range(max(0, n - MAX_PAGES * length), n - length, length), max(0, n - length)]
-    text = page_notes(notes)
     with replacing(path) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
-        for i, begin in enumerate(starts):
-            place = f"   page {i + 1} of {len(starts)}" if len(starts) > 1 else ""
-            part = signal[:, begin : begin + length]
-            start = begin / sample_rate
-            figure = draw_ecg_page(part, sample_rate, title + place, text, start, below, sd)
-            end = f".page{i + 1}" if i else ""
+        for i, begin in enumerate(starts, 1):
+            place = f"   page {i} of {len(starts)}" if len(starts) > 1 else ""
+            part, text = signal[:, begin : begin + length], PageText(title + place, notes, below)
+            figure = draw_ecg_page(part, sample_rate, text, begin / sample_rate, sd)
+            end = f".page{i}" if i > 1 else ""
             save_figure(figure, path.with_name(f"{path.stem}{end}.png"))
             pdf.savefig(figure)
     return len(starts)

@@ -8,7 +8,7 @@ from utils import RESEARCH_USE, replacing
 
 matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
 
-import matplotlib.pyplot as plt  # noqa: E402
+import matplotlib.pyplot as plt
 
 DPI = 200
 PAGE_DPI = 150  # of the many pages of explained records

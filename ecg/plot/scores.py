@@ -1,6 +1,6 @@
 """Figures of scores, training history and heat maps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,11 +12,29 @@ from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibrati
 from ecg.plot.figures import BLUE, ORANGE, VALUE_MAP, footnote, make_panels, plt, save_print
 
 
-def draw_heat_map(ax, values, value_label, notes=None):
-    """Draw values (R, C) as coloured cells with their numbers, and their colour bar.
+class HeatMap(NamedTuple):
+    """Values (R, C), what they are, and for each row why it may be empty, '' for 'no record'."""
 
-    A row of NaN is hatched and says why: 'no record', or its text in `notes` (R,). The colours
-    are sequential, or diverging and centred on zero if any value is negative.
+    values: np.ndarray
+    label: str
+    notes: Sequence[str] | None = None
+
+
+class Ranking(NamedTuple):
+    """A score of several models: where its bars begin (such as the 0.5 of chance) and end."""
+
+    label: str
+    start: float
+    values: Sequence[float]
+    lows: Sequence[float]  # of the intervals
+    highs: Sequence[float]
+
+
+def draw_heat_map(ax, values, label, notes=None):
+    """Draw the values of a HeatMap as coloured cells with their numbers, and their colour bar.
+
+    A row of NaN is hatched and says why. The colours are sequential, or diverging and centred on
+    zero if any value is negative.
     """
     values = np.asarray(values, float)
     known = values[np.isfinite(values)]
@@ -25,7 +43,7 @@ def draw_heat_map(ax, values, value_label, notes=None):
     cmap, low = (VALUE_MAP, -top) if signed else (plt.get_cmap("YlGnBu"), 0)
     rows, columns = values.shape
     image = ax.imshow(values, cmap=cmap, vmin=low, vmax=top, aspect="auto")
-    colour_bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label=value_label)
+    colour_bar = ax.figure.colorbar(image, ax=ax, pad=0.02, label=label)
     colour_bar.ax.tick_params(labelsize=8)
     decimals = int(np.clip(2 - np.floor(np.log10(top)), 0, 4))
     for row, column in np.ndindex(rows, columns):
@@ -33,7 +51,8 @@ def draw_heat_map(ax, values, value_label, notes=None):
         if np.isfinite(value):
             text = f"{round(value, decimals) + 0:.{decimals}f}"  # + 0 turns -0 into 0
             dark = np.dot(image.to_rgba(value)[:3], (0.299, 0.587, 0.114)) < 0.55
-            ax.text(column, row, text, ha="center", va="center", size=8, color="wk"[not dark])
+            colour = "w" if dark else "k"
+            ax.text(column, row, text, ha="center", va="center", size=8, color=colour)
         else:
             corner = (column - 0.5, row - 0.5)
             ax.add_patch(Rectangle(corner, 1, 1, fc="0.93", ec="0.75", hatch="////", lw=0))
@@ -45,27 +64,19 @@ def draw_heat_map(ax, values, value_label, notes=None):
 
 
 def plot_heat_maps(maps, row_labels, column_labels, path, title):
-    """Write heat maps with the same rows and columns beside each other, as PNG and SVG.
-
-    `maps` are arguments of `draw_heat_map`: (values (R, C), label of the values, notes (R,)).
-    """
+    """Write HeatMaps with the same rows and columns beside each other, as PNG and SVG."""
     rows, columns = len(row_labels), len(column_labels)
     size = (len(maps) * max(6.4, 2.6 + 0.58 * columns), 1.5 + 0.36 * rows)
     figure, axes = plt.subplots(
         1, len(maps), figsize=size, layout="constrained", squeeze=False, sharey=True
     )
-    for ax, parts in zip(axes.flat, maps, strict=True):
-        draw_heat_map(ax, *parts)
+    for ax, heat_map in zip(axes.flat, maps, strict=True):
+        draw_heat_map(ax, *heat_map)
         ax.set_xticks(range(columns), column_labels)
         ax.set_yticks(range(rows), row_labels)
         ax.tick_params(length=0)
     figure.suptitle(title, size=10)
     save_print(figure, path)
-
-
-def plot_heat_map(values, row_labels, column_labels, path, title, value_label, notes=None):
-    """Write one heat map of values (R, C), as PNG and SVG."""
-    plot_heat_maps([(values, value_label, notes)], row_labels, column_labels, path, title)
 
 
 def plot_confusions(y_true, y_pred, classes, path, title):
@@ -106,51 +117,22 @@ def plot_history(history, path, kept):
         ("binary cross-entropy", {"train_loss": "training", "val_loss": "validation"}),
         ("validation score, macro", {"val_f1": "F1", "val_auc": "AUC"}),
     ]
-    best = history.loc[history["epoch"] == kept, "val_f1"].item()
+    epochs, best = history.epoch, history.val_f1[history.epoch == kept].item()
     for ax, (label, columns) in zip(axes, groups, strict=True):
         for (column, name), colour in zip(columns.items(), (BLUE, ORANGE), strict=True):
             marker = "o-" if column.startswith("val") else "s--"
-            ax.plot(history["epoch"], history[column], marker, c=colour, ms=3, label=name)
+            ax.plot(epochs, history[column], marker, c=colour, ms=3, label=name)
         note = f"kept: epoch {kept}" + (f", F1 {best:.3f}" if np.isfinite(best) else "")
         ax.axvline(kept, color="0.5", lw=0.8, ls=":", label=note)
         ax.set_xlabel("epoch")
         ax.set_ylabel(label)
         ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
-        ax.set_xlim(history["epoch"].min() - 0.5, history["epoch"].max() + 0.5)
+        ax.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
         ax.margins(y=0.1)
         ax.set_ylim(bottom=0)
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))
     axes[1].set_ylim(top=1)
-    save_print(figure, path)
-
-
-def plot_curves(draw, labels, note, y_true, y_score, table, path, title):
-    """Write a figure with a square panel (0 to 1) for each class, as PNG and SVG.
-
-    `draw(ax, true, score, row)` draws a panel from a class's labels and scores (N,) and its row of
-    the table, and returns its title, or None for a class without a curve. Panels stand beside each
-    other, not lines upon each other: nine colours cannot be told apart.
-    """
-    figure, panels = make_panels(len(table) - 1, 3, 2.4, 2.35)
-    for k, ax in enumerate(panels):
-        true, row = y_true[:, k], table.iloc[k]
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
-        for axis, label in zip((ax.xaxis, ax.yaxis), labels, strict=True):
-            axis.set_ticks([0, 0.5, 1], ["0", "0.5", "1"])
-            axis.set_label_text(label, size=8)
-        ax.grid(alpha=0.3, lw=0.5)
-        ax.tick_params(labelsize=8, length=2)
-        text = draw(ax, true, y_score[:, k], row)
-        if text is None:
-            box = {"fc": "white", "ec": "none"}
-            absent = "no positives or\nno negatives"
-            ax.text(0.5, 0.5, absent, ha="center", va="center", size=8, color="0.3", bbox=box)
-        # above the panel, where no curve can run through it
-        ax.set_title(f"{row['class']}  {text or ''}", size=8)
-    figure.suptitle(title, size=10)
-    for x, text, style in note:
-        footnote(figure, x, text, **style)
     save_print(figure, path)
 
 
@@ -168,8 +150,7 @@ def draw_roc(ax, true, score, row):
         return None
     false_positive, recall, _ = roc_curve(true, score, drop_intermediate=False)
     ax.plot(false_positive, recall, c=BLUE, lw=1.3)
-    point = 1 - row["specificity"], row["recall"]
-    ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
+    ax.plot(1 - row.specificity, row.recall, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
     return with_interval("AUC", row, "auc")
 
 
@@ -182,12 +163,11 @@ def draw_precision_recall(ax, true, score, row):
     if not true.any():
         return None
     precision, recall, _ = precision_recall_curve(true, score)
-    found = recall > 0  # the rest has no width, and ends in a point that no threshold gives
-    precision, recall = precision[found][::-1], recall[found][::-1]
+    kept = recall > 0  # the rest has no width, and ends in a point that no threshold gives
+    precision, recall = precision[kept][::-1], recall[kept][::-1]
     ax.axhline(true.mean(), c="0.6", lw=0.8, ls="--")
     ax.step([0, *recall], [precision[0], *precision], c=BLUE, lw=1.3, where="pre")
-    point = row["recall"], row["precision"]
-    ax.plot(*point, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
+    ax.plot(row.recall, row.precision, "o", c=ORANGE, ms=5, clip_on=False, zorder=3)
     return with_interval("AP", row, "ap")
 
 
@@ -210,16 +190,20 @@ def draw_reliability(ax, true, score, row):
     low, high = np.array([test.proportion_ci(method="wilson") for test in tests]).T
     ends = np.clip([shares - low, high - shares], 0, None)  # rounding may leave -1e-17
     ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
-    return f"ECE {row['ece']:.3f}, Brier {row['brier']:.3f}"
+    return f"ECE {row.ece:.3f}, Brier {row.brier:.3f}"
 
 
 class Panels(NamedTuple):
-    """A figure of the scores: a panel per class, drawn by `draw(ax, true, score, row)`."""
+    """A figure of the scores, with a panel per class.
+
+    `draw(ax, true, score, row)` draws a panel from a class's labels and scores (N,) and its row of
+    the table, and returns its title, or None for a class without a curve.
+    """
 
     caption: str
     draw: Callable
     labels: tuple  # of the axes
-    note: str = ""  # below the panels; without one: what the dot at the threshold stands for
+    note: str = ""  # below the panels; without one: the thresholds that the dots stand for
 
 
 # name of the file -> figure; the page of a run's scores and the report show what stands here
@@ -239,57 +223,91 @@ FIGURES = {
 
 def captions():
     """Return {name of the file: caption} of the figures of the scores."""
-    found = {name: figure.caption for name, figure in FIGURES.items()}
-    return {"confusion": "Confusion matrices", **found}
+    curves = {name: panels.caption for name, panels in FIGURES.items()}
+    return {"confusion": "Confusion matrices", **curves}
 
 
-def plot_scores(y_true, y_score, thresholds, table, folder, title):
+def draw_panel(ax, panels, true, score, row):
+    """Draw the curve of a class, its axes from 0 to 1."""
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), box_aspect=1)
+    for axis, label in zip((ax.xaxis, ax.yaxis), panels.labels, strict=True):
+        axis.set_ticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axis.set_label_text(label, size=8)
+    ax.grid(alpha=0.3, lw=0.5)
+    ax.tick_params(labelsize=8, length=2)
+    text = panels.draw(ax, true, score, row)
+    if text is None:
+        box = {"fc": "white", "ec": "none"}
+        absent = "no positives or\nno negatives"
+        ax.text(0.5, 0.5, absent, ha="center", va="center", size=8, color="0.3", bbox=box)
+    # above the panel, where no curve can run through it
+    ax.set_title(f"{row['class']}  {text or ''}", size=8)
+
+
+def plot_curves(panels, scored, table, path, title):
+    """Write a figure of Panels from Scored records and their table, as PNG and SVG.
+
+    Panels stand beside each other, not lines upon each other: nine colours look too much alike.
+    """
+    figure, axes = make_panels(len(table) - 1, 3, 2.4, 2.35)
+    y_true = scored.y_true
+    for k, ax in enumerate(axes):
+        draw_panel(ax, panels, y_true[:, k], scored.y_score[:, k], table.iloc[k])
+    figure.suptitle(title, size=10)
+    if panels.note:
+        footnote(figure, 2, panels.note)
+    else:
+        pairs = zip(table["class"][:-1], scored.thresholds, strict=True)
+        text = ", ".join(f"{name} {threshold:.2f}" for name, threshold in pairs)
+        footnote(figure, 2, "\N{BLACK CIRCLE}", color=ORANGE, size=8)
+        footnote(figure, 5.2, f"at the threshold: {text}")
+    save_print(figure, path)
+
+
+def plot_scores(scored, table, folder, title):
     """Write the confusion matrices and every one of FIGURES, as PNG and SVG, into a folder.
 
-    `y_true` and `y_score` are (N, K), `thresholds` (K,); `table` is what `score_table` makes of
-    them.
+    `scored` are Scored records with thresholds (K,); `table` is what `score_table` makes of them.
     """
-    y_true, y_score, classes = np.asarray(y_true), np.asarray(y_score), table["class"][:-1]
-    y_pred = apply_thresholds(y_score, thresholds)
-    plot_confusions(y_true, y_pred, list(classes), folder / "confusion", title)
-    pairs = zip(classes, thresholds, strict=True)
-    text = ", ".join(f"{name} {threshold:.2f}" for name, threshold in pairs)
-    dot = [
-        (2, "\N{BLACK CIRCLE}", {"color": ORANGE, "size": 8}),
-        (5.2, f"at the threshold: {text}", {}),
-    ]
-    for name, figure in FIGURES.items():
-        note = [(2, figure.note, {})] if figure.note else dot
-        given = y_true, y_score, table, folder / name, f"{title}; {figure.caption}"
-        plot_curves(figure.draw, figure.labels, note, *given)
+    y_pred = apply_thresholds(scored.y_score, scored.thresholds)
+    classes = list(table["class"][:-1])
+    plot_confusions(scored.y_true, y_pred, classes, folder / "confusion", title)
+    for name, panels in FIGURES.items():
+        plot_curves(panels, scored, table, folder / name, f"{title}; {panels.caption}")
 
 
-def plot_ranking(names, groups, path, title):
-    """Draw a ranked bar figure with intervals, the first name on top, as PNG and SVG.
+def plot_ranking(names, rankings, path, title):
+    """Draw Rankings as bars with intervals, a panel each, as PNG and SVG.
 
-    `groups` is {label of a score: (start, values, lows, highs)}, one panel each, the last three of
-    the length of `names`; `start` is where the bars begin: the score of chance, such as 0.5.
+    The values of each are in the order of `names`, the first on top.
     """
-    size = (3.4 * len(groups) + 0.6, 0.26 * len(names) + 1.5)
-    figure, axes = plt.subplots(1, len(groups), figsize=size, layout="constrained", squeeze=False)
-    places = np.arange(len(names))
-    for ax, (label, (start, *bounds)) in zip(axes.flat, groups.items(), strict=True):
-        values, lows, highs = np.array(bounds, float)
-        ax.barh(places, values - start, left=start, color=BLUE, alpha=0.55, height=0.7)
-        # an interval of percentiles need not hold the value itself
-        ends = np.clip([values - lows, highs - values], 0, None)
-        style = {"fmt": "none", "ecolor": "black", "capsize": 2, "lw": 1, "clip_on": False}
-        ax.errorbar(values, places, xerr=ends, **style)
-        for place, value in zip(places, values, strict=True):
-            at = start + 0.015 * (1 - start)
-            ax.text(at, place, f"{value:.3f}", va="center", size=8)
-        ax.set_xlim(min(start, lows.min()), 1)
-        ax.set_yticks(places, names)
-        ax.invert_yaxis()
-        ax.set_xlabel(f"{label}, 95 % interval", size=9)
-        ax.xaxis.get_major_locator().set_params(nbins=5)
-        ax.grid(axis="x", alpha=0.3)
-        ax.set_axisbelow(True)
-        ax.tick_params(labelsize=8)
+    size = (3.4 * len(rankings) + 0.6, 0.26 * len(names) + 1.5)
+    figure, axes = plt.subplots(1, len(rankings), figsize=size, layout="constrained", squeeze=False)
+    for ax, ranking in zip(axes.flat, rankings, strict=True):
+        draw_ranking(ax, names, ranking)
     figure.suptitle(title, size=10)
     save_print(figure, path)
+
+
+def draw_ranking(ax, names, ranking):
+    """Draw one Ranking."""
+    places, start = np.arange(len(names)), ranking.start
+    values, lows, highs = (
+        np.array(numbers, float) for numbers in (ranking.values, ranking.lows, ranking.highs)
+    )
+    ax.barh(places, values - start, left=start, color=BLUE, alpha=0.55, height=0.7)
+    # an interval of percentiles need not hold the value itself
+    ends = np.clip([values - lows, highs - values], 0, None)
+    style = {"fmt": "none", "ecolor": "black", "capsize": 2, "lw": 1, "clip_on": False}
+    ax.errorbar(values, places, xerr=ends, **style)
+    for place, value in zip(places, values, strict=True):
+        at = start + 0.015 * (1 - start)
+        ax.text(at, place, f"{value:.3f}", va="center", size=8)
+    ax.set_xlim(min(start, lows.min()), 1)
+    ax.set_yticks(places, names)
+    ax.invert_yaxis()
+    ax.set_xlabel(f"{ranking.label}, 95 % interval", size=9)
+    ax.xaxis.get_major_locator().set_params(nbins=5)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_axisbelow(True)
+    ax.tick_params(labelsize=8)

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy.ndimage import uniform_filter1d
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, to_mv
-from ecg.processing.detection import PREMATURE, SMOOTHING
+from ecg.processing.detection import PREMATURE, SMOOTHING, cut_beats
 from ecg.processing.quality import standard_deviation
 
 REGIONS = ("before_qrs", "qrs", "st_t", "elsewhere")
@@ -29,7 +29,7 @@ BEFORE = 0.24  # s; a PR interval is 120 to 200 ms, longer in first-degree AV bl
 WINDOW = (0.35, 0.55)  # s around the middle of QRS of an average beat
 BROAD = 0.12  # s; a QRS as long is (Surawicz et al., Circulation 2009: AHA/ACCF/HRS III)
 FORM = 0.08  # s around the middle of QRS that are its form
-ALIKE = 0.8  # correlation of two forms; chosen on synthetic records, see ventricular_beats
+SAME_FORM = 0.8  # correlation of two QRS; chosen on synthetic records, see ventricular_beats
 SOON = 0.3  # s; what follows a beat sooner (200 a minute) is rather its T wave, taken for a beat
 LIKENESS = (0.1, 0.35)  # s around the middle of QRS by which average beats are compared
 
@@ -90,11 +90,6 @@ def early_beats(peaks):
     return np.r_[False, rr < PREMATURE * np.median(rr)] if len(rr) else np.zeros(len(peaks), bool)
 
 
-def cut_beats(signal, peaks, before, after):
-    """Return the (B, L, before + after) samples around peaks (B,) that lie within (L, n)."""
-    return signal[:, peaks[:, None] + np.arange(-before, after)].transpose(1, 0, 2)
-
-
 def ventricular_beats(signal, peaks, borders):
     """Tell of each beat (B,) of (L, n) mV whether it looks like a PVC.
 
@@ -115,7 +110,7 @@ def ventricular_beats(signal, peaks, borders):
     size = np.linalg.norm(forms, axis=1) * np.linalg.norm(middle)
     broad = borders[:, 2] - borders[:, 1] >= BROAD * SAMPLE_RATE
     soon = np.diff(peaks, prepend=-SAMPLE_RATE) < SOON * SAMPLE_RATE
-    return broad & ~soon & (forms @ middle < ALIKE * size)
+    return broad & ~soon & (forms @ middle < SAME_FORM * size)
 
 
 class BeatAverages:

@@ -118,3 +118,8 @@ def find_peaks(packed):
     above = wide[candidates] > limits
     beats, tall = candidates[above], (wide[candidates] > TALL * limits.max(initial=0))[above]
     return slope_centres(square, drop_t_waves(beats, sharp, np.where(tall, T_STEEP[2], T_STEEP[1])))
+
+
+def cut_beats(signal, peaks, before, after):
+    """Return the (B, L, before + after) samples around peaks (B,) that lie within (L, n)."""
+    return signal[:, peaks[:, None] + np.arange(-before, after)].transpose(1, 0, 2)

@@ -11,16 +11,19 @@ wavelet decomposition (Daubechies 1988; symmetric extension), whose coefficients
     entropy           bands only: Shannon entropy (natural log) of how often each distinct
                       coefficient occurs, divided by 10, as in the paper's code
 
-That entropy tells less than its name: real-valued coefficients hardly ever repeat, so it is close
-to log(n) / 10, the record's length, except where a lead is flat, clipped or coarsely digitised.
+This entropy says little: real-valued coefficients hardly ever repeat, so it is close to
+log(n) / 10, the record's length, unless a lead is flat, clipped or coarsely digitised.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -37,11 +40,12 @@ STATISTICS = (*PERCENTILES, "mean", "sd", "var")
 ENTROPY_DIVISOR = 10
 
 RHYTHM_STATISTICS = (
-    "leads", "beats", "heart_rate", "rr_mean", "rr_sd", "rr_cv", "rmssd_ratio", "mad_ratio",
-    "pnn50", "min_ratio", "max_ratio", "premature", "premature_pause", "compensation",
-)  # fmt: skip
+    *("leads", "beats", "heart_rate", "rr_mean", "rr_sd", "rr_cv", "rmssd_ratio", "mad_ratio"),
+    *("pnn50", "min_ratio", "max_ratio", "premature", "premature_pause", "compensation"),
+)
 
 VERSION = 2  # raise it when a definition changes: every cache is then made again
+CHUNK = 32  # records given to a worker process at a time
 
 
 def part_statistics(part):
@@ -58,8 +62,8 @@ RHYTHM_COLUMNS = tuple(f"rhythm_{name}" for name in RHYTHM_STATISTICS)
 def basic_statistics(values, ordered):
     """Return the eight statistics of each row, (L, 8) in STATISTICS order.
 
-    `values` is (L, n); `ordered` the same, each row sorted, so that one sort serves all five
-    percentiles (and the entropy) of a row.
+    `values` is (L, n); `ordered` the same with each row sorted, because all five percentiles (and
+    the entropy) need it.
     """
     n = values.shape[1]
     place = (n - 1) * np.array(list(PERCENTILES.values()))
@@ -92,7 +96,7 @@ def repeat_entropy(ordered):
 def paper_features(packed):
     """Compute the paper's features of one record, (12, n) int16 microvolts: (636,) float64.
 
-    The whole record counts, at its own length: nothing is cut to 30 s or padded.
+    They describe the whole record, whatever its length: nothing is cut to 30 s or padded.
     """
     signal = packed / UNITS_PER_MV  # (L, n) float64 mV
     ordered = np.sort(packed, axis=1) / UNITS_PER_MV  # sorting whole numbers is cheaper
@@ -111,7 +115,7 @@ def paper_features(packed):
 def rhythm_features(packed):
     """Compute heart rate and RR statistics of one record, (12, n) int16 microvolts: (14,) float64.
 
-    leads            how many leads are not flat; beats: how many are found in them (detection.py)
+    leads            number of leads that are not flat; beats: number found in them (detection.py)
     heart_rate       60 / mean RR interval, per minute
     rr_mean, rr_sd   s; rr_cv: sd / mean
     rmssd_ratio      root mean square of successive differences / mean (Task Force 1996: RMSSD)
@@ -119,11 +123,11 @@ def rhythm_features(packed):
     pnn50            share of successive differences above 50 ms (Task Force 1996)
     min_, max_ratio  shortest and longest interval / median
     premature        share of the intervals below 0.85 x median
-    premature_pause  share that are, and are followed by one longer than the median
-    compensation     mean over the latter of (interval + next) / (2 x median): about 1 where the
-                     sinus rhythm runs on (most PVC), less where it is reset (most PAC)
+    premature_pause  share that are premature and followed by one longer than the median
+    compensation     mean over the latter of (interval + next) / (2 x median): about 1 if the
+                     sinus rhythm continues (most PVC), less if it is reset (most PAC)
 
-    NaN where there are too few beats for a figure; compensation also where no beat is early.
+    NaN if there are too few beats for a figure; compensation also if no beat is early.
     """
     peaks = find_peaks(packed)
     found = dict.fromkeys(RHYTHM_STATISTICS, np.nan)
@@ -146,27 +150,46 @@ def rhythm_features(packed):
     return np.array([found[name] for name in RHYTHM_STATISTICS], float)
 
 
-# What --features names: (file, columns, function) of each table that makes it up.
-PAPER_TABLE = ("features.csv", PAPER_COLUMNS, paper_features)
-RHYTHM_TABLE = ("features_rhythm.csv", RHYTHM_COLUMNS, rhythm_features)
+class FeatureTable(NamedTuple):
+    """A cached table: its file, its columns, and the function that computes a record's row."""
+
+    file: str
+    columns: tuple
+    compute: Callable
+
+
+PAPER_TABLE = FeatureTable("features.csv", PAPER_COLUMNS, paper_features)
+RHYTHM_TABLE = FeatureTable("features_rhythm.csv", RHYTHM_COLUMNS, rhythm_features)
 FEATURE_SETS = {"paper": (PAPER_TABLE,), "rhythm": (PAPER_TABLE, RHYTHM_TABLE)}
 
 
-def load_features(data_dir, patient_ids, features="paper", jobs=1):
-    """Return a DataFrame (N, F) with a row per patient_id, from the cache where that is valid.
+def add_features_arg(parser):
+    """Add the flag of the scripts that use features."""
+    parser.add_argument(
+        "--features",
+        choices=FEATURE_SETS,
+        default="paper",
+        help="which features; rhythm adds heart rate and RR intervals to the paper's",
+    )
 
-    A cache `features.csv` counts only with its `features.json`: the fingerprint of the packed
-    signals, the columns, the definitions' version and the SHA-256 of the csv must all agree, and
-    every record asked for be there. Otherwise it is made again, in one step that leaves the old
-    file or the new one, whole. A second process waits for the first, and then reads its cache.
+
+def load_features(data_dir, patient_ids, features="paper", jobs=1):
+    """Return a DataFrame (N, F) with a row per patient_id, from the cache if that is valid.
+
+    A cache `features.csv` is valid only with its `features.json`: the fingerprint of the packed
+    signals, the columns, the definitions' version and the SHA-256 of the csv must agree, and no
+    record may be missing. Otherwise it is made again, in one step that leaves the old file or the
+    new one, never a part. A second process waits for the first, and then reads its cache.
     """
     signals = PackedSignals(data_dir)
     missing = [name for name in patient_ids if name not in signals]
     if missing:
-        fail(f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
-             f"run: python preprocess.py --data-dir {data_dir}")  # fmt: skip
+        fail(
+            f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
+            f"run: python preprocess.py --data-dir {data_dir}"
+        )
     tables = []
-    for file, columns, function in FEATURE_SETS[features]:
+    for file, columns, compute in FEATURE_SETS[features]:
         path = Path(data_dir) / file
         expected = {"signals": signals.fingerprint, "version": VERSION, "columns": list(columns)}
         table, _ = read_cache(path, expected, patient_ids)
@@ -175,7 +198,7 @@ def load_features(data_dir, patient_ids, features="paper", jobs=1):
                 table, reason = read_cache(path, expected, patient_ids)
                 if table is None:
                     print(f"{path}: {reason}; computing {len(columns)} features of each record")
-                    rows = compute_all(signals, patient_ids, function, jobs)
+                    rows = compute_all(signals, patient_ids, compute, jobs)
                     table = pd.DataFrame(rows, columns=columns, index=patient_ids)
                     write_cache(path, expected, table)
         tables.append(table)
@@ -184,10 +207,10 @@ def load_features(data_dir, patient_ids, features="paper", jobs=1):
 
 @contextlib.contextmanager
 def one_process(folder):
-    """Let one process at a time into the block; others wait, on file systems that have locks."""
+    """Run the block in one process at a time; others wait, on file systems that have locks."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # files are replaced whole without a lock, too
+        with contextlib.suppress(OSError):  # without locks: both compute, files are still whole
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
@@ -207,45 +230,43 @@ def read_cache(path, expected, patient_ids):
         return None, "made from other signals or with other options"
     if file_digest(path) != digest:
         return None, "damaged"
-    empty = {name: [""] for name in expected["columns"]}  # and a record may be called NA
     table = pd.read_csv(
-        path, index_col=0, dtype={"patient_id": str}, keep_default_na=False, na_values=empty
-    )  # fmt: skip
+        path,
+        index_col=0,
+        dtype={"patient_id": str},
+        keep_default_na=False,  # a record may be called NA
+        na_values={name: [""] for name in expected["columns"]},
+    )
     if not set(patient_ids) <= set(table.index):
         return None, "without some of the records"
     return table.loc[list(patient_ids)].astype(float), None
 
 
 def write_cache(path, expected, table):
-    """Write the csv, then the evidence for it: a run killed in between leaves a cache not used."""
+    """Write the csv, then the json that makes it valid: a run killed in between leaves no cache."""
     write_csv(table.rename_axis("patient_id").reset_index(), path)
     evidence = {**expected, "sha256": file_digest(path)}
     with replacing(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(evidence, indent=1) + "\n")
 
 
-def compute_all(signals, patient_ids, function, jobs):
+def compute_all(signals, patient_ids, compute, jobs):
     """Apply a feature function to every record: (N, F); `jobs` processes, 1 being this one."""
+    one = partial(compute_one, signals, compute)
     bar = {"total": len(patient_ids), "desc": "features", "unit": "record", "leave": False}
     if jobs == 1:
-        rows = (function(signals[name]) for name in patient_ids)
-        return np.array(list(Progress(rows, **bar)))
+        return np.array(list(Progress(map(one, patient_ids), **bar)))
     try:
-        # only names and rows of features travel between the processes; each maps the signals
-        with workers(jobs, use_signals, (signals, function)) as pool:
-            return np.array(list(Progress(pool.map(compute_one, patient_ids, chunksize=8), **bar)))
+        # names and rows of features travel between the processes; each maps the signals itself
+        with workers(jobs) as pool:
+            rows = pool.map(one, patient_ids, chunksize=CHUNK)
+            return np.array(list(Progress(rows, **bar)))
     except BrokenProcessPool:
-        fail("a process computing features died (out of memory?); run the same command with "
-             "--jobs 1")  # fmt: skip
+        fail(
+            "a process computing features died (out of memory?); run the same command with --jobs 1"
+        )
 
 
-def use_signals(signals, function):
-    """Keep, in a worker process, what every one of its records needs."""
-    global worker
-    worker = signals, function
-
-
-def compute_one(patient_id):
-    """Compute one record's features in a worker process."""
-    signals, function = worker
-    return function(signals[patient_id])
+def compute_one(signals, compute, patient_id):
+    """Apply a feature function to one record."""
+    return compute(signals[patient_id])

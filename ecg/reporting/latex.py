@@ -2,44 +2,37 @@
 
 import re
 
-from ecg.reporting.tables import Table, is_number, without_empty
+import pandas as pd
+
+from ecg.reporting.tables import Table, is_numeric, without_empty
 from utils import RESEARCH_USE, replacing
 
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "−": "$-$",
-    "–": "--",
-} | {letter: "\\" + letter for letter in "&%$#_{}"}
+NOTE = r"% needs \usepackage{booktabs}"
 
 
-def escape(text):
-    """Return text as LaTeX shows it, in one line."""
-    line = " ".join(text.split())
-    return re.sub("|".join(map(re.escape, SPECIAL)), lambda found: SPECIAL[found[0]], line)
+def one_line(text):
+    """Return text without line breaks and with single spaces."""
+    return " ".join(text.split())
 
 
 def tabular(table):
     """Return a table as a tabular: columns of numbers on the right, the average set off."""
     table = without_empty(table)
+    frame = pd.DataFrame(table.rows, columns=list(map(one_line, table.head))).map(one_line)
     columns = list(zip(*table.rows, strict=True))
-    places = "".join("r" if i and all(map(is_number, c)) else "l" for i, c in enumerate(columns))
-    lines = [f"% {escape(RESEARCH_USE)} {escape(table.caption)}", f"\\begin{{tabular}}{{{places}}}"]
-    lines += ["\\hline", " & ".join(map(escape, table.head)) + r" \\", "\\hline"]
-    for row in table.rows:
-        lines += ["\\hline"] * (row[0] == "AVG")
-        # a first cell that begins with [ would be taken for the argument of the line break before
-        lines.append(" & ".join(["{}" * (row[0][:1] in "[*") + escape(row[0])]
-                                + [escape(cell) for cell in row[1:]]) + r" \\")  # fmt: skip
-    return "\n".join([*lines, "\\hline", "\\end{tabular}"]) + "\n"
+    places = "".join("r" if i and all(map(is_numeric, c)) else "l" for i, c in enumerate(columns))
+    text = frame.to_latex(index=False, escape=True, column_format=places)
+    text = text.replace("−", "$-$").replace("–", "--").replace("\nAVG & ", "\n\\midrule\nAVG & ")
+    # a first cell that begins with [ or * would be taken for an argument of the line break before
+    text = re.sub(r"^(?=[\[*])", "{}", text, flags=re.M)
+    return f"% {RESEARCH_USE} {one_line(table.caption)}\n{NOTE}\n{text}"
 
 
 def find_tables(value):
-    """Yield the tables in nested lists and dictionaries, in their order."""
+    """Yield the tables in nested lists, tuples and dictionaries, in their order."""
     if isinstance(value, Table):
         yield value
-    elif isinstance(value, dict | list):
+    elif isinstance(value, dict | list | tuple):
         for part in value.values() if isinstance(value, dict) else value:
             yield from find_tables(part)
 

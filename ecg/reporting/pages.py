@@ -2,39 +2,40 @@
 
 A page is one file of HTML with its style inside; it needs no network. All text that a template is
 given is escaped, so that no name of a file, record or class can be markup. A page's policy allows
-no script but the one of templates/, by its digest.
+no script but that of templates/, by its digest.
 """
 
 import base64
 import hashlib
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import pandas as pd
 from PIL import Image
 
 from dataset import CLASSES
-from ecg.evaluation.marks import doubtful_classes
+from ecg.evaluation.caveats import doubtful_classes
 from ecg.evaluation.metrics import few_positives
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
 from ecg.plot.scores import captions
 from ecg.processing.beats import REGIONS
 from ecg.reporting.tables import (
     challenge_table,
-    is_number,
+    is_numeric,
     links,
+    load_csv,
     number,
     one_run_table,
     percent,
-    read_table,
     without_empty,
 )
 from utils import RESEARCH_USE, read_json, replacing
 
 TEMPLATES = Path(__file__).parent / "templates"
-LARGE = 150_000  # bytes of a figure that is not embedded as it is
-WIDE, QUALITY = 1600, 80  # pixels, and the quality of WebP: one can still read the smallest type
+EMBEDDED = 150_000  # bytes, at most, of a figure that is embedded as it is
+WIDE, QUALITY = 1600, 80  # pixels, and the quality of WebP: the smallest type stays legible
 REGION_NAMES = dict(zip(REGIONS, ("before QRS", "QRS", "ST-T", "elsewhere"), strict=True))
 
 
@@ -52,7 +53,7 @@ def policy(script=None):
 def data_uri(path):
     """Return a PNG file as text, to be part of the page; a large one with fewer pixels, as WebP."""
     content, kind = Path(path).read_bytes(), "png"
-    if len(content) > LARGE:
+    if len(content) > EMBEDDED:
         with Image.open(io.BytesIO(content)) as image:
             image = image.convert("RGB")
         image.thumbnail((WIDE, 2 * WIDE))
@@ -65,7 +66,7 @@ def data_uri(path):
 def text_columns(table):
     """Return the places of the columns that hold more than numbers: they are left-aligned."""
     columns = zip(*table.rows, strict=True)
-    return {i for i, column in enumerate(columns) if not all(map(is_number, column))}
+    return {i for i, column in enumerate(columns) if not all(map(is_numeric, column))}
 
 
 def write(path, template, **values):
@@ -85,26 +86,26 @@ def write(path, template, **values):
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_scores(folder, kept):
+def write_scores(folder, thresholds):
     """Write scores.html of a scored run from the files and beside the figures of its folder.
 
-    `kept` is what thresholds.json will hold, which is written last.
+    `thresholds` are the Thresholds that thresholds.json, which is written last, will hold.
     """
-    table = read_table(folder / "scores.csv")
+    table = load_csv(folder / "scores.csv")
     challenge = read_json(folder / "challenge.json")
-    marks = doubtful_classes([table])
+    doubtful = doubtful_classes([table])
     figures = {f"{name}.png": caption for name, caption in captions().items()}
     names = ("scores.csv", "predictions.csv", "thresholds.json", "challenge.json", "history.csv")
     write(
         folder / "scores.html",
         "scores",
         title=f"Scores of {folder.name}",
-        records=int(table["n"].iloc[-1]),
+        records=int(table.n.iloc[-1]),
         few=few_positives(table),
-        rule=kept["rule"],
-        notes=kept["notes"],
-        table=one_run_table(table, kept["thresholds"], marks),
-        marks=marks,
+        rule=thresholds.rule,
+        notes=thresholds.notes,
+        table=one_run_table(table, thresholds.by_class, doubtful),
+        marks=doubtful,
         challenge=challenge and challenge_table(challenge),
         challenge_rule=challenge and challenge["rule"],
         figures=[item for item in figures.items() if (folder / item[0]).is_file()],
@@ -112,20 +113,33 @@ def write_scores(folder, kept):
     )
 
 
-def class_explained(folder, name, leads, tables):
-    """Return what the page says of one class, from its rows of the three tables."""
+class ClassPage(NamedTuple):
+    """What the page of explanations shows of one class."""
+
+    name: str
+    n: int  # records predicted as this
+    map: dict  # lead -> mean share of |SHAP value|
+    top: float  # the largest of these
+    drawn: bool  # whether its average beat is
+    beats: list  # rows of beats.csv, dictionaries
+    top_beat: float  # the largest share of a region
+    records: list  # rows of values.csv, dictionaries
+
+
+def class_page(folder, name, leads, tables):
+    """Return the ClassPage of a class, from its rows of the tables population, beats, values."""
     population, beats, values = (table[table["class"] == name] for table in tables)
     row = population.iloc[0]
-    return {
-        "name": name,
-        "n": int(row["n"]),
-        "map": row[leads].to_dict(),
-        "top": row[leads].max(),
-        "drawn": (folder / "beats" / f"{name}.png").is_file(),
-        "beats": beats.to_dict("records"),
-        "top_beat": beats[list(REGIONS)].max(axis=None),
-        "records": values[values["predicted"] == 1].to_dict("records"),
-    }
+    return ClassPage(
+        name=name,
+        n=int(row.n),
+        map=row[leads].to_dict(),
+        top=row[leads].max(),
+        drawn=(folder / "beats" / f"{name}.png").is_file(),
+        beats=beats.to_dict("records"),
+        top_beat=beats[list(REGIONS)].max(axis=None),
+        records=values[values.predicted == 1].to_dict("records"),
+    )
 
 
 def write_page(folder, run, leads):
@@ -144,5 +158,5 @@ def write_page(folder, run, leads):
         regions=REGION_NAMES,
         windows=WINDOWS,
         reliable=RELIABLE,
-        classes=[class_explained(folder, name, list(leads), tables) for name in CLASSES],
+        classes=[class_page(folder, name, list(leads), tables) for name in CLASSES],
     )

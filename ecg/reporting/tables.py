@@ -2,7 +2,7 @@
 
 All of it is read from results/; the paper's values from paper.csv, where an evidence grade says how
 each is known: A read in the paper, B second-hand but consistent with it, C computed from its data.
-A file that is missing or damaged gives None, and its section says so.
+A file that is missing or damaged gives None; its section of the report says so.
 """
 
 import os
@@ -15,10 +15,11 @@ import pandas as pd
 from scipy.stats import t as student
 
 from dataset import CLASSES
+from ecg.evaluation.caveats import doubtful_classes
 from ecg.evaluation.challenge import CHALLENGE_GROUPS
-from ecg.evaluation.marks import doubtful_classes
 from ecg.evaluation.metrics import SCORES
 from ecg.evaluation.pairs import corrected_error
+from utils import results_path
 
 PAPER = Path(__file__).parent / "paper.csv"
 PAPER_SCORES = {name: SCORES[name].label for name in ("f1", "auc", "precision", "recall")}
@@ -72,7 +73,7 @@ def percent(value):
     return f"{value:.1%}" if np.isfinite(value) else "–"
 
 
-def is_number(cell):
+def is_numeric(cell):
     """Tell whether a cell is right-aligned: a number, or nothing."""
     return not cell or bool(re.match(r"(< )?[-+−]?\.?\d", cell))
 
@@ -89,7 +90,7 @@ def span(low, high, sign=False):
     return f"{number(low, sign=sign)} to {number(high, sign=sign)}" if low < high else ""
 
 
-def read_table(path, column="class", **options):
+def load_csv(path, column="class", **options):
     """Return a csv with at least that column and a row, or None if it is missing or damaged."""
     try:
         table = pd.read_csv(path, **options)
@@ -105,8 +106,8 @@ def links(paths, folder):
 
 def figures(folder, captions, prefix=""):
     """Return the figures of a folder that are there; `captions` is {stem: caption}."""
-    found = [Figure(folder / f"{name}.png", prefix + text) for name, text in captions.items()]
-    return [figure for figure in found if figure.path.is_file()]
+    wanted = [Figure(folder / f"{name}.png", prefix + text) for name, text in captions.items()]
+    return [figure for figure in wanted if figure.path.is_file()]
 
 
 def read_paper():
@@ -116,19 +117,21 @@ def read_paper():
 
 def paper_value(paper, table, row, column):
     """Return (value, evidence grade) of a cell of the paper; (NaN, '') where it is not known."""
-    hit = paper[(paper["table"] == table) & (paper["row"] == row) & (paper["column"] == column)]
-    return (float(hit["value"].iloc[0]), hit["evidence"].iloc[0]) if len(hit) else (np.nan, "")
+    hit = paper[(paper.table == table) & (paper.row == row) & (paper.column == column)]
+    return (float(hit.value.iloc[0]), hit.evidence.iloc[0]) if len(hit) else (np.nan, "")
 
 
 def is_cpsc2018(table, paper):
     """Tell whether a data set table is CPSC2018's: every class has the paper's count and share."""
-    if list(table["class"]) != list(CLASSES):
+    table = table.set_index("class")
+    if list(table.index) != list(CLASSES):
         return False
-    return all(
-        abs(row[column] - paper_value(paper, "dataset", row["class"], column)[0]) < 0.006
-        for _, row in table.iterrows()
-        for column in ("records", "percent")
-    )
+    for row in table.itertuples():
+        for column in ("records", "percent"):
+            value, _ = paper_value(paper, "dataset", row.Index, column)
+            if not abs(getattr(row, column) - value) < 0.006:
+                return False
+    return True
 
 
 def data_table(table, paper):
@@ -136,113 +139,134 @@ def data_table(table, paper):
     head, rows = ["class"], []
     for label in DATA_COLUMNS.values():
         head += [f"{label}: paper", "here"] if paper is not None else [label]
-    for _, row in table.iterrows():
-        cells = [str(row["class"])]
+    for row in table.set_index("class").itertuples():
+        cells = [str(row.Index)]
         for column in DATA_COLUMNS:
             digits = 0 if column == "records" else 2
             if paper is not None:
-                value, _ = paper_value(paper, "dataset", row["class"], column)
+                value, _ = paper_value(paper, "dataset", row.Index, column)
                 cells.append(number(value, digits))
-            cells.append(number(row[column], digits))
+            cells.append(number(getattr(row, column), digits))
         rows.append(cells)
     return Table("Records per class", head, rows)
 
 
 def read_rounds(runs):
-    """Return {round: scores.csv indexed by class} of {round: run}; what is damaged is left out."""
-    tables = {i: read_table(Path("results", run, "scores.csv")) for i, run in runs.items()}
-    whole = {i: t for i, t in tables.items() if t is not None and t["class"].iloc[-1] == "AVG"}
-    return {i: table.set_index("class") for i, table in whole.items()}
+    """Return {round: scores.csv indexed by class} of {round: run}; damaged files are left out."""
+    tables = {}
+    for i, run in runs.items():
+        table = load_csv(results_path(run, "scores.csv"))
+        if table is not None and table.iloc[-1].get("class") == "AVG":
+            tables[i] = table.set_index("class")
+    return tables
+
+
+def mean_over_rounds(tables, score):
+    """Return the mean of a score by class over {round: table}."""
+    return pd.concat([table[score] for table in tables.values()], axis=1).mean(axis=1)
 
 
 def over_rounds(tables, score):
     """Return class, n, mean, sd, low and high of a score over {round: table}.
 
     The interval is the 95 % one of the mean, from `corrected_error`. Fewer than MIN_ROUNDS rounds,
-    or rounds that are all equal, tell next to nothing of the sd: their interval is made from those
-    of each scores.csv, whose test records are not shared, by adding the squares of the distances to
-    either end (of one round: that of its scores.csv).
+    or rounds that are all equal, say next to nothing about the sd: their interval is made from
+    those of each scores.csv, whose test records are not shared, by adding the squares of the
+    distances to either end (of one round: that of its scores.csv).
     """
     values = pd.concat([table[score] for table in tables.values()], axis=1)
-    result = pd.DataFrame({"n": sum(table["n"] for table in tables.values())})
-    count = values.notna().sum(axis=1)
-    result["mean"], result["sd"] = values.mean(axis=1), values.std(axis=1)
-    width = student.ppf(0.975, (count - 1).clip(lower=1)) * corrected_error(result["sd"], count)
-    spread = (result["sd"] > 0) & (len(tables) >= MIN_ROUNDS)
+    count, mean, sd = values.notna().sum(axis=1), values.mean(axis=1), values.std(axis=1)
+    width = student.ppf(0.975, (count - 1).clip(lower=1)) * corrected_error(sd, count)
+    known = (sd > 0) & (len(tables) >= MIN_ROUNDS)
+    result = pd.DataFrame({"n": sum(table.n for table in tables.values())})
+    result = result.assign(mean=mean, sd=sd)
     for end, sign in (("low", -1), ("high", 1)):
         ends = [table.get(f"{score}_{end}", table[score] * np.nan) for table in tables.values()]
         squares = (pd.concat(ends, axis=1).to_numpy() - values) ** 2
         other = np.sqrt(squares.sum(axis=1, min_count=1)) / count
-        result[end] = (result["mean"] + sign * width.where(spread, other)).clip(0, 1)
+        result[end] = (mean + sign * width.where(known, other)).clip(0, 1)
     return result
 
 
 def doubtful_over(tables):
-    """Return {class: why} of the classes whose calls say little over {round: table}."""
+    """Return {class: why} of the classes whose threshold says little over {round: table}."""
     return doubtful_classes([table.reset_index() for table in tables.values()])
 
 
-def score_over_rounds(tables, score, paper, marks=()):
+def starred(name, doubtful):
+    """Return the name of a class, with a star if it is among the doubtful ones."""
+    return f"{name}*" if name in doubtful else str(name)
+
+
+def score_over_rounds(tables, score, paper, doubtful=()):
     """Return the table of one score: the paper's, ours, the difference, whether inside."""
     head = ["class", "n", "ours", "sd over rounds", "95 % interval"]
     if paper is not None:
         head = [*head[:2], "paper", "evidence", *head[2:], "ours − paper", "paper inside"]
     rows = []
-    for name, row in over_rounds(tables, score).iterrows():
-        interval = span(row["low"], row["high"])
-        ours = [number(row["mean"]), number(row["sd"]), interval]
-        cells = [f"{name}*" if name in marks else str(name), str(int(row["n"]))]
+    for row in over_rounds(tables, score).itertuples():
+        interval = span(row.low, row.high)
+        ours = [number(row.mean), number(row.sd), interval]
+        cells = [starred(row.Index, doubtful), str(int(row.n))]
         if paper is None:
             rows.append(cells + ours)
             continue
-        value, grade = paper_value(paper, "scores", name, score)
-        known = interval and np.isfinite(value)
-        inside = ("yes" if row["low"] <= value <= row["high"] else "no") if known else ""
-        difference = number(row["mean"] - value, sign=True)
+        value, grade = paper_value(paper, "scores", row.Index, score)
+        inside = ""
+        if interval and np.isfinite(value):
+            inside = "yes" if row.low <= value <= row.high else "no"
+        difference = number(row.mean - value, sign=True)
         rows.append([*cells, number(value), grade, *ours, difference, inside])
     return Table(f"{PAPER_SCORES[score]}, test folds", head, rows)
 
 
 def glance_table(tables, run, paper):
     """Return the two scores that the paper is known for, in one small table."""
-    found = {score: score_over_rounds(tables, score, paper) for score in ("f1", "auc")}
-    rows = [
-        [f"macro {PAPER_SCORES[score]}", *row[1:]]
-        for score, table in found.items()
-        for row in table.rows
-        if row[0] == "AVG"
-    ]
-    return Table(
-        f"At a glance: {run}, mean over the rounds", ["score", *found["f1"].head[1:]], rows
-    )
+    rows = []
+    for score in ("f1", "auc"):
+        table = score_over_rounds(tables, score, paper)
+        average = next(row for row in table.rows if row[0] == "AVG")
+        rows.append([f"macro {PAPER_SCORES[score]}", *average[1:]])
+    head = ["score", *table.head[1:]]
+    return Table(f"At a glance: {run}, mean over the rounds", head, rows)
 
 
-def score_tables(tables, paper, marks):
+def score_tables(tables, paper, doubtful):
     """Return the tables of the network's scores over {round: table}."""
-    found = [score_over_rounds(tables, score, paper, marks) for score in PAPER_SCORES]
+    result = [score_over_rounds(tables, score, paper, doubtful) for score in PAPER_SCORES]
     means = {
-        label: over_rounds(tables, score)["mean"]
+        label: mean_over_rounds(tables, score)
         for score, label in OTHER_SCORES.items()
         if all(score in table for table in tables.values())
     }
     if means:
         rows = [[str(name), *map(number, row)] for name, row in pd.DataFrame(means).iterrows()]
-        found.append(Table("Other scores, mean over the rounds", ["class", *means], rows))
-    return found
+        result.append(Table("Other scores, mean over the rounds", ["class", *means], rows))
+    return result
 
 
-def one_run_table(table, thresholds, marks):
+def summary_table(methods):
+    """Return method x macro F1, macro AUC, AUC of the classes, of {method: {round: table}}."""
+    rows = []
+    for name, tables in methods.items():
+        f1, auc = (mean_over_rounds(tables, score) for score in ("f1", "auc"))
+        rows.append([name, *map(number, [f1.AVG, auc.AVG, *auc.reindex(list(CLASSES))])])
+    head = ["", "macro F1", "macro AUC", *(f"AUC {name}" for name in CLASSES)]
+    return Table("Test folds, mean over the rounds", head, rows)
+
+
+def one_run_table(table, thresholds, doubtful):
     """Return a run's scores.csv with its {class: threshold} as a table to read."""
     rows = []
-    for _, row in table.iterrows():
-        name = str(row["class"])
-        cells = [f"{name}*" if name in marks else name, str(row["n"])]
-        cells.append(number(thresholds.get(name, np.nan), 2))
-        cells += [number(row[score]) for score in SCORES]
-        for place, score in enumerate(SCORES, 3):
-            if score in INTERVALS and cells[place]:
-                low, high = (number(row[f"{score}_{end}"]) for end in ("low", "high"))
-                cells[place] += f" [{low}, {high}]"
+    for row in table.set_index("class").itertuples():
+        name = str(row.Index)
+        cells = [starred(name, doubtful), str(row.n), number(thresholds.get(name, np.nan), 2)]
+        for score in SCORES:
+            cell = number(getattr(row, score))
+            if score in INTERVALS and cell:
+                low, high = (number(getattr(row, f"{score}_{end}")) for end in ("low", "high"))
+                cell += f" [{low}, {high}]"
+            cells.append(cell)
         rows.append(cells)
     head = ["class", "n", "threshold", *(score.label for score in SCORES.values())]
     return Table("", head, rows)
@@ -250,33 +274,37 @@ def one_run_table(table, thresholds, marks):
 
 def challenge_table(challenge):
     """Return challenge.json as a table of one row."""
-    names = ["F1", *CHALLENGE_GROUPS]
+    names, counts = ["F1", *CHALLENGE_GROUPS], ["n", "ambiguous"]
     row = ["" if challenge[name] is None else number(challenge[name]) for name in names]
-    counts = [str(challenge["n"]), str(challenge["ambiguous"])]
-    return Table("", [*names, "records", "ambiguous"], [row + counts])
+    row += [str(challenge[name]) for name in counts]
+    return Table("", [*names, "records", "ambiguous"], [row])
 
 
-def baseline_tables(found, marks):
-    """Return classifier x class, F1 and AUC, of {classifier: {round: table}}."""
+def baseline_tables(methods, doubtful):
+    """Return classifier x class, F1 and AUC, of {classifier: {round: table}}.
+
+    `doubtful` is {classifier: {class: why}}, whose F1 gets a star.
+    """
     result = []
     for score in ("f1", "auc"):
         rows = []
-        for name, tables in found.items():
-            mean = over_rounds(tables, score)["mean"].reindex([*CLASSES, "AVG"])
-            star = marks.get(name, {}) if score == "f1" else {}
-            cells = [number(value) + "*" * (key in star) for key, value in mean.items()]
-            rows.append([name, str(len(tables)), *cells])
+        for name, tables in methods.items():
+            stars = doubtful.get(name, {}) if score == "f1" else {}
+            cells = [name, str(len(tables))]
+            for key, value in mean_over_rounds(tables, score).reindex([*CLASSES, "AVG"]).items():
+                cells.append(number(value) + ("*" if key in stars else ""))
+            rows.append(cells)
         head = ["classifier", "rounds", *CLASSES, "AVG"]
         result.append(Table(f"{PAPER_SCORES[score]}, mean over the rounds", head, rows))
     return result
 
 
-def pair_table(arch, found):
-    """Return network minus classifier, pooled, from {classifier: differences.csv}."""
+def pair_table(arch, pairs):
+    """Return network minus classifier, pooled, from {classifier: differences.csv}, or None."""
     rows = []
-    for name, table in found.items():
+    for name, table in pairs.items():
         row = table.set_index("class").loc["AVG"]
-        cells = [name, str(int(row["n"]))]
+        cells = [name, str(int(row.n))]
         for score in ("f1", "auc"):
             ends = [row[f"{score}_diff_{end}"] for end in ("low", "high")]
             cells += [number(row[f"{score}_diff"], sign=True), span(*ends, sign=True)]
@@ -292,12 +320,13 @@ def pair_table(arch, found):
 def lead_table(table):
     """Return the models by lead, from single_lead.csv."""
     rows = []
-    for _, row in table.iterrows():
-        cells = [str(row["rank"]), str(row["leads"])]
+    for row in table.itertuples():
+        cells = [str(row.rank), str(row.leads)]
         for score in ("f1", "auc"):
-            cells += [number(row.get(f"{score}_mean", np.nan)), number(row[score])]
-            cells += [span(row[f"{score}_low"], row[f"{score}_high"])]
-        rows.append([*cells, *(number(row[f"f1_{name}"]) for name in CLASSES)])
+            value, low, high = (getattr(row, f"{score}{end}") for end in ("", "_low", "_high"))
+            mean = getattr(row, f"{score}_mean", np.nan)
+            cells += [number(mean), number(value), span(low, high)]
+        rows.append([*cells, *(number(getattr(row, f"f1_{name}")) for name in CLASSES)])
     head = ["rank", "leads"]
     for score in ("F1", "AUC"):
         head += [f"macro {score}: mean", "pooled", "95 % interval"]

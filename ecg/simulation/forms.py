@@ -1,19 +1,37 @@
 """The forms of beats: what QRS, ST and T of beats of one origin look like.
 
-A form is a dictionary: `time` (4, 3), centre and widths of four QRS waves in parts of its duration,
-`vector` (4, 3), `width` (s), `t` and `st` (vectors of T and of ST at J + 60 ms). QRS durations and
-patterns of conduction are those of AHA/ACCF/HRS recommendations III (Surawicz et al., Circulation
-2009); the bundle branch blocks' waves were drawn after records of CPSC2018. PVCs have any axis and
-140 ms as their usual duration (Moulton et al., J Am Coll Cardiol 1990).
+QRS durations and patterns of conduction are those of AHA/ACCF/HRS recommendations III (Surawicz et
+al., Circulation 2009); the waves of the bundle branch blocks were drawn after records of CPSC2018.
+PVCs have any axis and usually last 140 ms (Moulton et al., J Am Coll Cardiol 1990).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from ecg.simulation.leads import log_uniform
-from ecg.simulation.waves import waves_at
+from ecg.simulation.waves import Waves
 
-# Conduction: its QRS waves (centre, width before and after it, in parts of the duration; x, y, z),
-# the range of the duration (s), and the vectors of T and of ST that belong to it.
+
+class Form(NamedTuple):
+    """QRS, ST and T of beats of one origin."""
+
+    time: np.ndarray  # (4, 3): centre and widths of four QRS waves, in parts of its duration
+    vector: np.ndarray  # (4, 3) of the QRS waves
+    width: float  # of QRS, s
+    t: np.ndarray  # vector of T (3,)
+    st: np.ndarray  # vector of ST at J + 60 ms (3,)
+
+
+class Conduction(NamedTuple):
+    """The usual waves of a QRS, the range of its duration, and the T and ST that belong to it."""
+
+    waves: list  # of centre, width before and after it, in parts of the duration, x, y, z
+    widths: tuple  # of QRS, s
+    t: tuple
+    st: tuple
+
+
 RIGHT = [
     (0.13, 0.055, 0.055, -0.12, -0.06, -0.25),
     (0.31, 0.080, 0.080, 1.00, 0.75, 0.10),
@@ -30,11 +48,11 @@ NORMAL = [
     (0.70, 0.115, 0.110, -0.24, -0.12, 0.40),
 ]
 CONDUCTION = {
-    "normal": (NORMAL, (0.068, 0.104), (0.26, 0.20, -0.15), (0, 0, 0)),
-    "RBBB": (RIGHT, (0.121, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
-    "LBBB": (LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
+    "normal": Conduction(NORMAL, (0.068, 0.104), (0.26, 0.20, -0.15), (0, 0, 0)),
+    "RBBB": Conduction(RIGHT, (0.121, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
+    "LBBB": Conduction(LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
 }
-EDGE = 0.025  # QRS begins and ends where its waves are this part of the largest
+EDGE = 0.025  # QRS begins and ends where its waves have this part of the largest size
 
 
 def rotation(turn, tilt):
@@ -48,58 +66,57 @@ def fit_duration(time, vector):
     """Move and stretch waves (4, 3) so that QRS goes from 0 to 1, its duration."""
     size = np.linalg.norm(vector, axis=1)
     seen = size > EDGE * size.max()
-    reach = np.sqrt(2 * np.log(np.maximum(size, 1e-9) / (EDGE * size.max()), where=seen,
-                               out=np.zeros(4)))  # fmt: skip
+    reach = np.zeros(4)
+    reach[seen] = np.sqrt(2 * np.log(size[seen] / (EDGE * size.max())))
     start = (time[:, 0] - reach * time[:, 1])[seen].min()
     stop = (time[:, 0] + reach * time[:, 2])[seen].max()
     return (time - [start, 0, 0]) / (stop - start)
 
 
 def conducted_form(rng, patient, block, st, shift=None):
-    """Draw the form of the beats that come down from the atria, as their conduction block has it.
+    """Draw the form of beats conducted from the atria, with a bundle branch block or "normal".
 
     `st` (3,) is the vector of ST at J + 60 ms, `shift` the class (STD, STE) that it makes, if any.
     """
     for attempt in range(40):
         time, vector = draw_qrs(rng, patient, block)
-        turn = patient["turn"] if block != "LBBB" else rng.normal(-0.1, 0.45)
-        own = rotation(turn, patient["tilt"] * (0.5 if block == "normal" else 0.5**attempt))
-        turned = patient["gain"] * vector @ own.T
+        turn = patient.turn if block != "LBBB" else rng.normal(-0.1, 0.45)
+        own = rotation(turn, patient.tilt * (0.5 if block == "normal" else 0.5**attempt))
+        turned = patient.gain * vector @ own.T
         if block == "RBBB":  # its late part keeps its direction, whatever the axis is
-            turned[2] = patient["gain"] * rotation(0.2 * turn, 0) @ vector[2]
+            turned[2] = patient.gain * rotation(0.2 * turn, 0) @ vector[2]
         time = fit_duration(time, turned)
-        if shows_block(block, time, turned, patient["leads"]):
+        if shows_block(block, Waves(*time.T, turned), patient.leads):
             break
     _, (low, high), t_block, st_block = CONDUCTION[block]
-    if block == "normal" and patient["variant"] == "incomplete RBBB":
+    if block == "normal" and patient.variant == "incomplete RBBB":
         high = 0.094
-    t = patient["t_axis"] * np.linalg.norm(t_block)
+    t = patient.t_axis * np.linalg.norm(t_block)
     if block != "normal":
-        t = patient["gain"] * (own @ t_block) * log_uniform(rng, 0.5, 1.7) + 0.3 * t
-        st = st + patient["gain"] * (own @ st_block) * rng.uniform(0, 1.6)
+        t = patient.gain * (own @ t_block) * log_uniform(rng, 0.5, 1.7) + 0.3 * t
+        st = st + patient.gain * (own @ st_block) * rng.uniform(0, 1.6)
     if shift == "STE":  # T rises out of the segment
         t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
     elif shift == "STD":  # T upright after it, or flat, or along with it
         t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
-    width = low + patient["width"] * (high - low)
-    return {"time": time, "vector": turned, "width": width, "t": t, "st": st}
+    return Form(time, turned, low + patient.width * (high - low), t, st)
 
 
 def draw_qrs(rng, patient, block):
     """Draw the four waves of a QRS, before it is turned: time (4, 3) and vector (4, 3)."""
-    waves = np.array([*CONDUCTION[block][0], (0.9, 0.05, 0.05, 0, 0, 0)])
+    waves = np.array([*CONDUCTION[block].waves, (0.9, 0.05, 0.05, 0, 0, 0)])
     time, vector = waves[:, :3].copy(), waves[:, 3:].copy()
-    if block == "normal" and patient["variant"] == "incomplete RBBB":
+    if block == "normal" and patient.variant == "incomplete RBBB":
         late = np.array([-0.15, -0.05, -0.45]) + rng.normal(0, 0.12, 3)
         vector[3], time[3] = late * rng.uniform(0.2, 0.6), (0.85, 0.07, 0.06)
-    elif patient["variant"] == "notch":  # slurs, fragments, J waves of early repolarisation
+    elif patient.variant == "notch":  # slurs, fragments, J waves of early repolarisation
         vector[3], time[3] = rng.normal(0, 0.14, 3), (rng.uniform(0.15, 0.95), 0.05, 0.05)
     if block == "LBBB":
         vector[0] *= rng.uniform(-0.5, 2)
         vector[1:3] *= log_uniform(rng, 0.6, 1.5, (2, 1))
     else:
-        vector[0] *= patient["septal"] if block == "normal" else rng.uniform(0, 1.6)
-        vector[1:] += patient["loop"][1:] * np.linalg.norm(vector[1:], axis=1, keepdims=True)
+        vector[0] *= patient.septal if block == "normal" else rng.uniform(0, 1.6)
+        vector[1:] += patient.loop[1:] * np.linalg.norm(vector[1:], axis=1, keepdims=True)
     if block == "RBBB":
         vector[1, 2] += rng.normal(0, 0.25)
         vector[2] = (vector[2] + rng.normal(0, 0.14, 3)) * log_uniform(rng, 0.4, 1.5)
@@ -109,13 +126,11 @@ def draw_qrs(rng, patient, block):
     return time, vector
 
 
-def shows_block(block, time, vector, leads):
+def shows_block(block, waves, leads):
     """Tell whether a QRS has what its bundle branch block must have in I, V1, V2 and V6."""
     if block == "normal":
         return True
-    moments = np.linspace(0, 1, 41)
-    course = waves_at(moments, time[:, 0], time[:, 1], time[:, 2], vector)
-    i, v1, v2, v6 = leads[[0, 2, 3, 7]] @ course.T  # each (41,)
+    i, v1, v2, v6 = leads[[0, 2, 3, 7]] @ waves.at(np.linspace(0, 1, 41)).T  # each (41,)
     if block == "RBBB":  # rsr' to rsR' in V1 or V2; a late S in I or V6
         late = [v[20:].max() > max(0.08, 0.5 * v[:20].max()) for v in (v1, v2)]
         return any(late) and v1[20:].max() > 0.05 and max(i[20:].min(), v6[20:].min()) < -0.04
@@ -133,12 +148,8 @@ def ventricular_form(rng, patient):
     axis /= np.linalg.norm(axis)
     vector = axis + rng.normal(0, 0.35, (4, 3))
     vector *= np.array([rng.uniform(0.4, 1.1), 1, *rng.uniform(0, 0.4, 2)])[:, None]
-    vector *= log_uniform(rng, 0.55, 1.9) * patient["gain"] ** 0.5
+    vector *= log_uniform(rng, 0.55, 1.9) * patient.gain**0.5
     mean = vector[:2].mean(0)
-    return {
-        "time": fit_duration(time, vector),
-        "vector": vector,
-        "width": rng.uniform(0.122, 0.18),
-        "t": -mean * rng.uniform(0.2, 0.6) + rng.normal(0, 0.05, 3),
-        "st": -mean * rng.uniform(0, 0.18),
-    }
+    width = rng.uniform(0.122, 0.18)
+    t = -mean * rng.uniform(0.2, 0.6) + rng.normal(0, 0.05, 3)
+    return Form(fit_duration(time, vector), vector, width, t, -mean * rng.uniform(0, 0.18))

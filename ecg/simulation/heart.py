@@ -2,8 +2,8 @@
 
 Each beat moves a current dipole x (left), y (down), z (back), seen through the leads of electrodes;
 see patient.py, rhythm.py, forms.py, waves.py, st.py and leads.py for each part and its sources.
-All that is not the criterion of a class is drawn before the class is looked at, from the same wide
-distributions for all.
+Everything that is not the criterion of a class is drawn before the class is looked at, from the
+same wide distributions for all.
 
 The criteria, and their place in evidence.csv (samples, start included, stop left out; a beat cut by
 an end of the record is left out):
@@ -24,14 +24,16 @@ STE   the same, above it, V2 and V3 from 0.15 (women) or 0.2 mV (men); J to J + 
       with the shift. The smaller, reciprocal shift the other way is neither evidence nor class.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from dataset import CLASSES, SAMPLE_RATE
 from ecg.simulation.evidence import evidence_rows
 from ecg.simulation.forms import conducted_form, ventricular_form
 from ecg.simulation.leads import MARGIN, record_leads
-from ecg.simulation.patient import draw_patient
-from ecg.simulation.rhythm import make_beats, set_landmarks
+from ecg.simulation.patient import Patient, draw_patient
+from ecg.simulation.rhythm import Beats, make_beats, set_landmarks
 from ecg.simulation.st import draw_st, is_shifted, shifted_leads
 from ecg.simulation.waves import draw_dipole, fibrillation
 
@@ -44,64 +46,80 @@ PAIRS = (
 MIX = [*CLASSES, *PAIRS[:9], "SNR", "SNR", *CLASSES, "SNR", "SNR", *PAIRS[9:]]
 
 
+class Heart(NamedTuple):
+    """Everything drawn for a record but what its electrodes and recorder add."""
+
+    seconds: float
+    patient: Patient
+    beats: Beats
+    forms: list  # usual, two foci of PVCs, aberrant
+    evidence: list
+
+
+class Record(NamedTuple):
+    """A synthetic record."""
+
+    signal: np.ndarray  # (12, T) int16 uV
+    classes: list
+    evidence: list
+    patient: Patient
+
+
 def draw_forms(rng, patient, classes):
     """Draw the forms of a record's beats: usual, two foci of PVCs, aberrant."""
     block = next((name for name in ("LBBB", "RBBB") if name in classes), "normal")
     shifts, usual = [name for name in ("STE", "STD") if name in classes], None
     # the block's own shift may take away what was drawn
-    while not usual or not all(is_shifted(name, patient, usual) for name in shifts):
+    while not usual or not all(is_shifted(name, patient, usual.st) for name in shifts):
         st = draw_st(rng, patient, *shifts)
         usual = conducted_form(rng, patient, block, st, shifts[0] if shifts else None)
     foci = [ventricular_form(rng, patient) for _ in range(2)]
     other = rng.choice(["RBBB", "LBBB"], p=[0.8, 0.2])
-    aberrant = conducted_form(rng, patient, other, usual["st"]) if block == "normal" else usual
+    aberrant = conducted_form(rng, patient, other, usual.st) if block == "normal" else usual
     return [usual, *foci, aberrant]
 
 
-def draw_heart(rng, classes, seconds, person):
-    """Return patient, beats, forms and evidence of a record, all but its signal; see simulate."""
-    patient = draw_patient(rng) | person
+def draw_heart(rng, classes, seconds, **person):
+    """Draw the Heart of a record: all but its signal.
+
+    `seconds` may be any multiple of a sample; `person` replaces fields of the drawn Patient.
+    """
+    patient = draw_patient(rng)._replace(**person)
     if "IAVB" in classes:  # as long as the rate leaves room
-        patient["pr"] = rng.uniform(0.205, np.clip(patient["rr"] - 0.25, 0.23, 0.36))
+        longest = np.clip(patient.rr - 0.25, 0.23, 0.36)
+        patient = patient._replace(pr=rng.uniform(0.205, longest))
     beats, forms = make_beats(rng, patient, classes, seconds), draw_forms(rng, patient, classes)
-    set_landmarks(rng, patient, beats, forms)
-    leads = {"LBBB": "I;aVL;V1;V5;V6", "RBBB": "I;V1;V2;V6"}
-    leads |= {name: ";".join(shifted_leads(name, patient, forms[0])) for name in ("STD", "STE")}
-    n, rows = round(seconds * SAMPLE_RATE), []
+    beats = set_landmarks(rng, patient, beats, forms)
+    shown_in = {"LBBB": "I;aVL;V1;V5;V6", "RBBB": "I;V1;V2;V6"}
+    for name in ("STD", "STE"):
+        shown_in[name] = ";".join(shifted_leads(name, patient, forms[0].st))
+    evidence, n = [], round(seconds * SAMPLE_RATE)
     for name in classes:
-        rows += evidence_rows(name, beats, n, leads.get(name, "all"))
-    return patient, beats, forms, rows
+        evidence += evidence_rows(name, beats, n, shown_in.get(name, "all"))
+    return Heart(seconds, patient, beats, forms, evidence)
 
 
-def render(rng, patient, beats, forms, seconds):
-    """Return the signal (12, T) int16 uV of a heart that was drawn."""
-    n = round(seconds * SAMPLE_RATE) + 2 * MARGIN * SAMPLE_RATE
-    dipole, t = draw_dipole(patient, beats, forms, n), np.arange(n) / SAMPLE_RATE - MARGIN
-    if beats["af_from"] < np.inf:
-        dipole += fibrillation(rng, t) * np.clip((t - beats["af_from"]) / 0.3, 0, 1)
-    swing = patient["sway"] * np.sin(2 * np.pi * patient["breath"] * t)
+def render(rng, heart):
+    """Return the signal (12, T) int16 uV of a Heart."""
+    patient, beats = heart.patient, heart.beats
+    n = round(heart.seconds * SAMPLE_RATE) + 2 * MARGIN * SAMPLE_RATE
+    dipole, t = draw_dipole(patient, beats, heart.forms, n), np.arange(n) / SAMPLE_RATE - MARGIN
+    if beats.af_from < np.inf:
+        dipole += fibrillation(rng, t) * np.clip((t - beats.af_from) / 0.3, 0, 1)
+    swing = patient.sway * np.sin(2 * np.pi * patient.breath * t)
     dipole *= 1 + swing  # the heart moves with breath
     dipole[:2] += swing * dipole[1::-1] * [[-1], [1]]
-    return record_leads(rng, patient["leads"] @ dipole, t)
+    return record_leads(rng, patient.leads @ dipole, t)
 
 
 def simulate(rng, classes, seconds, **person):
-    """Return a record's signal (12, T) int16 uV, patient, beats and evidence (without name).
-
-    `seconds` may be any multiple of a sample, `person` gives age and sex in place of drawn ones.
-    """
-    patient, beats, forms, rows = draw_heart(rng, classes, seconds, person)
-    return render(rng, patient, beats, forms, seconds), patient, beats, rows
+    """Return the signal (12, T) int16 uV and the Heart of a record; see draw_heart."""
+    heart = draw_heart(rng, classes, seconds, **person)
+    return render(rng, heart), heart
 
 
 def make_record(seed, number, seconds=10):
-    """Return record `number` (from 1) of a seed: signal, classes, evidence, patient.
-
-    It depends on the three values alone. The signal is (12, T) int16 uV, the evidence are
-    rows (class, start, stop, leads), the patient is a dictionary of all that was drawn, age and
-    sex among it.
-    """
+    """Return the Record `number` (from 1) of a seed; it depends on the three values alone."""
     classes = MIX[(number - 1) % len(MIX)].split("+")
-    rng = np.random.default_rng([seed, number])
-    signal, patient, _, rows = simulate(rng, classes, seconds)
-    return signal, classes, rows, patient
+    signal, heart = simulate(np.random.default_rng([seed, number]), classes, seconds)
+    return Record(signal, classes, heart.evidence, heart.patient)

@@ -16,16 +16,18 @@ from dataset import SAMPLE_RATE, UNITS_PER_MV
 MARGIN = 1  # s made before and after a record and cut off: filters ring at their ends
 
 # mV per unit of dipole, for the leads I, II, V1-V6 (Dower et al. 1980)
-LEAD_VECTORS = np.array([
-    [0.632, -0.235, 0.059],
-    [0.235, 1.066, -0.132],
-    [-0.515, 0.157, -0.917],
-    [0.044, 0.164, -1.387],
-    [0.882, 0.098, -1.277],
-    [1.213, 0.127, -0.601],
-    [1.125, 0.127, -0.086],
-    [0.831, 0.076, 0.230],
-])  # fmt: skip
+LEAD_VECTORS = np.array(
+    [
+        [0.632, -0.235, 0.059],
+        [0.235, 1.066, -0.132],
+        [-0.515, 0.157, -0.917],
+        [0.044, 0.164, -1.387],
+        [0.882, 0.098, -1.277],
+        [1.213, 0.127, -0.601],
+        [1.125, 0.127, -0.086],
+        [0.831, 0.076, 0.230],
+    ]
+)
 
 CHEST_GAIN = np.array([1.0, 1.45, 1.5, 1.65, 1.55, 1.35])  # V1-V6 of real records beside Dower's
 
@@ -66,11 +68,11 @@ def noise_spectrum(rng, frequencies, n):
     f = np.maximum(frequencies, 0.02)
     pinkness = np.maximum(f, 0.4) ** -slope
     swing = np.exp(-0.5 * (f / edge) ** 2)
-    parts = [np.ones_like(f), pinkness, swing]
-    sizes = [size / np.sqrt((part**2).mean()) for size, part in zip((white, pink, wander), parts,
-                                                                    strict=True)]  # fmt: skip
+    height = 0
+    for size, part in ((white, np.ones_like(f)), (pink, pinkness), (wander, swing)):
+        height = height + size / np.sqrt((part**2).mean()) * part
     spectrum = rng.standard_normal((9, 2 * len(f))).view(complex)
-    spectrum *= sum(size * part for size, part in zip(sizes, parts, strict=True)) * np.sqrt(n / 2)
+    spectrum *= height * np.sqrt(n / 2)
     spectrum *= np.exp(rng.normal(0, 0.4, (9, 1)))
     spectrum[:3] *= np.exp(rng.uniform(0, 0.8))  # arms and legs move more than the chest
     hum = log_uniform(rng, 0.0002, 0.02) * rng.normal(0, 0.6, 9)
@@ -80,27 +82,27 @@ def noise_spectrum(rng, frequencies, n):
 
 
 def rare_disturbances(rng, t):
-    """Return what only some records have, (9, T) mV: tremor, bursts of muscle, loose electrodes."""
-    found = np.zeros((9, len(t)))
+    """Return the disturbances of some records, (9, T) mV: tremor, muscle, loose electrodes."""
+    disturbance = np.zeros((9, len(t)))
     tremor, muscle, loose = rng.random(3) < [0.10, 0.25, 0.05]
     if tremor:  # 4 to 8 Hz, Parkinson's among others: no fibrillatory waves, P goes on
         angle = 2 * np.pi * rng.uniform(4, 8) * t + np.cumsum(rng.normal(0, 0.07, len(t)))
         wave = np.sin(angle) + rng.uniform(0, 0.5) * np.sin(2 * angle + rng.uniform(0, 6.3))
         size = log_uniform(rng, 0.008, 0.05) * (1 + 0.5 * np.sin(rng.uniform(0.5, 4) * t))
-        found[rng.integers(3)] += size * wave
+        disturbance[rng.integers(3)] += size * wave
     if muscle:
         envelope = np.zeros(len(t))
         for _ in range(rng.integers(1, 4)):
             middle, length = rng.uniform(t[0], t[-1]), log_uniform(rng, 0.15, 2)
             envelope += np.exp(-0.5 * ((t - middle) / length) ** 2)
         noise = np.diff(rng.standard_normal((9, len(t) + 1))) * log_uniform(rng, 0.005, 0.06)
-        found += noise * envelope * (rng.random((9, 1)) < 0.5)
+        disturbance += noise * envelope * (rng.random((9, 1)) < 0.5)
     if loose:
         start, length = rng.uniform(t[0], t[-1]), rng.uniform(0.2, 1.5)
         on = (t > start) & (t < start + length)
         size = rng.normal(0, 1.0) * np.exp(-(t - start) * on / rng.uniform(0.3, 3))
-        found[rng.integers(9)] += on * size
-    return found
+        disturbance[rng.integers(9)] += on * size
+    return disturbance
 
 
 def recorder_response(rng, frequencies):

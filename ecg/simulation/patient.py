@@ -1,36 +1,81 @@
-"""The patient: all that is drawn before the class is looked at, alike for all classes.
+"""The patient: everything drawn before the class is looked at, alike for all classes.
 
-Ranges hold the published limits of normal and, about them, what is seen in wards. Rates 42 to 143 a
+Ranges hold the published limits of normal and, about them, what is seen on wards. Rates 42 to 143 a
 minute; PR 120 to 200 ms, P up to 120 ms and 0.25 mV; frontal axis of QRS from -110 to 90 degrees,
 mostly -30 to 90; QT after Fridericia 355 to 445 ms at 60 a minute (AHA/ACCF/HRS recommendations
 III and IV, Surawicz et al. and Rautaharju et al., Circulation 2009); amplitudes by a factor of
 about 3 to both sides (Rijnbeek et al., J Electrocardiol 2014); sinus arrhythmia from hardly any to
-the swing of the young. Variants, no class of their own, look like one: incomplete RBBB (r' in V1
+the swing of the young. Some variants, no class themselves, resemble one: incomplete RBBB (r' in V1
 after a narrow QRS), left anterior fascicular block, right axis, LVH with and without strain,
 notches and J waves of early repolarisation (Macfarlane et al., J Am Coll Cardiol 2015). T is flat
 or inverted in one of six.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
 from ecg.simulation.forms import rotation
 from ecg.simulation.leads import draw_leads, log_uniform
 
-VARIANTS = {"incomplete RBBB": 0.08, "left fascicular": 0.08, "right axis": 0.04, "LVH": 0.10,
-            "notch": 0.25}  # fmt: skip
+VARIANTS = {
+    "incomplete RBBB": 0.08,
+    "left fascicular": 0.08,
+    "right axis": 0.04,
+    "LVH": 0.10,
+    "notch": 0.25,
+}
+
+
+class Patient(NamedTuple):
+    """Numbers, vectors and matrices of one patient; times in s, gains as factors."""
+
+    age: int  # years
+    sex: str  # Male, Female or Unknown
+    leads: np.ndarray  # lead vectors (8, 3), mV per unit of dipole
+    # rate and regularity, and what early beats are like
+    rr: float
+    qt: float
+    arrhythmia: float  # swing of RR with breath, a part of RR
+    jitter: float  # sd of RR besides, a part of RR
+    breath: float  # Hz
+    af_shape: float  # of RR's gamma distribution in AF
+    second_focus: float  # part of the PVCs that come from a second focus
+    blocked: bool  # whether some PACs are blocked
+    aberrant: bool  # whether some PACs are conducted aberrantly
+    # QRS, ST, T and U, and how steady they are
+    variant: str  # a name of VARIANTS, or ""
+    turn: float  # of the QRS loop in the frontal plane, rad
+    tilt: float  # the same in the horizontal plane
+    gain: float
+    septal: float  # gain of the first wave of QRS
+    loop: np.ndarray  # (4, 3): how far the waves of QRS lie off the usual ones
+    width: float  # of QRS, 0 to 1 within the range of its kind
+    t_axis: np.ndarray  # vector of T (3,)
+    t_width: float
+    t_lean: float  # width of T before its peak, a factor of that after it
+    u: float  # size of U, a part of T
+    st_slope: float
+    unsteady: float  # sd of the size of QRS from beat to beat
+    sway: float  # movement of the heart with breath
+    # P and PR
+    p_turn: np.ndarray  # matrices (3, 3) of the sinus node's P and of early ones
+    pac_turn: np.ndarray
+    p_gain: float
+    p_width: float
+    pr: float
 
 
 def draw_patient(rng):
-    """Draw a patient: a dictionary of numbers, vectors and matrices, times in s."""
-    person = {
-        "age": int(np.clip(rng.normal(60, 15), 18, 92)),
-        "sex": "Male" if rng.random() < 0.5 else "Female",
-        "leads": draw_leads(rng),
-    }
-    return person | draw_rhythm(rng) | draw_ventricles(rng) | draw_atria(rng)
+    """Draw a patient."""
+    age = int(np.clip(rng.normal(60, 15), 18, 92))
+    sex = "Male" if rng.random() < 0.5 else "Female"
+    leads = draw_leads(rng)
+    parts = draw_rate(rng) | draw_ventricles(rng) | draw_atria(rng)
+    return Patient(age, sex, leads, **parts)
 
 
-def draw_rhythm(rng):
+def draw_rate(rng):
     """Draw rate and regularity, and what early beats are like."""
     rr = np.clip(np.exp(rng.normal(np.log(0.80), 0.25)), 0.42, 1.45)
     return {
@@ -39,21 +84,10 @@ def draw_rhythm(rng):
         "arrhythmia": log_uniform(rng, 0.005, 0.18),
         "jitter": log_uniform(rng, 0.003, 0.03),
         "breath": rng.uniform(0.15, 0.4),
-        "af_shape": log_uniform(rng, 7, 45),  # of RR's gamma distribution in AF
+        "af_shape": log_uniform(rng, 7, 45),
         "second_focus": rng.choice([0, 0, 0, 0.5]),
         "blocked": rng.random() < 0.1,
         "aberrant": rng.random() < 0.2,
-    }
-
-
-def draw_atria(rng):
-    """Draw P and PR; the axis of early P is any but the sinus node's."""
-    return {
-        "p_turn": rotation(np.clip(rng.normal(0, 0.3), -0.7, 0.5), rng.normal(0, 0.5)),
-        "pac_turn": rotation(rng.uniform(0.2, 3.0), rng.normal(0, 0.6)),
-        "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
-        "p_width": rng.uniform(0.8, 1.35),
-        "pr": rng.uniform(0.12, 0.195),
     }
 
 
@@ -76,12 +110,23 @@ def draw_ventricles(rng):
         "gain": gain,
         "septal": rng.uniform(0.1, 2.2),
         "loop": rng.normal(0, 0.16, (4, 3)),
-        "width": rng.random(),  # of QRS, within the range of its kind
+        "width": rng.random(),
         "t_axis": t_gain * t_turn @ [0.71, 0.55, -0.41],
         "t_width": rng.uniform(0.75, 1.3),
         "t_lean": rng.uniform(0.8, 1.5),
-        "u": rng.uniform(-0.05, 0.2),  # of T
+        "u": rng.uniform(-0.05, 0.2),
         "st_slope": rng.normal(0.25, 0.5),
         "unsteady": log_uniform(rng, 0.01, 0.06),
-        "sway": rng.uniform(0.01, 0.08),  # of the heart, with breath
+        "sway": rng.uniform(0.01, 0.08),
+    }
+
+
+def draw_atria(rng):
+    """Draw P and PR; early P waves have any axis but the sinus node's."""
+    return {
+        "p_turn": rotation(np.clip(rng.normal(0, 0.3), -0.7, 0.5), rng.normal(0, 0.5)),
+        "pac_turn": rotation(rng.uniform(0.2, 3.0), rng.normal(0, 0.6)),
+        "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
+        "p_width": rng.uniform(0.8, 1.35),
+        "pr": rng.uniform(0.12, 0.195),
     }

@@ -1,4 +1,4 @@
-"""ST shifts: how large one is a class, in which leads, and the vectors that make one or none.
+"""ST shifts: how large a shift makes a class, in which leads, and vectors with and without one.
 
 J + 60 ms counts, against the PR segment, in two neighbouring leads: from 0.1 mV, elevation in V2
 and V3 from 0.15 mV in women and 0.2 mV in men (fourth universal definition of myocardial
@@ -13,8 +13,8 @@ from ecg.simulation.leads import twelve_leads
 # neighbours in the frontal and in the horizontal plane
 FRONTAL = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"))
 CHEST = (("V1", "V2"), ("V2", "V3"), ("V3", "V4"), ("V4", "V5"), ("V5", "V6"), ("I", "V6"))
-NEIGHBOURS = np.array([[LEADS.index(lead) for lead in pair] for pair in FRONTAL + CHEST])
-# directions of elevation, the usual one first: anterior; of what depression is opposed to: lateral
+NEIGHBOURS = np.array([(LEADS.index(a), LEADS.index(b)) for a, b in FRONTAL + CHEST])
+# directions of elevation, the usual one first: anterior; depression is opposed to: lateral
 ANTERIOR, LATERAL, OTHERS = (0.45, 0.1, -1), (0.9, 0.6, 0.1), ((1, 0.2, -0.25), (0.2, 1, 0))
 TERRITORIES = {
     "STE": (ANTERIOR, ANTERIOR, (1, -0.3, 0.3), *OTHERS),
@@ -30,42 +30,44 @@ def st_limits(name, sex):
     return limits
 
 
-def excess(shift, limits):
-    """Return how many times its limit the shift (12,) of two neighbours is, where it is largest."""
-    return (shift / limits)[NEIGHBOURS].min(1).max()
+def relative_shift(name, patient, st):
+    """Return by how many times the limit of STD or STE a vector st (3,) shifts each lead: (12,)."""
+    sign = 1 if name == "STE" else -1
+    return sign * twelve_leads(patient.leads @ st) / st_limits(name, patient.sex)
 
 
-def shifted_leads(name, patient, form):
-    """Return the leads in which a form's ST is beyond the limit of STD or STE."""
-    shift = twelve_leads(patient["leads"] @ form["st"]) * (1 if name == "STE" else -1)
-    beyond = shift >= st_limits(name, patient["sex"])
+def strongest_pair(relative):
+    """Return what both of two neighbouring leads reach of (12,), where that is largest."""
+    return relative[NEIGHBOURS].min(1).max()
+
+
+def shifted_leads(name, patient, st):
+    """Return the leads in which ST is beyond the limit of STD or STE."""
+    beyond = relative_shift(name, patient, st) >= 1
     return [lead for lead, shown in zip(LEADS, beyond, strict=True) if shown]
 
 
-def is_shifted(name, patient, form):
-    """Tell whether a form's ST is beyond the limit of STD or STE in two neighbouring leads."""
-    shift = twelve_leads(patient["leads"] @ form["st"]) * (1 if name == "STE" else -1)
-    return excess(shift, st_limits(name, patient["sex"])) >= 1
+def is_shifted(name, patient, st):
+    """Tell whether ST is beyond the limit of STD or STE in two neighbouring leads."""
+    return strongest_pair(relative_shift(name, patient, st)) >= 1
 
 
 def draw_st(rng, patient, name=None, other=None):
-    """Draw the vector (3,) of ST at J + 60 ms: a shift of class STD or STE, or none to speak of.
+    """Draw the vector (3,) of ST at J + 60 ms: a shift of class STD or STE, or a normal one.
 
     With both, the depression is the reciprocal of the elevation, itself beyond the limit.
     """
     sign = -1 if name == "STD" else 1
-    limits = st_limits("STE", patient["sex"]), st_limits("STD", patient["sex"])
     territories = TERRITORIES[name or "STE"]
     while True:
         direction = sign * np.array(territories[rng.integers(len(territories))])
         direction = direction + rng.normal(0, 0.3, 3)
-        shift = twelve_leads(patient["leads"] @ direction)
-        up, down = excess(shift, limits[0]), excess(-shift, limits[1])
-        if name is None:  # as large as is still normal: more up, as in early repolarisation
+        up, down = (strongest_pair(relative_shift(c, patient, direction)) for c in ("STE", "STD"))
+        if name is None:  # within the normal range: more up, as in early repolarisation
             size = rng.uniform(0, 0.65) * rng.choice([1, 1, 1, -0.7])
             return size * direction / max(up, down, 0.3)
-        wanted, against = (up, down) if name == "STE" else (down, up)
+        wanted, opposite = (up, down) if name == "STE" else (down, up)
         if other:
-            wanted, against = min(up, down), 0.4 * max(up, down)
-        if wanted > max(against, 0.2):  # most are not far beyond the limit
+            wanted, opposite = min(up, down), 0.4 * max(up, down)
+        if wanted > max(opposite, 0.2):  # most are not far beyond the limit
             return direction * 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / wanted

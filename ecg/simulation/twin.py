@@ -45,12 +45,12 @@ class Row(NamedTuple):
 
 
 def read_table(path):
-    """Return the rows of a table of records; raises ValueError, which names line and fault."""
+    """Return the rows of a table of records; a ValueError names the line and what is wrong."""
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     missing = [column for column in COLUMNS if column not in table]
     if missing or table.empty:
-        raise ValueError(f"it has no {f'column {missing[0]}' if missing else 'rows'}; "
-                         f"it needs {','.join(COLUMNS)}")  # fmt: skip
+        lacking = f"column {missing[0]}" if missing else "rows"
+        raise ValueError(f"it has no {lacking}; it needs {','.join(COLUMNS)}")
     rows, seen = [], set()
     for line, cells in enumerate(table[COLUMNS].itertuples(index=False), start=2):
         try:
@@ -64,14 +64,15 @@ def read_table(path):
 
 
 def read_row(name, labels, age, sex, n):
-    """Return a Row of cells as they are written; raises ValueError."""
-    found = set(re.split(r"[;, ]+", labels.strip()))
-    unknown = sorted(found - set(CLASSES))
-    if unknown or {"LBBB", "RBBB"} <= found:
-        raise ValueError(f"label {unknown[0]!r} is none of {' '.join(CLASSES)}" if unknown else
-                         "LBBB and RBBB are not drawn in one record")  # fmt: skip
+    """Return a Row of the cells of a line; raises ValueError."""
+    classes = set(re.split(r"[;, ]+", labels.strip()))
+    unknown = sorted(classes - set(CLASSES))
+    if unknown:
+        raise ValueError(f"unknown label {unknown[0]!r}; choose from {' '.join(CLASSES)}")
+    if {"LBBB", "RBBB"} <= classes:
+        raise ValueError("LBBB and RBBB are not drawn in one record")
     if not is_safe_name(name) or not re.fullmatch(r"\w[\w-]{0,99}", name):
-        raise ValueError(f"{name!r} cannot be the name of a record")
+        raise ValueError(f"{name!r} cannot be a record name")
     if not n.isdecimal() or not SHORTEST <= int(n) / SAMPLE_RATE <= LONGEST:
         raise ValueError(f"n_samples {n!r} is not {SHORTEST} to {LONGEST} s at {SAMPLE_RATE} Hz")
     years = "NaN" if age.strip().lower() in ("", "nan") else age.strip()
@@ -80,23 +81,20 @@ def read_row(name, labels, age, sex, n):
     years = years if years == "NaN" else f"{float(years):g}"
     words = {"m": "Male", "male": "Male", "f": "Female", "female": "Female"}
     known = words.get(sex.strip().lower(), "Unknown")
-    return Row(name, tuple(c for c in CLASSES if c in found), years, known, int(n))
+    return Row(name, tuple(c for c in CLASSES if c in classes), years, known, int(n))
 
 
 def make_twin(seed, row, with_signal=True):
-    """Return signal (12, n) int16 uV, or None, and evidence (class, start, stop, leads) of a Row.
+    """Return signal (12, n) int16 uV, or None, and the list of Evidence of a Row.
 
-    Both depend on the seed and the row alone; without the signal it takes a fraction of the time.
-    A record that shows one of its classes nowhere as a whole is drawn again.
+    Both depend on the seed and the row alone; leaving out the signal takes a fraction of the time.
+    A record without evidence of one of its classes is drawn again.
     """
     seconds = row.n / SAMPLE_RATE
     for attempt in range(100):
         rng = np.random.default_rng([seed, *row.name.encode(), attempt])
-        patient, beats, forms, rows = draw_heart(rng, row.drawn, seconds, {"sex": row.sex})
-        if {found[0] for found in rows} == set(row.drawn):
-            break
-    else:
-        raise ValueError(
-            f"{row.name}: no record of {seconds:g} s that shows {';'.join(row.labels)}"
-        )
-    return render(rng, patient, beats, forms, seconds) if with_signal else None, rows
+        heart = draw_heart(rng, row.drawn, seconds, sex=row.sex)
+        if {evidence.name for evidence in heart.evidence} == set(row.drawn):
+            return render(rng, heart) if with_signal else None, heart.evidence
+    labels = ";".join(row.labels)
+    raise ValueError(f"{row.name}: no record of {seconds:g} s that shows {labels}")

@@ -1,9 +1,10 @@
 """What a reproduction takes: disk for its models, and time for its jobs."""
 
-import json
-from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
+
+from utils import WIDTH, read_json, results_path
 
 MODEL_GB = {"resnet18": 0.035, "resnet34": 0.067}  # a model in models/; four times this in training
 # records of 30 s that one core trains on in a second, without and with amp
@@ -11,97 +12,134 @@ RATES = {("resnet34", 64): {False: 1.7, True: 4.6}, ("resnet18", 24): {False: 11
 VALIDATION_COST = 1 / 3  # of a record that is scored, in records that are trained on
 
 
-def network_of(config):
-    """Return (arch, width) of a configuration's runs, those of the model that they start from."""
-    if not config["init"]:
-        return config["arch"], int(config["width"])
-    from resnet import load_checkpoint  # two seconds, which a run without it does not need
+class WorkflowSettings(NamedTuple):
+    """The settings of config/paper.yaml that the time of an epoch depends on, and the epochs."""
 
-    trained = load_checkpoint(config["init"])["args"]
-    return trained["arch"], trained["width"]
+    arch: str
+    width: int
+    init: str | None
+    epochs: int | None
+    seconds: int
+    batch_size: int
+    limit: int | None
+    amp: bool
+    use_gpu: bool
+
+    @classmethod
+    def of(cls, config):
+        """Take them from a configuration, a dictionary."""
+        return cls(*(config[name] for name in cls._fields))
+
+    def network(self):
+        """Return (arch, width) of the runs, those of the model that they start from."""
+        if not self.init:
+            return self.arch, int(self.width)
+        from ecg.inference.model import Model  # torch takes two seconds, seldom needed here
+
+        flags = Model.load(self.init).flags
+        return flags.arch, flags.width
+
+    def fits(self, flags):
+        """Tell whether an epoch takes as long in a run with these flags, a dictionary."""
+        names = {"init"} if self.init else {"arch", "width"}
+        names |= {"amp", "use_gpu", "limit", "seconds", "batch_size"}
+        return all(flags.get(name) == getattr(self, name) for name in names)
+
+
+class Work(NamedTuple):
+    """The models of a workflow, and how they are trained."""
+
+    runs: list[str]  # all models
+    left: list[str]  # those still to be trained
+    n_records: int
+    lanes: int  # models trained at a time
+    threads: int  # cores of each
 
 
 def read_run(run):
     """Return a run's run.json, {} without one."""
-    try:
-        return json.loads(Path("results", run, "run.json").read_text())
-    except (OSError, ValueError):
-        return {}
+    return read_json(results_path(run, "run.json")) or {}
 
 
-def measured_epoch(runs, config, threads):
+def measured_epoch(settings, work):
     """Return (s an epoch, run) of a run that is there, made with the same settings; or None."""
-    names = ("init",) if config["init"] else ("arch", "width")
-    names += ("amp", "use_gpu", "limit", "seconds", "batch_size")
-    for run in runs:
-        described = read_run(run)
-        times, then = described.get("seconds_per_epoch"), described.get("args", {})
-        same = all(then.get(name) == config[name] for name in names)
-        if times and same and (config["use_gpu"] or described.get("threads") == threads):
+    for run in work.runs:
+        content = read_run(run)
+        times, flags = content.get("seconds_per_epoch"), content.get("args", {})
+        same_cores = settings.use_gpu or content.get("threads") == work.threads
+        if times and settings.fits(flags) and same_cores:
             return sum(times) / len(times), run
     return None
 
 
-def benchmark_epoch(network, config, threads, n_records):
+def benchmark_epoch(settings, work):
     """Return the s of an epoch on processor cores by benchmarks/training.py, or None."""
-    if config["use_gpu"] or not n_records or network not in RATES:
+    network = settings.network()
+    if settings.use_gpu or not work.n_records or network not in RATES:
         return None
-    rate = RATES[network][config["amp"]] * threads * 30 / config["seconds"]
-    return n_records * (0.8 + 0.1 * VALIDATION_COST) / rate
+    rate = RATES[network][settings.amp] * work.threads * 30 / settings.seconds
+    return work.n_records * (0.8 + 0.1 * VALIDATION_COST) / rate
 
 
 def in_words(seconds):
     """Write a time in minutes, hours or days."""
     hours = seconds / 3600
-    minutes = f"{60 * hours:.0f}"
-    text = f"{minutes} minute{'s' * (minutes != '1')}" if hours < 2 else f"{hours:.1f} hours"
-    return text if hours < 48 else f"{hours / 24:.0f} days"
+    if hours >= 48:
+        return f"{hours / 24:.0f} days"
+    return f"{hours:.1f} hours" if hours >= 2 else counted(60 * hours, "minute")
 
 
-def estimate(runs, left, config, lanes, n_records, threads):
+def counted(number, noun):
+    """Write a rounded number and its noun: 1 epoch, 2 epochs."""
+    text = f"{number:.0f}"
+    return f"{text} {noun}" if text == "1" else f"{text} {noun}s"
+
+
+def estimate(settings, work):
     """Return sentences on the disk and the time that the models of a workflow take.
 
-    `runs` are all models, `left` those still to be trained, `lanes` the number trained at a time,
-    `threads` the cores of each; `config` holds the settings of config/paper.yaml. An epoch takes
-    what it took in a run that is there already, made with the same settings; else what
-    benchmarks/training.py measured.
+    An epoch takes what it took in a run that is there already, made with the same settings; else
+    what benchmarks/training.py measured.
     """
-    arch, width = network_of(config)
-    size = MODEL_GB[arch] * (width / 64) ** 2
-    told = [
-        f"{len(runs)} models, {len(left)} to train; networks take {len(runs) * size:.1f} GB in "
-        f"models/, and {4 * size:.2f} GB more for each in training"
+    arch, width = settings.network()
+    size = MODEL_GB[arch] * (width / WIDTH) ** 2
+    n, left = len(work.runs), len(work.left)
+    sentences = [
+        f"{n} models, {left} to train; networks take {n * size:.1f} GB in models/, and "
+        f"{4 * size:.2f} GB more for each in training"
     ]
-    if not left:
-        return told
-    epoch, source = measured_epoch(runs, config, threads) or (None, "")
-    source = f"measured in {source}"
-    if epoch is None:
-        epoch = benchmark_epoch((arch, width), config, threads, n_records)
-        source = f"from the benchmark: {threads} processor cores each"
-    if not config["epochs"]:
-        return [*told, "the time is not known: main.py chooses the epochs"]
-    passes = len(left) * config["epochs"] / max(1, min(lanes, len(left)))
+    if left:
+        sentences.append(training_sentence(settings, work))
+    return sentences
+
+
+def training_sentence(settings, work):
+    """Say how long the trainings take, as far as that is known."""
+    if not settings.epochs:
+        return "the time is not known: main.py chooses the epochs"
+    passes = len(work.left) * settings.epochs / max(1, min(work.lanes, len(work.left)))
+    if measured := measured_epoch(settings, work):
+        epoch, source = measured[0], f"measured in {measured[1]}"
+    else:
+        epoch = benchmark_epoch(settings, work)
+        source = f"from the benchmark: {work.threads} processor cores each"
     if epoch is None:
         text = "the time is not known before one model has been trained on this machine: "
-        return [*told, f"{text}each second of an epoch is {in_words(passes)} of the whole"]
-    total = in_words(passes * epoch)
-    count = f"{config['epochs']} epoch{'s' * (config['epochs'] != 1)}"
-    return [
-        *told,
-        f"training takes about {total}: {count} of {epoch:.1f} s each "
-        f"({source}), {lanes} at a time",
-    ]
+        return f"{text}each second of an epoch is {in_words(passes)} of the whole"
+    return (
+        f"training takes about {in_words(passes * epoch)}: {counted(settings.epochs, 'epoch')} of "
+        f"{epoch:.1f} s each ({source}), {work.lanes} at a time"
+    )
 
 
 def job_seconds(rule, folder):
-    """Return the times of the jobs of a rule that have been done, from Snakemake's benchmark files.
+    """Return the times of the finished jobs of a rule, from Snakemake's benchmark files.
 
     Of a training it is what starts and ends it, without its epochs.
     """
     times = []
     for path in folder.glob(f"{rule}[_.]*tsv"):
-        seconds = pd.read_csv(path, sep="\t")["s"].mean()
+        seconds = pd.read_csv(path, sep="\t").s.mean()
         if rule == "train":
             epochs = read_run(path.stem.removeprefix("train_")).get("seconds_per_epoch", [])
             seconds = max(0, seconds - sum(epochs))
@@ -113,21 +151,21 @@ def estimate_others(left, folder, lanes):
     """Return sentences on the time of all jobs, but for the epochs of the trainings.
 
     `left` is {rule: jobs to do}, `folder` that of Snakemake's benchmark files: a job takes the mean
-    of those of its rule that have been done.
+    of the finished ones of its rule.
     """
-    total, counted, unknown = 0, [], []
+    total, known, unknown = 0, [], []
     for rule, count in left.items():
         times = job_seconds(rule, folder)
         if times:
             mean = sum(times) / len(times)
             total += count * mean
-            counted.append(f"{rule} {mean:.0f} s")
+            known.append(f"{rule} {mean:.0f} s")
         else:
             unknown.append(rule)
-    told = []
-    if counted:
-        text = f"{in_words(total / lanes)}, as they did before ({', '.join(counted)}), {lanes}"
-        told.append(f"all but the epochs takes about {text} at a time")
+    sentences = []
+    if known:
+        text = f"{in_words(total / lanes)}, as they did before ({', '.join(known)}), {lanes}"
+        sentences.append(f"all but the epochs takes about {text} at a time")
     if unknown:
-        told.append(f"not counted, as none has been done here: {', '.join(unknown)}")
-    return told
+        sentences.append(f"not counted, as none has been done here: {', '.join(unknown)}")
+    return sentences

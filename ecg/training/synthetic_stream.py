@@ -34,7 +34,7 @@ class FreshRecords:
         return [f"synthetic {self.number(i)} of seed {self.seed}" for i in range(self.n)]
 
     def __getitem__(self, i):
-        signal, classes, _, _ = make_record(self.seed, self.number(i), self.seconds)
+        record = make_record(self.seed, self.number(i), self.seconds)
         rng = np.random.default_rng([self.seed, self.epoch, i])
-        y = np.array([name in classes for name in CLASSES], np.float32)
-        return augment(to_mv(signal, self.rows), rng), y
+        y = np.array([name in record.classes for name in CLASSES], np.float32)
+        return augment(to_mv(record.signal, self.rows), rng), y

@@ -148,7 +148,7 @@ class Training:
         if how is None or (how == "auto" and not path.is_file()):
             return
         if not path.is_file():
-            fail(f"--resume: {path} does not exist; start the run: the same command without it")
+            fail(f"no {path}; start the run: the same command without --resume")
         try:
             state = read_state(path, device)
         except ValueError as error:

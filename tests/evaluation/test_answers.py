@@ -14,6 +14,7 @@ from conftest import noise
 
 from dataset import CLASSES, LEADS
 from ecg.evaluation import answers, findings
+from ecg.processing.quality import Caution
 from utils import RESEARCH_USE
 
 LIMITS = {name: 0.4 for name in CLASSES} | {"PAC": 0.02}
@@ -31,7 +32,7 @@ def answer(flat=(), scores=SCORES, warnings=(), **content):
     """Return the answer of a record with these probabilities (9,) and leads without a signal."""
     row = {"record": "A1", "path": "own/A1.hea", "sample_rate": 500.0, "seconds": 10.0}
     row |= {"heart_rate": 74.6, "heart_rate_unknown": None, "flat": list(flat)}
-    row["warnings"] = list(warnings)
+    row["warnings"] = [Caution(*warning) for warning in warnings]
     findings.add_findings(row, noise(0, 600), scores, MODEL)
     return row | {"page": None} | content
 
@@ -82,19 +83,22 @@ def test_the_sentence_names_the_finding_furthest_above_its_threshold_in_full():
 
 
 def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
-    texts = ["recorded at 250 Hz", "flat or missing: V1", "only 4.0 s long", "beyond 20 mV in V2"]
-    row = answer(warnings=texts)
+    small, large = (
+        ["recorded at 250 Hz", "only 4.0 s long"],
+        ["flat or missing: V1", "beyond 20 mV"],
+    )
+    row = answer(warnings=[(small[0],), (large[0], True), (small[1],), (large[1], True)])
     lines = findings.answer_text(row, MODEL).strip().splitlines()
     assert lines[0] == "A1: 10.0 s at 500 Hz"
     assert lines[1:5] == [
         "!!! WARNING: flat or missing: V1",
-        "!!! WARNING: beyond 20 mV in V2",
+        "!!! WARNING: beyond 20 mV",
         "warning: recorded at 250 Hz",
         "warning: only 4.0 s long",
     ]
     assert lines[5] == row["answer"] and lines[6] == "Heart rate: 75 beats per minute"
     assert findings.warning_notes(row) == [
-        "!!! WARNING: flat or missing: V1 | beyond 20 mV in V2",
+        "!!! WARNING: flat or missing: V1 | beyond 20 mV",
         "warning: recorded at 250 Hz | only 4.0 s long",
     ]
     margins = [float(line.split()[-2]) for line in lines[8:17]]
@@ -127,9 +131,9 @@ def test_what_rests_on_leads_without_a_signal_has_no_number():
 
 def test_a_record_that_the_model_has_seen_gets_a_large_warning():
     digest = findings.signal_digest(noise(0, 600))
-    row = {"flat": [], "warnings": ["only 4.0 s long"], "heart_rate": None}
+    row = {"flat": [], "warnings": [Caution("only 4.0 s long")], "heart_rate": None}
     findings.add_findings(row, noise(0, 600), SCORES, MODEL | {"training_records": {"T": digest}})
-    assert row["warnings"][0].startswith("the model was trained or chosen on this record")
+    assert row["warnings"][0].text.startswith("the model was trained or chosen on this record")
     assert findings.warning_lines(row)[0].startswith("!!! WARNING: the model was trained")
 
 
@@ -138,7 +142,9 @@ def test_a_sinus_rhythm_of_another_rate_than_normal_is_told(rate, told):
     for scores, found in ((np.eye(9)[0], True), (np.eye(9)[1], False)):
         row = {"flat": [], "warnings": [], "heart_rate": rate}
         findings.add_findings(row, noise(0, 600), scores, MODEL)
-        assert any("not of a normal rate" in text for text in row["warnings"]) == (told and found)
+        assert any("not of a normal rate" in text for text, _ in row["warnings"]) == (
+            told and found
+        )
 
 
 def test_json_as_it_comes_is_json_and_appears_at_the_end(tmp_path):
@@ -172,7 +178,11 @@ def test_csv_has_a_remark_and_a_row_for_each_record(tmp_path):
     path, bad = tmp_path / "a.csv", [("x/b.csv", "it is empty")]
     head = answers.answer_head("m", "model m.pth: trained on no patient", MODEL)
     with answers.open_answers(None, str(path), head, bad) as write:
-        write(answer(warnings=["flat or missing: V1 V2", "only 4.0 s long"], flat=["V1", "V2"]))
+        write(
+            answer(
+                warnings=[("flat or missing: V1 V2", True), ("only 4.0 s long",)], flat=["V1", "V2"]
+            )
+        )
         write(answer(scores=SCORES / 100))
     first = path.read_text().splitlines()[0]
     assert first.startswith("# model m.pth: trained on no patient") and RESEARCH_USE in first
@@ -250,7 +260,7 @@ def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypat
 
 def test_sinus_rhythm_beside_another_finding_is_told_to_contradict_it():
     both, alone = np.eye(9)[0] + np.eye(9)[1], np.eye(9)[0]
-    assert any("contradicts itself" in text for text in answer(scores=both)["warnings"])
+    assert any("contradicts itself" in text for text, _ in answer(scores=both)["warnings"])
     assert not answer(scores=alone)["warnings"]
 
 
@@ -259,6 +269,6 @@ def test_sinus_rhythm_beside_another_finding_is_told_to_contradict_it():
 def test_a_record_of_many_windows_is_told_to_gather_findings(seconds, window, told):
     row = {"flat": [], "warnings": [], "heart_rate": 70, "seconds": seconds}
     findings.add_findings(row, noise(0, 600), SCORES, MODEL | {"window": window})
-    assert any("windows of 10 s" in text for text in row["warnings"]) == told
+    assert any("windows of 10 s" in text for text, _ in row["warnings"]) == told
     row |= {"heart_rate": 70.2}
     assert findings.rate_text(row).endswith("minute in the last 60 s") == (seconds > 60)

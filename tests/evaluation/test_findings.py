@@ -158,7 +158,7 @@ def test_a_record_without_signal_gets_no_findings(workdir, capsys):
     np.save("flat.npy", np.zeros((12, 1500)))
     with pytest.raises(SystemExit) as stop:
         ask("--no-pages", "--sample-rate", "500", "--record", "flat.npy")
-    assert stop.value.code == 2 and "no lead holds an ECG" in capsys.readouterr().err
+    assert stop.value.code == 2 and "all leads are flat" in capsys.readouterr().err
 
 
 def test_a_file_stays_if_no_record_can_be_answered_for(workdir, capsys):

@@ -5,10 +5,12 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from ecg.evaluation import files, metrics
+from ecg.evaluation import metrics, scored_run
 from ecg.evaluation.challenge import challenge_scores
+from ecg.evaluation.scored_run import Digests, Scored
 
 CLASSES = ("a", "b", "c")
+NINE = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
 
 
 @pytest.fixture
@@ -117,58 +119,61 @@ def test_mean_log_loss_equals_sklearn(scored):
     assert metrics.mean_log_loss(y_true, y_score) == pytest.approx(expected, rel=1e-5)
 
 
-def test_evaluate_run_takes_thresholds_from_validation_alone(scored, tmp_path):
-    y_true, y_score = scored
-    labels = pd.DataFrame(y_true, columns=list(CLASSES))
+@pytest.fixture
+def parts():
+    """Return a validation and a test fold of 100 records, Scored."""
+    rng = np.random.default_rng(3)
+    y_true = (rng.random((200, 9)) < 0.3).astype(int)
+    y_score = np.clip(0.3 * y_true + 0.7 * rng.random((200, 9)), 0, 1).round(2)
+    labels = pd.DataFrame(y_true, columns=list(NINE))
     labels.insert(0, "patient_id", [f"{i:03d}" for i in range(200)])
     labels["fold"] = np.repeat([9, 10], 100)
-    parts = [labels[:100], labels[100:]]
-    scores = [y_score[:100], y_score[100:]]
-    table, found = files.evaluate_run(tmp_path, *parts, scores, CLASSES)
-    files.write_thresholds(tmp_path, found)
+    return Scored(labels[:100], y_score[:100]), Scored(labels[100:], y_score[100:])
+
+
+def test_evaluate_run_takes_thresholds_from_validation_alone(parts, tmp_path):
+    validation, test = parts
+    table, found = scored_run.evaluate_run(tmp_path, *parts)
+    scored_run.write_thresholds(tmp_path, found, Digests())
 
     stored = json.loads((tmp_path / "thresholds.json").read_text())
-    thresholds = metrics.find_thresholds(y_true[:100], y_score[:100])
-    assert list(stored["thresholds"].values()) == thresholds.tolist()
-    expected = sk.f1_score(y_true[100:, 0], y_score[100:, 0] >= thresholds[0])
+    thresholds = metrics.find_thresholds(validation.y_true, validation.y_score)
+    assert list(stored["thresholds"].values()) == thresholds.tolist() == found.array().tolist()
+    expected = sk.f1_score(test.y_true[:, 0], test.y_score[:, 0] >= thresholds[0])
     assert table.loc[0, "f1"] == pytest.approx(expected)
     predictions = pd.read_csv(tmp_path / "predictions.csv", dtype={"patient_id": str})
-    assert list(predictions) == ["patient_id", "fold", *CLASSES]
-    assert predictions["patient_id"].tolist() == labels["patient_id"].tolist()
-    np.testing.assert_allclose(predictions[list(CLASSES)], y_score)
+    assert list(predictions) == ["patient_id", "fold", *NINE]
+    assert predictions["patient_id"].tolist() == [f"{i:03d}" for i in range(200)]
+    for part, rows in zip(parts, (predictions[:100], predictions[100:]), strict=True):
+        np.testing.assert_allclose(rows[list(NINE)], part.y_score)
     assert "esearch use only" in (tmp_path / "thresholds.json").read_text()
 
 
-def test_evaluate_run_notes_a_class_that_validation_lacks(scored, tmp_path):
-    y_true, y_score = scored
-    y_true[:100, 2] = 0
-    labels = pd.DataFrame(y_true, columns=list(CLASSES)).assign(patient_id="x", fold=9)
-    _, stored = files.evaluate_run(
-        tmp_path, labels[:100], labels[100:], [y_score[:100], y_score[100:]], CLASSES
-    )
-    assert stored["thresholds"]["c"] == 0.5
-    assert stored["notes"] == ["c: no positives in the validation fold, so 0.5"]
+def test_evaluate_run_notes_a_class_that_validation_lacks(parts, tmp_path):
+    validation, test = parts
+    validation = validation._replace(labels=validation.labels.assign(PAC=0))
+    _, found = scored_run.evaluate_run(tmp_path, validation, test)
+    assert found.by_class["PAC"] == 0.5
+    assert found.notes == ("PAC: no positives in the validation fold, so 0.5",)
+    scored_run.write_thresholds(tmp_path, found, Digests())
+    assert json.loads((tmp_path / "thresholds.json").read_text())["notes"] == [*found.notes]
 
 
-def test_the_mark_of_finished_scores_is_gone_while_they_are_written(scored, tmp_path, monkeypatch):
-    y_true, y_score = scored
-    labels = pd.DataFrame(y_true, columns=list(CLASSES)).assign(patient_id="x", fold=9)
-    parts, scores = [labels[:100], labels[100:]], [y_score[:100], y_score[100:]]
-
+def test_the_mark_of_finished_scores_is_gone_while_they_are_written(parts, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    _, found = files.evaluate_run(tmp_path, *parts, scores, CLASSES)
-    files.write_thresholds(tmp_path, found, "w", "l", "s")
+    _, found = scored_run.evaluate_run(tmp_path, *parts)
+    scored_run.write_thresholds(tmp_path, found, Digests("w", "l", "s"))
     mark = json.loads((tmp_path / "thresholds.json").read_text())
-    assert set(mark) == {"thresholds", "rule", "notes", "weights", "labels", "signals", "use"}
+    assert list(mark) == ["thresholds", "rule", "notes", "weights", "labels", "signals", "use"]
     assert (mark["weights"], mark["labels"], mark["signals"]) == ("w", "l", "s")
     for function in ("write_csv", "score_table"):
-        files.write_thresholds(tmp_path, found)
+        scored_run.write_thresholds(tmp_path, found, Digests())
         with monkeypatch.context() as patch:
-            patch.setattr(files, function, killed)
+            patch.setattr(scored_run, function, killed)
             with pytest.raises(KeyboardInterrupt):
-                files.evaluate_run(tmp_path, *parts, scores, CLASSES)
+                scored_run.evaluate_run(tmp_path, *parts)
         assert not (tmp_path / "thresholds.json").exists()
 
 
@@ -292,9 +297,6 @@ def test_a_class_without_negatives_has_neither_auc_nor_specificity(scored):
     assert row[["f1", "ap", "brier", "ece"]].notna().all() and row["ap"] == 1
 
 
-NINE = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
-
-
 def one_hot(rows):
     """Return an array with ones at the named classes of each row."""
     return np.array([[int(name in row) for name in NINE] for row in rows])
@@ -302,8 +304,8 @@ def one_hot(rows):
 
 def test_challenge_score_of_a_matrix_counted_by_hand():
     # right: SNR twice, AF, AF (second label of a pair), LBBB, PVC; wrong: the last three
-    labels = [["SNR"], ["SNR"], ["AF"], ["AF", "RBBB"], ["LBBB"], ["PAC", "PVC"],
-              ["SNR"], ["IAVB", "STD"], ["PVC"]]  # fmt: skip
+    labels = [["SNR"], ["SNR"], ["AF"], ["AF", "RBBB"], ["LBBB"], ["PAC", "PVC"]]
+    labels += [["SNR"], ["IAVB", "STD"], ["PVC"]]
     answers = [["SNR"], ["SNR"], ["AF"], ["AF"], ["LBBB"], ["PVC"], ["AF"], ["RBBB"], ["PAC"]]
     found = challenge_scores(one_hot(labels), 0.1 + 0.5 * one_hot(answers), NINE)
     expected = {
@@ -335,26 +337,27 @@ def test_challenge_score_is_one_for_any_right_label_and_ignores_unlabelled_recor
     assert found["n"] == 10
 
 
-def test_write_scores_writes_the_challenge_score_of_the_nine_classes_only(scored, tmp_path):
-    y_true, y_score = scored
-    files.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES)
-    assert not (tmp_path / "challenge.json").exists()
-    rng = np.random.default_rng(0)
-    y_true, y_score = (rng.random((60, 9)) < 0.3).astype(int), rng.random((60, 9))
-    table = files.write_scores(tmp_path, y_true, y_score, np.full(9, 0.5), NINE)
+def test_write_scores_writes_the_table_and_the_challenge_score(parts, tmp_path):
+    test = parts[1]._replace(thresholds=np.full(9, 0.5))
+    table = scored_run.write_scores(tmp_path, test)
     stored = json.loads((tmp_path / "challenge.json").read_text())
     assert stored["F1"] == pytest.approx(np.mean(list(stored["classes"].values())))
+    assert stored["F1"] == challenge_scores(test.y_true, test.y_score, NINE)["F1"]
     assert "esearch use only" in stored["use"] and "icbeb" in stored["rule"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), table)
 
 
-def test_the_seed_of_the_intervals_reaches_the_table(scored, tmp_path):
-    y_true, y_score = scored
-    low = [
-        files.write_scores(tmp_path, y_true, y_score, np.full(3, 0.5), CLASSES, seed)["auc_low"]
-        for seed in (5, 6)
-    ]
-    expected = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES, 1000, seed=5)
+def test_other_classes_than_the_challenges_have_no_challenge_score(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(scored_run, "CLASSES", NINE[:-1])
+    test = parts[1]._replace(y_score=parts[1].y_score[:, :-1], thresholds=np.full(8, 0.5))
+    assert len(scored_run.write_scores(tmp_path, test)) == 9
+    assert not (tmp_path / "challenge.json").exists()
+
+
+def test_the_seed_of_the_intervals_reaches_the_table(parts, tmp_path):
+    test = parts[1]._replace(thresholds=np.full(9, 0.5))
+    low = [scored_run.write_scores(tmp_path, test, seed)["auc_low"] for seed in (5, 6)]
+    expected = metrics.score_table(test.y_true, test.y_score, np.full(9, 0.5), NINE, 1000, seed=5)
     assert np.array_equal(low[0], expected["auc_low"]) and not np.array_equal(*low)
 
 

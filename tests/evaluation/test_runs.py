@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 
 from dataset import CLASSES, labels_digest, split_labels
-from ecg.evaluation import files, runs
+from ecg.evaluation import runs, scored_run
+from ecg.evaluation.scored_run import Digests, Scored
 
 RUN = "LR_made_42"
-DIGESTS = {"weights": "w", "signals": "s"}
 
 
 def make_labels():
@@ -25,9 +25,13 @@ def score(labels, run=RUN, round_number=0, rule="middle"):
     """Write what a scored run leaves, from random probabilities."""
     folder = Path("results", run)
     _, *parts = split_labels(labels, round_number)
-    scores = [np.random.default_rng(i).random((len(part), 9)) for i, part in enumerate(parts)]
-    _, found = files.evaluate_run(folder, *parts, scores, CLASSES, 42, rule)
-    files.write_thresholds(folder, found, labels=labels_digest(labels), **DIGESTS)
+    scored = [
+        Scored(part, np.random.default_rng(i).random((len(part), 9)))
+        for i, part in enumerate(parts)
+    ]
+    _, thresholds = scored_run.evaluate_run(folder, *scored, 42, rule)
+    digests = Digests("w", labels_digest(labels), "s")
+    scored_run.write_thresholds(folder, thresholds, digests)
     run_json = {"weights": "w", "labels": labels_digest(labels), "args": {"epochs": 1}}
     (folder / "run.json").write_text(json.dumps(run_json))
 
@@ -36,7 +40,7 @@ def score(labels, run=RUN, round_number=0, rule="middle"):
 def labels(tmp_path, monkeypatch):
     """Work where a run has been scored; return the labels, which are on disk too."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "N_RESAMPLES", 20)
+    monkeypatch.setattr(scored_run, "N_RESAMPLES", 20)
     labels = make_labels()
     Path("data/made").mkdir(parents=True)
     labels.to_csv("data/made/labels.csv", index=False)
@@ -45,7 +49,7 @@ def labels(tmp_path, monkeypatch):
     return labels
 
 
-TODAY = {"labels": None, "signals": None}  # nothing to compare with
+UNKNOWN = runs.DataFolder(Path("data/none"), None, Digests())  # nothing to compare with
 
 
 def relabelled(labels):
@@ -58,15 +62,16 @@ def spoil(file, **changes):
 
 
 def outdated(labels=None, signals=None):
-    return runs.why_outdated(Path("results", RUN), {"labels": labels, "signals": signals})
+    data = UNKNOWN._replace(digests=Digests(None, labels, signals))
+    return runs.why_scores_outdated(Path("results", RUN), data)
 
 
 def test_scores_are_those_of_these_labels_and_signals(labels):
-    today = runs.data_digests("data/made")
-    assert outdated(**today) == "" and outdated() == ""
+    digests = runs.read_data_folder("data/made").digests
+    assert outdated(digests.labels, digests.signals) == "" and outdated() == ""
     assert "labels have changed" in outdated(labels_digest(relabelled(labels)))
     assert "signals have changed" in outdated(signals="others")
-    assert runs.data_digests("data/none") == {"labels": None, "signals": None}
+    assert runs.read_data_folder("data/none") == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -81,42 +86,43 @@ def test_scores_are_those_of_these_labels_and_signals(labels):
 def test_rounds_with_older_scores_are_left_out_and_named(labels, file, changes, why):
     score(labels, f"{RUN}_r1", 1)
     named = runs.round_runs("LR", "data/made", 42)
-    today = runs.data_digests("data/made")
-    assert list(runs.finished_rounds(named, today)) == [0, 1]
-    assert runs.left_out(named, today) == []
+    data = runs.read_data_folder("data/made")
+    assert list(runs.finished_rounds(named, data)) == [0, 1]
+    assert runs.left_out(named, data) == []
     spoil(file, **changes)
-    assert list(runs.finished_rounds(named, today)) == [1]
-    (sentence,) = runs.left_out(named, today)
-    assert sentence.startswith(f"{RUN} is left out: {why}")
+    assert list(runs.finished_rounds(named, data)) == [1]
+    (left_out,) = runs.left_out(named, data)
+    assert left_out.run == RUN and not left_out.settings
+    assert str(left_out).startswith(f"{RUN} is left out: {why}")
 
 
 def test_a_scoring_that_was_interrupted_is_named(labels):
     Path("results", RUN, "thresholds.json").unlink()
     named = runs.round_runs("LR", "data/made", 42)
-    assert runs.finished_rounds(named, TODAY) == {}
-    (sentence,) = runs.left_out(named, TODAY)
-    assert "has not been finished" in sentence
+    assert runs.finished_rounds(named, UNKNOWN) == {}
+    (left_out,) = runs.left_out(named, UNKNOWN)
+    assert "has not been finished" in left_out.reason
 
 
 def test_rounds_with_another_rule_for_thresholds_are_left_out(labels):
     score(labels, f"{RUN}_r1", 1, "first")
     named = runs.round_runs("LR", "data/made", 42)
-    assert list(runs.finished_rounds(named, TODAY)) == [0]
-    assert runs.left_out(named, TODAY) == [
-        f"{RUN}_r1 is left out: made with other thresholds than {RUN}"
-    ]
+    assert list(runs.finished_rounds(named, UNKNOWN)) == [0]
+    (left_out,) = runs.left_out(named, UNKNOWN)
+    assert left_out.settings == ("thresholds",)
+    assert str(left_out) == f"{RUN}_r1 is left out: made with other thresholds than {RUN}"
 
 
 def test_predictions_scored_with_other_labels_or_signals_are_refused(labels, capsys):
-    assert len(runs.load_test(RUN, labels, "data/made", runs.data_digests("data/made"))[0]) == 8
+    assert len(runs.load_test(RUN, runs.read_data_folder("data/made")).labels) == 8
     relabelled(labels).to_csv("data/made/labels.csv", index=False)
     with pytest.raises(SystemExit):
-        runs.load_test(RUN, relabelled(labels), "data/made", runs.data_digests("data/made"))
+        runs.load_test(RUN, runs.read_data_folder("data/made"))
     assert "run predict.py (or baselines.py) again" in capsys.readouterr().err
     labels.to_csv("data/made/labels.csv", index=False)
     Path("data/made/signals.json").write_text(json.dumps({"fingerprint": "others"}))
     with pytest.raises(SystemExit):
-        runs.load_test(RUN, labels, "data/made", runs.data_digests("data/made"))
+        runs.load_test(RUN, runs.read_data_folder("data/made"))
 
 
 def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsys):
@@ -127,15 +133,16 @@ def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsy
     thresholds = pd.DataFrame([[10, *[0.5] * 9]], columns=["fold", *CLASSES])
     thresholds.to_csv(folder / "thresholds.csv", index=False)
     runs.write_sources(folder, [RUN], [])
-    today = runs.data_digests("data/made")
-    assert len(runs.load_test(folder, labels, "data/made", today)[0]) == 8
+    data = runs.read_data_folder("data/made")
+    assert len(runs.load_test(folder, data).labels) == 8
+    changed = data._replace(digests=data.digests._replace(labels="others"))
     with pytest.raises(SystemExit):
-        runs.load_test(folder, labels, "data/made", today | {"labels": "others"})
+        runs.load_test(folder, changed)
     assert "--rounds" in capsys.readouterr().err
     with open(f"results/{RUN}/predictions.csv", "a") as file:
         file.write("\n")
     with pytest.raises(SystemExit):
-        runs.load_test(folder, labels, "data/made", today)
+        runs.load_test(folder, data)
     assert "--rounds" in capsys.readouterr().err
 
 

@@ -1,5 +1,7 @@
 """Attributions: right on functions with known answers."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from small_run import N_SAMPLES, padded, write_data, write_model
 from torch import nn
 
 from ecg.explanation import attributions
+from ecg.explanation.attributions import Path, mean_gradients
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +30,16 @@ class Sum(nn.Module):
         return (self.weights * x**self.power).sum((1, 2))[:, None]
 
 
+def logit(model, k):
+    """Return the function of signals (N, L, T) that a model's logit k is: (N,)."""
+    return lambda x: model(x)[:, k]
+
+
 def phi_of(method, model, k, x, background, samples, seed=7, batch_size=500):
     """Return a method's values (L, T) of one logit, as an array."""
-    path = attributions.METHODS[method].path(samples, len(background), seed)
-    return attributions.mean_gradients(model, k, x, background, path, batch_size).phi.numpy()
+    draws = attributions.METHODS[method].path(samples, len(background), seed)
+    path = Path(background, *draws)
+    return mean_gradients(logit(model, k), x, path, batch_size).phi.numpy()
 
 
 def test_shap_of_a_linear_model_is_weight_times_difference():
@@ -71,14 +80,17 @@ def test_integrated_gradients_of_the_network_add_up_and_are_zero_in_padding(work
 
 
 class Logit(nn.Module):
-    """A network seen through one logit, as shap.GradientExplainer takes it."""
+    """A network seen through one logit, as shap.GradientExplainer takes it.
+
+    It computes in float64: in float32 it depends on the processor which ReLUs turn over.
+    """
 
     def __init__(self, model, k):
         super().__init__()
-        self.model, self.k = model, k
+        self.model, self.k = copy.deepcopy(model).double(), k
 
     def forward(self, x):
-        return self.model(x)[:, self.k : self.k + 1]
+        return self.model(x.double())[:, self.k : self.k + 1]
 
 
 @pytest.mark.parametrize(("samples", "batch_size"), [(9, 4), (24, 7)])
@@ -87,38 +99,40 @@ def test_values_are_those_of_shap_itself(work, samples, batch_size):
     _, signals, _, model = work
     model.requires_grad_(False)
     x, others = padded(signals["R002"]), [padded(signals[f"R00{i}"]) for i in (5, 6, 8)]
-    explainer = shap.GradientExplainer(Logit(model, 3), torch.cat(others))
+    network = Logit(model, 3)
+    explainer = shap.GradientExplainer(network, torch.cat(others))
     theirs = explainer.shap_values(x, nsamples=samples, rseed=11)[0, ..., 0]
-    ours = phi_of("shap", model, 3, x[0], torch.cat(others), samples, 11, batch_size)
+    ours = phi_of("shap", network, 0, x[0], torch.cat(others), samples, 11, batch_size)
     assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5 * np.abs(theirs).max())
 
 
 def test_halves_are_of_every_other_sample_whatever_the_batch():
-    """The values of a linear model are w (x - b), so that each half can be told by hand."""
+    """The values of a linear model are w (x - b), so that each half is known by hand."""
     x, w = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 3.0]])
     background = torch.arange(10.0).reshape(5, 1, 2)
-    path = np.array([3, 0, 4, 1, 2]), np.linspace(0, 1, 5)
+    path = Path(background, np.array([3, 0, 4, 1, 2]), np.linspace(0, 1, 5))
     for batch_size in (1, 2, 3, 5):
-        found = attributions.mean_gradients(Sum(w, 1), 0, x, background, path, batch_size)
+        found = mean_gradients(logit(Sum(w, 1), 0), x, path, batch_size)
         for half, rows in zip(found.halves, ([3, 4, 2], [0, 1]), strict=True):
             assert torch.allclose(half, w * (x - background[rows].mean(0)))
         assert torch.allclose(found.phi, w * (x - background.mean(0))) and found.samples == 5
 
 
-def test_drawing_on_stops_where_it_is_enough_and_is_the_beginning_of_more(work):
+def test_drawing_stops_when_it_is_to_and_a_longer_path_starts_with_the_shorter_one(work):
     _, signals, _, model = work
     model.requires_grad_(False)
     x, others = padded(signals["R002"])[0], torch.cat([padded(signals[f"R00{i}"]) for i in (5, 8)])
-    path, asked = attributions.random_path(100, 2, 3), []
+    path, asked = Path(others, *attributions.random_path(100, 2, 3)), []
 
-    def enough(halves, _):
+    def stop_when(halves, _):
         asked.append(halves.clone())
         return len(asked) == 2
 
-    found = attributions.mean_gradients(model, 1, x, others, path, 8, enough)
+    found = mean_gradients(logit(model, 1), x, path, 8, stop_when)
     assert found.samples == 40 and len(asked) == 2  # it is asked after every 20
     assert torch.equal(found.halves, asked[1])
-    few = attributions.mean_gradients(model, 1, x, others, attributions.random_path(40, 2, 3), 8)
+    shorter = Path(others, *attributions.random_path(40, 2, 3))
+    few = mean_gradients(logit(model, 1), x, shorter, 8)
     assert found.phi.numpy() == pytest.approx(few.phi.numpy(), abs=1e-6)
 
 
@@ -157,7 +171,7 @@ def test_windows_of_40_ms_keep_the_sum():
 
 def test_agreement_by_hand():
     halves = np.array([[3.0, 1, 2, 0, -4], [3, 3, -2, 0, 0]])
-    assert attributions.agreement(halves).tolist() == [1, 0.5, 0, 1, 0]
+    assert attributions.half_agreement(halves).tolist() == [1, 0.5, 0, 1, 0]
 
 
 def test_folded_norms_leave_the_logits_and_their_gradients(work):

@@ -9,7 +9,7 @@ from ecg.explanation import checks
 
 def test_summary_weighs_and_covers():
     rows = [("c", f"r{i}", CLASSES[i % 2], "m", i % 4, 1 + i % 2) for i in range(40)]
-    table = checks.summarise(rows).set_index("class")
+    table = checks.summary_table(checks.summarise(rows)).set_index("class")
     assert table["n"].to_dict() == {"SNR": 20, "AF": 20, "all": 40}
     assert table.loc["SNR", "mean"] == 1 and table.loc["AF", "mean"] == 2
     assert table.loc["all", "mean"] == pytest.approx((20 * 1 * 1 + 20 * 2 * 2) / 60)

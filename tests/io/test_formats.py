@@ -16,7 +16,7 @@ from conftest import (
 )
 
 from dataset import LEADS
-from ecg.io import formats, matlab, physionet, records
+from ecg.io import formats, matlab, physionet, sources
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_orphan_mat_is_named(tmp_path):
     "folder", "cpsc2018 cpsc2018_feb2020 ptbxl georgia chapman cpsc_extra ptb_1000hz ludb".split()
 )
 def test_signals_equal_wfdb(folder, tmp_path):
-    sources = records.find_sources(SHARED / folder)
-    assert sources
-    for path in sources[:: max(1, len(sources) // 8)]:
+    paths = sources.find_sources(SHARED / folder)
+    assert paths
+    for path in paths[:: max(1, len(paths) // 8)]:
         text = path.read_text()
         header = tmp_path / path.name
         header.write_text(re.sub(r"^(\w+)\.mat ", r"\1 ", text))  # which wfdb cannot read
@@ -228,7 +228,7 @@ def test_signals_equal_wfdb(folder, tmp_path):
 
 @NEEDS_SHARED
 def test_structs_of_the_challenge_equal_scipy():
-    for path in records.find_sources(SHARED / "cpsc2018_original"):
+    for path in sources.find_sources(SHARED / "cpsc2018_original"):
         expected = scipy.io.loadmat(path)["ECG"][0, 0]
         record, signal, _ = formats.read_record(path, [])
         assert (signal == expected["data"]).all()
@@ -395,7 +395,7 @@ def test_damaged_tables_say_what_to_do(tmp_path):
     np.save(tmp_path / "b.npy", np.zeros((12, 600)))
     (tmp_path / "b.npy").write_bytes((tmp_path / "b.npy").read_bytes()[:-8])
     for name in ("a.npy", "b.npy"):
-        with pytest.raises(ValueError, match="not a whole .npy file .*numpy.save"):
+        with pytest.raises(ValueError, match="not a complete .npy file .*numpy.save"):
             formats.read_record(tmp_path / name, sample_rate=500)
     path = write_table(tmp_path / "a.csv", x=(5, 0))
     with pytest.raises(ValueError, match="not all numbers .*'x' in line 5.*; write one decimal"):
@@ -410,7 +410,7 @@ def test_a_new_format_is_one_entry(tmp_path, monkeypatch):
     monkeypatch.setitem(formats.READERS, ".xyz", read_xyz)
     path = tmp_path / "X1.xyz"
     path.write_bytes(noise(7, 600).tobytes())
-    assert records.find_sources(tmp_path) == records.find_records(tmp_path / "X1") == [path]
+    assert sources.find_sources(tmp_path) == sources.find_records(tmp_path / "X1") == [path]
     record, signal, notes = formats.read_record(path, ["AF"])
     assert (record.sample_rate, record.dx, notes) == (250, ("AF",), ["by hand"])
     np.testing.assert_array_equal(signal, noise(7, 600) / 1000)

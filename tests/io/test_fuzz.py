@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dataset import CLASSES
-from ecg.io import matlab, packing, physionet, records
+from ecg.io import matlab, packing, physionet, sources
 
 MEMORY = 3 << 30  # bytes above what the process has: an allocation beyond is a failure
 FUZZ = settings(
@@ -58,13 +58,14 @@ def opened(monkeypatch):
 def check(path, opened, folder):
     """Read a damaged record as preprocess.py does; it must be read, or skipped with a reason."""
     row, packed = packing.read_source(path, ["AF"])
-    if packed is None:
-        assert row["note"].startswith("skipped: ") and len(row["note"]) > 12
-        assert "MemoryError" not in row["note"]
-        assert "\n" not in row["note"]
+    assert row.skipped == (packed is None)
+    if row.skipped:
+        assert row.note.startswith("skipped: ") and len(row.note) > 12
+        assert "MemoryError" not in row.note
+        assert "\n" not in row.note
     else:
         assert packed.shape[0] == 12 and packed.dtype == np.int16
-        assert row["sample_rate"] > 0 and packed.shape[1] >= 50
+        assert row.sample_rate > 0 and packed.shape[1] >= 50
     assert all(str(folder) in name and ".." not in name for name in opened)
     opened.clear()
 
@@ -145,7 +146,7 @@ def test_any_reference_table_is_read_or_refused(data, tmp_path):
     text = b"Recording,First_label,Second_label,Third_label\r\nA0001,5,,\r\nA0002,1,10,\r\n"
     (tmp_path / "REFERENCE.csv").write_bytes(mutate(data.draw, text))
     try:
-        labels, _ = records.read_reference(tmp_path)
+        labels, _ = sources.read_reference(tmp_path)
     except ValueError as error:
         assert "REFERENCE.csv" in str(error)
     else:

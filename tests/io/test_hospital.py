@@ -18,7 +18,7 @@ import pytest
 from conftest import SHARED, noise
 
 from dataset import LEADS
-from ecg.io import bounds, formats, hospital, records
+from ecg.io import bounds, formats, hospital, sources
 
 CASES = SHARED.parent / "cases" / "tables"
 EIGHT = [0, 1, *range(6, 12)]  # of LEADS, those that MUSE and SCP-ECG store
@@ -268,7 +268,7 @@ def refusal(path):
 @pytest.mark.parametrize("name", WRITTEN)
 def test_samples_are_those_that_were_written(name, tmp_path):
     path = write(tmp_path, name)
-    assert records.find_records(tmp_path) == records.find_records(path.with_suffix("")) == [path]
+    assert sources.find_records(tmp_path) == sources.find_records(path.with_suffix("")) == [path]
     record, signal, notes = formats.read_record(path)
     _, expected, rate = WRITTEN[name]
     np.testing.assert_allclose(signal, expected, atol=1e-9)
@@ -338,6 +338,14 @@ def test_rates_that_are_no_whole_numbers_are_kept(tmp_path):
 
 
 @needs_ecgdatakit
+def test_a_patient_that_edf_leaves_open_is_none(tmp_path):
+    plus = edf(SAMPLES).replace("p7 F 03-FEB-1960 Müller".encode("latin-1"), b"X X X X".ljust(23))
+    for data in (plus, plus.replace(b"EDF+C", b"     ")):
+        record = formats.read_record(write(tmp_path, "own.edf", data))[0]
+        assert record.patient == record.identity == record.sex == ""
+
+
+@needs_ecgdatakit
 @pytest.mark.parametrize(
     ("name", "old", "new", "reason"),
     [
@@ -372,7 +380,7 @@ def test_six_leads_of_a_kardia_are_read_and_the_others_missed(tmp_path):
         {"recordedAt": "2021-03-05T09:41:00Z", "patientID": "p7", "data": {"raw": raw}}
     )
     path = write(tmp_path, "kardia.json", text.encode())
-    assert records.find_records(path) == [path]  # by its content
+    assert sources.find_records(path) == [path]  # by its content
     assert refusal(path) == "leads V1, V2, V3, V4, V5, V6 are missing"
     source, _ = hospital.parse(path)
     rows = hospital.align(source.leads, np.nan, 300)
@@ -431,7 +439,7 @@ def test_leads_are_found_by_code_or_words_and_scaled_to_mv(pydicom, tmp_path):
     # of more samples, but fewer leads
     short = group(pydicom, np.tile(samples[:8], 2), [copy.deepcopy(c) for c in channels[:8]])
     path = write_dicom(pydicom, tmp_path / "a.dcm", short, group(pydicom, samples[order], channels))
-    assert records.find_records(tmp_path / "a") == [path]
+    assert sources.find_records(tmp_path / "a") == [path]
     record, signal, notes = formats.read_record(path)
     expected = samples * 2.5 / 1000
     expected[::2] = expected[::2] * 2 + 0.1
@@ -466,9 +474,9 @@ def test_eight_leads_of_a_dicom_are_completed_and_what_holds_no_leads_is_refused
     write_dicom(pydicom, path, group(pydicom, samples, channels))
     assert refusal(path) == "lead aVR: a gain in 'mm[Hg]' cannot become mV"
     write_dicom(pydicom, path)  # as a picture or a report is
-    assert refusal(path).startswith("it is a DICOM Waveform file without a waveform (")
+    assert refusal(path).startswith("this DICOM Waveform file holds no waveform (")
     path.write_bytes(b"no DICOM" * 40)
-    assert refusal(path).startswith("its content is none of the formats that are read")
+    assert refusal(path).startswith("its content is none of the recording formats that are read")
 
 
 def test_the_file_that_comes_with_pydicom_keeps_einthoven(pydicom):
@@ -488,7 +496,7 @@ def test_without_a_package_the_refusal_names_it(package, pydicom, tmp_path, monk
     channels = [channel(pydicom, *pair) for pair in zip(CODES, LEADS, strict=True)]
     path = write_dicom(pydicom, tmp_path / "a.dcm", group(pydicom, noise(1, 600), channels))
     monkeypatch.setitem(sys.modules, package, None)
-    assert refusal(path).startswith(f"reading it takes {package}: ")
+    assert f"files need {package}: " in refusal(path)
     assert refusal(path).endswith("requirements-hospital.txt")
 
 
@@ -512,7 +520,7 @@ def test_without_a_package_the_refusal_names_it(package, pydicom, tmp_path, monk
 def test_pictures_and_bdf_are_refused_with_a_way_out(name, data, reason, tmp_path):
     path = write(tmp_path, name, data)
     with pytest.raises(ValueError, match=reason):
-        records.find_records(path)
+        sources.find_records(path)
         formats.read_record(path)
 
 
@@ -523,8 +531,8 @@ def test_pictures_and_bdf_are_refused_with_a_way_out(name, data, reason, tmp_pat
 def test_other_content_is_refused_whatever_its_name(data, tmp_path):
     for name in ("a.xml", "a.scp", "a.dcm", "a.docx"):
         path = write(tmp_path, name, data)
-        with pytest.raises(ValueError, match="none of the formats that are read; export"):
-            records.find_records(path)
+        with pytest.raises(ValueError, match="none of the recording formats that are read; export"):
+            sources.find_records(path)
             formats.read_record(path)
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from dataset import LEADS
 from ecg.plot import ecg_paper
+from ecg.plot.ecg_paper import PageText
 from ecg.plot.figures import mark
-from ecg.plot.values import explained_colours
+from ecg.plot.value_colours import page_colours
 
 
 def texts(ax):
@@ -23,10 +24,15 @@ def square_wave(n_leads=12, seconds=10, rate=500):
     return signal
 
 
-def page(values, leads=LEADS, **options):
+def draw(signal, *arguments, colours=None):
+    """Return the figure of a page called t."""
+    return ecg_paper.draw_ecg_page(signal, 500, PageText("t"), *arguments, colours=colours)
+
+
+def page(values, leads=LEADS, text=None):
     """Return the figure and the paper's axes of an explained page."""
-    explained = explained_colours(values, leads)
-    figure = ecg_paper.draw_ecg_page(square_wave(), 500, "t", explained=explained, **options)
+    colours = page_colours(values, leads)
+    figure = ecg_paper.draw_ecg_page(square_wave(), 500, text or PageText("t"), colours=colours)
     return figure, figure.axes[0]
 
 
@@ -47,7 +53,7 @@ def test_calibration_pulse_is_one_millivolt_and_200_ms():
 
 
 def test_time_marks_are_whole_seconds_of_the_record():
-    figure = ecg_paper.draw_ecg_page(square_wave(), 500, "t", start=20.4)
+    figure = draw(square_wave(), 20.4)
     marks = {x.get_text(): x.get_position()[0] for x in figure.axes[0].get_xticklabels()}
     assert list(marks) == [f"{second} s" for second in range(21, 31)]
     assert marks["21 s"] == pytest.approx(ecg_paper.PAGE_START + 0.6 * 25)
@@ -55,7 +61,7 @@ def test_time_marks_are_whole_seconds_of_the_record():
 
 
 def test_a_z_scored_signal_has_no_pulse_and_no_millivolt():
-    pages = [ecg_paper.draw_ecg_page(square_wave(), 500, "t", sd=sd) for sd in (None, 0.2)]
+    pages = [draw(square_wave(), 0, sd) for sd in (None, 0.2)]
     pulses = [sum(len(line.get_xdata()) == 6 for line in figure.axes[0].lines) for figure in pages]
     scales = [" ".join(text.get_text() for text in figure.texts) for figure in pages]
     assert pulses == [4, 0]
@@ -113,7 +119,7 @@ def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
     signal[6] *= -3
     values = np.zeros((12, 5000))
     values[6] = 1  # V1 is the lead below
-    figure = ecg_paper.draw_ecg_page(signal, 500, "t", explained=explained_colours(values, LEADS))
+    figure = draw(signal, colours=page_colours(values, LEADS))
     ax = figure.axes[0]
     lowest = min(ax.lines, key=lambda line: line.get_ydata().min())
     strips = [c for c in ax.collections[2:] if len(c.get_segments()) == 250]
@@ -130,7 +136,7 @@ def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
 def test_a_tall_wave_in_the_first_row_ends_at_the_top_of_the_paper():
     signal = square_wave()
     signal[0] *= 8
-    figure = ecg_paper.draw_ecg_page(signal, 500, "t")
+    figure = draw(signal)
     ax = figure.axes[0]
     tallest = max(ax.lines, key=lambda line: line.get_ydata().max())
     assert tallest.get_ydata().max() > ax.get_ylim()[1]
@@ -139,8 +145,8 @@ def test_a_tall_wave_in_the_first_row_ends_at_the_top_of_the_paper():
 
 
 def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
-    notes = ecg_paper.page_notes(["word " * 200], 148)
-    figure, ax = page(np.full((12, 5000), 0.0045), notes=notes, below="words that are long " * 12)
+    text = PageText("t", ["word " * 200], "words that are long " * 12)
+    figure, ax = page(np.full((12, 5000), 0.0045), text=text)
     mark(figure)
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
@@ -160,7 +166,7 @@ def test_nothing_on_an_explained_page_leaves_it_or_covers_the_colour_bar():
 def test_the_name_of_a_lead_hides_nothing_of_its_trace():
     signal = np.zeros((12, 5000), np.float32)
     signal[[4, 8], 100::400], signal[8, 120::400] = 1.6, -2  # aVL, V3: an R wave beneath the name
-    figure = ecg_paper.draw_ecg_page(signal, 500, "t")
+    figure = draw(signal)
     ax = figure.axes[0]
     figure.canvas.draw()
     for text in ax.texts:

@@ -1,5 +1,7 @@
 """Figures of scores: what scikit-learn and Wilson compute is drawn; files are whole and marked."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,7 +45,8 @@ def panels(scored, figures, tmp_path_factory):
     y_true, y_score = scored
     folder = tmp_path_factory.mktemp("figures")
     table = score_table(y_true, y_score, THRESHOLDS, CLASSES, 30)
-    scores.plot_scores(y_true, y_score, THRESHOLDS, table, folder, "run, n = 300")
+    records = SimpleNamespace(y_true=y_true, y_score=y_score, thresholds=THRESHOLDS)
+    scores.plot_scores(records, table, folder, "run, n = 300")
     return {name: figure.axes for name, figure in figures.items()}, table, folder
 
 
@@ -110,7 +113,8 @@ def test_the_interval_of_a_dot_is_wilsons(panels, scored):
 
 def test_ranking_draws_bars_from_chance_to_the_value_in_the_order_given(figures, tmp_path):
     values = [0.9, 0.7, 0.6], [0.85, 0.65, 0.5], [0.95, 0.72, 0.7]
-    scores.plot_ranking(["x", "y", "z"], {"AUC": (0.5, *values)}, tmp_path / "rank", "t")
+    ranking = scores.Ranking("AUC", 0.5, *values)
+    scores.plot_ranking(["x", "y", "z"], [ranking], tmp_path / "rank", "t")
     ax = figures["rank"].axes[0]
     bars = ax.patches
     assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(values[0])
@@ -123,6 +127,10 @@ def test_ranking_draws_bars_from_chance_to_the_value_in_the_order_given(figures,
     ]
 
 
+def plot_heat_map(path, heat_map, rows):
+    scores.plot_heat_maps([heat_map], rows, ["I", "II"], path, "t")
+
+
 def texts(ax):
     return [text.get_text() for text in ax.texts]
 
@@ -130,7 +138,7 @@ def texts(ax):
 def test_heat_map_prints_the_numbers_and_says_why_a_row_is_empty(tmp_path, drawn):
     values = np.array([[0.25, 0.75], [np.nan, np.nan], [np.nan, np.nan]])
     path = tmp_path / "map.png"
-    scores.plot_heat_map(values, list("abc"), ["I", "II"], path, "t", "v", ["", "", "cancels"])
+    plot_heat_map(path, scores.HeatMap(values, "v", ["", "", "cancels"]), list("abc"))
     ax = drawn[0].axes[0]
     assert texts(ax) == ["0.250", "0.750", "no record", "cancels"]
     assert ax.images[0].get_clim() == (0, 0.75)
@@ -139,7 +147,7 @@ def test_heat_map_prints_the_numbers_and_says_why_a_row_is_empty(tmp_path, drawn
 
 
 def test_heat_map_with_negative_values_is_centred_on_zero(tmp_path, drawn):
-    scores.plot_heat_map([[-0.2, 1.5]], ["a"], ["I", "II"], tmp_path / "map.png", "t", "v")
+    plot_heat_map(tmp_path / "map.png", scores.HeatMap([[-0.2, 1.5]], "v"), ["a"])
     image = drawn[0].axes[0].images[0]
     assert image.get_clim() == (-1.5, 1.5)
     red, green, blue, _ = image.to_rgba(0.0)
@@ -149,7 +157,10 @@ def test_heat_map_with_negative_values_is_centred_on_zero(tmp_path, drawn):
 
 
 def test_heat_maps_beside_each_other_have_the_same_rows_and_a_scale_each(tmp_path, drawn):
-    maps = [([[-0.5, 1.5]], "signed", [""]), ([[0.25, 0.75]], "absolute", [""])]
+    maps = [
+        scores.HeatMap([[-0.5, 1.5]], "signed", [""]),
+        scores.HeatMap([[0.25, 0.75]], "absolute", [""]),
+    ]
     scores.plot_heat_maps(maps, ["AF"], ["I", "II"], tmp_path / "both.png", "t")
     first, second = (ax for ax in drawn[0].axes if ax.images)
     assert texts(first) == ["-0.50", "1.50"] and texts(second) == ["0.250", "0.750"]
@@ -159,9 +170,7 @@ def test_heat_maps_beside_each_other_have_the_same_rows_and_a_scale_each(tmp_pat
 
 
 def test_heat_map_without_any_value(tmp_path):
-    scores.plot_heat_map(
-        np.full((2, 2), np.nan), ["a", "b"], ["I", "II"], tmp_path / "m.png", "", ""
-    )
+    plot_heat_map(tmp_path / "m.png", scores.HeatMap(np.full((2, 2), np.nan), ""), ["a", "b"])
     assert (tmp_path / "m.png").stat().st_size > 1000
 
 

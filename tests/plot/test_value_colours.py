@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import Normalize, to_rgb
 
-from ecg.plot import figures, values
+from ecg.plot import figures, value_colours
 
 # linear RGB as seen without the cones of one kind (Machado et al., IEEE TVCG 15:1291, 2009)
 SIGHT = {
@@ -37,7 +37,7 @@ def lab(colour, sight):
 @pytest.mark.parametrize("strength", [1, 0.4])
 def test_the_two_colours_and_the_grid_are_told_apart_by_everyone(sight, strength):
     on_white = [
-        strength * np.array(to_rgb(c)) + 1 - strength for c in (values.LOWERS, values.RAISES)
+        strength * np.array(to_rgb(c)) + 1 - strength for c in (figures.LOWERS, figures.RAISES)
     ]
     seen = [lab(colour, sight) for colour in (*on_white, to_rgb("#eaa4a4"))]
     for a, b in ((0, 1), (0, 2), (1, 2)):
@@ -47,16 +47,16 @@ def test_the_two_colours_and_the_grid_are_told_apart_by_everyone(sight, strength
 def test_the_scale_of_cells_and_that_of_traces_are_one():
     norm = Normalize(-2, 2)
     sums = np.array([-2, -1.0, 0, 0.5, 2, 9])
-    colours = values.value_colours(sums, norm)
+    colours = value_colours.value_colours(sums, norm)
     over_white = colours[:, 3:] * colours[:, :3] + 1 - colours[:, 3:]
     np.testing.assert_allclose(over_white, figures.VALUE_MAP(norm(sums))[:, :3], atol=0.01)
 
 
 def test_what_the_halves_do_not_agree_on_fades():
-    sums, agreement = np.array([1.0, 1, 1, -1]), np.array([1, 0.5, np.nan, 0])
-    colours = values.value_colours(sums, Normalize(-1, 1), agreement)
+    sums, trust = np.array([1.0, 1, 1, -1]), np.array([1, 0.5, np.nan, 0])
+    colours = value_colours.value_colours(sums, Normalize(-1, 1), trust)
     assert colours[:, 3].tolist() == [1, 0.5, 0, 0]
-    assert (colours[0, :3] == to_rgb(values.RAISES)).all()
+    assert (colours[0, :3] == to_rgb(figures.RAISES)).all()
 
 
 @pytest.mark.parametrize("first", [0, 10, -30])
@@ -65,7 +65,7 @@ def test_colour_lies_where_the_values_are_whatever_the_page_begins_with(first):
     points = np.column_stack([np.arange(100), np.zeros(100)])
     colours = np.zeros((4, 4))
     colours[2] = 0, 0, 1, 1  # samples 40 to 59 of the values
-    values.draw_windows(ax, points, colours, first, 3)
+    value_colours.draw_windows(ax, points, colours, first, 3)
     (strip,) = ax.collections
     shown = {
         int(x)
@@ -80,7 +80,7 @@ def test_colour_lies_where_the_values_are_whatever_the_page_begins_with(first):
 def test_shares_are_those_of_the_absolute_values_and_an_unseen_lead_has_none():
     phi = np.zeros((2, 40))
     phi[0, 3], phi[1, 30], phi[1, 31] = 3, -2, 3
-    found = values.explained_colours(phi, ["V1", "I"])
+    found = value_colours.page_colours(phi, ["V1", "I"])
     assert found.shares[6] == 3 / 8 and found.shares[0] == 5 / 8
     assert np.isnan(np.delete(found.shares, [0, 6])).all()
     assert found.colours.shape == (12, 2, 4) and found.colours[0, 1, 3] > 0

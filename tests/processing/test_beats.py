@@ -12,8 +12,8 @@ from ecg.simulation import heart
 
 def made_beats(classes, seed=3):
     """Return a synthetic record's signal and the landmarks of its beats, in samples."""
-    signal, _, made, _ = heart.simulate(np.random.default_rng(seed), classes, 10)
-    return signal, 500 * np.stack([made[key] for key in ("onset", "j", "t_end")], 1)
+    signal, made = heart.simulate(np.random.default_rng(seed), classes, 10)
+    return signal, 500 * np.stack([made.beats.onset, made.beats.j, made.beats.t_end], 1)
 
 
 @pytest.mark.parametrize("classes", [["SNR"], ["LBBB"], ["RBBB"], ["PVC"]])
@@ -92,14 +92,14 @@ def test_averages_by_hand(monkeypatch):
 def test_beats_that_look_like_pvcs_are_pvcs_and_most_pvcs_look_like_it():
     right, called, all_pvcs = 0, 0, 0
     for seed in range(16):
-        signal, _, made, _ = heart.simulate(
+        signal, made = heart.simulate(
             np.random.default_rng([5, seed]), ["AF", "PVC"] if seed % 4 else ["RBBB", "PVC"], 10
         )
         peaks = find_peaks(signal)
-        middle = 250 * (made["onset"] + made["j"])
+        middle = 250 * (made.beats.onset + made.beats.j)
         inside = (peaks > 175) & (peaks < 4725)
         near = np.abs(middle[:, None] - peaks) < 38
-        pvc = near[made["kind"] == "PVC"].any(0) & inside
+        pvc = near[made.beats.kind == "PVC"].any(0) & inside
         borders = beats.find_borders(signal / 1000, peaks)
         found = beats.ventricular_beats(signal / 1000, peaks, borders) & inside
         right, called, all_pvcs = (

@@ -72,9 +72,9 @@ def test_a_weak_broad_beat_after_each_narrow_one_is_found():
 def test_the_beats_of_simulated_hearts(classes):
     hits, beats, right, total = 0, 0, 0, 0
     for seed in range(8):
-        signal, _, made, _ = simulate(np.random.default_rng([99, seed]), classes, 10)
-        seen = made["kind"] != "blocked PAC"
-        onset, j = 500 * made["onset"][seen], 500 * made["j"][seen]
+        signal, made = simulate(np.random.default_rng([99, seed]), classes, 10)
+        seen = made.beats.kind != "blocked PAC"
+        onset, j = 500 * made.beats.onset[seen], 500 * made.beats.j[seen]
         inside = (onset >= 0) & (j <= signal.shape[1])
         near = np.abs((onset + j)[:, None] / 2 - find_peaks(signal)) <= 0.075 * 500
         counts = ~near[~inside].any(0)

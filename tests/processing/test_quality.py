@@ -8,8 +8,9 @@ from conftest import NEEDS_SHARED, SHARED
 from scipy.signal import butter, sosfilt
 
 from dataset import CLASSES, LEADS
-from ecg.io import formats, records
+from ecg.io import formats, sources
 from ecg.processing import quality
+from ecg.processing.detection import find_peaks
 
 # P, Q, R, S, T of a beat: (s from R, width in s, mV)
 WAVES = [(-0.17, 0.025, 0.12), (-0.03, 0.008, -0.1), (0, 0.01, 1), (0.03, 0.008, -0.2),
@@ -35,7 +36,8 @@ def swap_arms(signal):
 
 
 def warnings(signal, sample_rate=500, window=30):
-    return " | ".join(quality.record_warnings(signal, sample_rate, window))
+    cautions = quality.record_warnings(signal, sample_rate, window)
+    return " | ".join(caution.text for caution in cautions)
 
 
 def test_a_normal_record_has_no_warning():
@@ -43,11 +45,11 @@ def test_a_normal_record_has_no_warning():
         assert warnings(heart(seconds)) == ""
 
 
-def test_other_rate_and_other_length_are_told():
+def test_other_rate_and_other_length_are_reported():
     assert "1000 Hz" in warnings(heart(), 1000)
     assert "only 4.0 s" in warnings(heart(4))
     assert "only 5.9 s" in warnings(heart(6)[:, :2965])
-    assert "only" not in warnings(heart(6)[:, :2990])  # 5.98 s, which is told as 6.0
+    assert "only" not in warnings(heart(6)[:, :2990])  # 5.98 s, reported as 6.0
     assert "54.0 s long; only the last 30 s" in warnings(heart(54))
     assert warnings(heart(4), window=2) == "4.0 s long; only the last 2 s are scored"
 
@@ -66,13 +68,26 @@ def test_flat_leads_are_named_and_not_called_noisy(value):
     assert warnings(signal) == "flat or missing: III V4"
 
 
+def test_cautions_are_critical_if_the_findings_may_be_artefacts():
+    signal = swap_arms(heart(54)) + 0.5
+    signal[5] = 0
+    cautions = quality.record_warnings(signal, 1000, 30)
+    critical = [caution.text.split(":")[0] for caution in cautions if caution.critical]
+    assert critical == [
+        "flat or missing",
+        "right and left arm electrodes may be swapped (or dextrocardia)",
+    ]
+    others = [caution.text for caution in cautions if not caution.critical]
+    assert len(others) == 3 and "1000 Hz" in others[0] and "baseline" in others[2]
+
+
 def test_a_record_without_any_signal_is_refused():
     for signal in (np.zeros((12, 5000)), heart() / 1000):
-        with pytest.raises(ValueError, match="no lead holds an ECG: .* of a larger unit"):
+        with pytest.raises(ValueError, match="all leads are flat; .* --units-per-mv 0.001"):
             warnings(signal)
 
 
-def test_a_baseline_off_zero_is_told_by_lead():
+def test_a_baseline_off_zero_is_reported_by_lead():
     signal = heart()
     assert "baseline" not in warnings(signal + 0.2)
     signal[[1, 7]] += [[0.5], [-0.5]]
@@ -80,7 +95,7 @@ def test_a_baseline_off_zero_is_told_by_lead():
 
 
 @pytest.mark.parametrize(("factor", "word"), [(12, "high"), (0.1, "low")])
-def test_amplitudes_of_another_unit_are_told(factor, word):
+def test_amplitudes_of_another_unit_are_reported(factor, word):
     assert f"unusually {word}" in warnings(factor * heart())
 
 
@@ -90,6 +105,14 @@ def test_noise_and_drift_are_named_by_lead_and_cause():
     signal[1] += rng.normal(0, 0.15, 5000)  # muscle
     signal[7] += 1.5 * np.sin(2 * np.pi * 0.4 * t)  # a patient who breathes on a loose electrode
     assert warnings(signal) == "too noisy to read: II (noise), V2 (drift or steps)"
+
+
+@pytest.mark.parametrize(("height", "text"), [(0.8, ""), (1.3, "V2 (drift or steps)")])
+def test_a_baseline_may_move_by_1_mv_in_a_second(height, text):
+    """A sine of 0.25 Hz moves by its height in each second: from zero to a peak or back."""
+    signal = heart(12)
+    signal[7] += height * np.sin(2 * np.pi * 0.25 * np.arange(6000) / 500)
+    assert warnings(signal) == (text and f"too noisy to read: {text}")
 
 
 def test_a_short_disturbance_is_let_pass():
@@ -113,7 +136,7 @@ def test_beats_of_two_forms_repeat():
         near = np.abs(t - r) < 0.1
         signal[:, near] = 0
         signal += np.outer(-1.5 * np.sign(signal[:, 700]), np.exp(-(((t - r) / 0.04) ** 2) / 2))
-    assert quality.has_beats(signal)
+    assert quality.has_beats(signal, find_peaks(1000 * signal))
 
 
 def test_swapped_arm_electrodes_are_suspected():
@@ -131,7 +154,7 @@ def read_challenge_2011(path):
 def unreadable(signal):
     try:
         text = warnings(signal)
-    except ValueError:  # no lead holds an ECG
+    except ValueError:  # all leads are flat
         return True
     return any(word in text for word in ("flat", "noisy"))
 
@@ -153,11 +176,12 @@ def test_unacceptable_recordings_are_told_from_acceptable_ones():
 @pytest.mark.parametrize("folder", ["cpsc2018_feb2020", "ludb"])
 def test_clinical_recordings_are_rarely_warned_of_and_their_arms_are_right(folder):
     noisy, arms, swapped = [], [], []
-    for path in records.find_sources(SHARED / folder)[::2]:
+    for path in sources.find_sources(SHARED / folder)[::2]:
         signal = formats.read_record(path)[1]
         noisy.append(unreadable(signal))
-        arms.append(quality.arms_reversed(signal))
-        swapped.append(quality.arms_reversed(swap_arms(signal)))
+        arms.append(quality.arms_reversed(signal, find_peaks(1000 * signal)))
+        signal = swap_arms(signal)
+        swapped.append(quality.arms_reversed(signal, find_peaks(1000 * signal)))
     assert len(noisy) == 50
     assert sum(noisy) <= 2 and sum(arms) <= 1
     # the rule wants P, QRS and T: it misses AF, axes near 90 degrees and flat P waves
@@ -170,7 +194,7 @@ def test_leads_that_are_missing_in_chapman_are_named():
     assert "flat or missing: " + " ".join(LEADS[6:]) in warnings(signal)
 
 
-def test_limb_leads_that_do_not_add_up_are_told():
+def test_limb_leads_that_do_not_add_up_are_reported():
     signal, text = heart(), "do not add up"
     assert text not in warnings(signal) and text not in warnings(swap_arms(signal))
     for order in (range(11, -1, -1), (1, 0, *range(2, 12)), (0, 1, 2, 4, 5, 3)):
@@ -186,7 +210,7 @@ def test_limb_leads_that_do_not_add_up_are_told():
 @NEEDS_SHARED
 @pytest.mark.parametrize("folder", ["cpsc2018_feb2020", "ptbxl", "georgia", "chapman"])
 def test_limb_leads_of_recordings_add_up_and_not_in_reversed_order(folder):
-    for path in records.find_sources(SHARED / folder):
+    for path in sources.find_sources(SHARED / folder):
         signal = formats.read_record(path)[1]
         assert quality.limb_leads_agree(signal)
         assert not quality.limb_leads_agree(signal[::-1]) or not np.ptp(signal[6:], axis=1).all()

@@ -15,7 +15,7 @@ from browser import NEEDS_CHROMIUM, browser, run_nothing
 from jinja2 import UndefinedError
 
 from dataset import CLASSES, LEADS
-from ecg.evaluation.files import evaluate_run, write_thresholds
+from ecg.evaluation.scored_run import Digests, Scored, evaluate_run, write_thresholds
 from ecg.plot.scores import captions
 from ecg.processing.beats import BeatAverages
 from ecg.reporting import pages
@@ -173,43 +173,42 @@ def scored(tmp_path):
     scores[:, 8] = 0.5
     folder = tmp_path / "results" / "resnet34_X_all_42"
     folder.mkdir(parents=True)
-    _, found = evaluate_run(folder, labels, labels, [scores, scores], CLASSES)
-    write_thresholds(folder, found)
+    scored = Scored(labels, scores)
+    _, thresholds = evaluate_run(folder, scored, scored)
+    write_thresholds(folder, thresholds, Digests())
     for name in captions():
         plt.imsave(folder / f"{name}.png", np.zeros((40, 300)))
-    return folder
+    return folder, thresholds
 
 
 def test_page_of_scores_shows_the_files_of_the_run(scored):
-    kept = json.loads((scored / "thresholds.json").read_text())
-    pages.write_scores(scored, kept)
-    text = (scored / "scores.html").read_text()
-    table = pd.read_csv(scored / "scores.csv").set_index("class")
+    folder, thresholds = scored
+    pages.write_scores(folder, thresholds)
+    text = (folder / "scores.html").read_text()
+    table = pd.read_csv(folder / "scores.csv").set_index("class")
     rows = [re.findall("<td[^>]*>(.*?)</td>", part) for part in text.split("<tr")]
     rows = {row[0]: row for row in rows if row}
     f1, low, high = table.loc["AVG", ["f1", "f1_low", "f1_high"]]
     assert rows["AVG"][5] == f"{f1:.3f} [{low:.3f}, {high:.3f}]"
-    assert rows["AF"][1:3] == [str(table.loc["AF", "n"]), f"{kept['thresholds']['AF']:.2f}"]
+    assert rows["AF"][1:3] == [str(table.loc["AF", "n"]), f"{thresholds.by_class['AF']:.2f}"]
     assert rows["STD"][3:] == [""] * 9  # not in the data
-    assert "STE*" in rows and "STE: 40 of 40 records called" in text
-    challenge = json.loads((scored / "challenge.json").read_text())
+    assert "STE*" in rows and "STE: positive in 40 of 40" in text
+    challenge = json.loads((folder / "challenge.json").read_text())
     assert f"{challenge['F1']:.3f}" in text and challenge["rule"][:20] in text
     links = Links()
     links.feed(text)
     assert {*(f"{name}.png" for name in captions()), "scores.csv"} <= set(links.targets)
-    assert all((scored / link).is_file() for link in links.targets if link != "data:,")
+    assert all((folder / link).is_file() for link in links.targets if link != "data:,")
     assert "Research use only" in text and not re.search(r"https?:|//[a-z]", text)
 
 
 @NEEDS_CHROMIUM
 def test_no_class_run_or_note_is_markup_on_the_page_of_scores(scored, tmp_path):
-    folder = scored.with_name(HOSTILE)
-    scored.rename(folder)
+    folder, thresholds = scored
+    folder = folder.rename(folder.with_name(HOSTILE))
     table = pd.read_csv(folder / "scores.csv").replace({"AF": HOSTILE})
     table.to_csv(folder / "scores.csv", index=False)
-    kept = json.loads((folder / "thresholds.json").read_text())
-    kept |= {"notes": [HOSTILE], "rule": HOSTILE}
-    pages.write_scores(folder, kept)
+    pages.write_scores(folder, thresholds._replace(notes=[HOSTILE], rule=HOSTILE))
     seen = run_nothing(folder / "scores.html", tmp_path / "profile")
     assert seen["scripts"] == 0 and seen["text"].count(HOSTILE) >= 4
 

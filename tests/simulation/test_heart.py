@@ -169,7 +169,7 @@ def test_every_class_is_common_and_pairs_occur(records):
 def flatten(drawn):
     """Numbers of a patient as one row: vectors and matrices by element, the variant by its name."""
     row = {}
-    for key, value in drawn.items():
+    for key, value in drawn._asdict().items():
         if key in ("variant", "sex"):
             row |= {f"{key}={name}": value == name for name in [*patient.VARIANTS, "Male"]}
         else:
@@ -197,11 +197,10 @@ def test_nothing_but_the_criterion_tells_a_class():
 
 
 def test_everything_else_varies_widely(records, written):
-    tables = {key: [r["patient"][key] for r in records.values()] for key in patient.draw_patient(
-        np.random.default_rng(0))}  # fmt: skip
-    rate = 60 / np.array(tables["rr"])
+    patients = [record["patient"] for record in records.values()]
+    rate = 60 / np.array([drawn.rr for drawn in patients])
     assert rate.min() < 50 and rate.max() > 115 and 65 < np.median(rate) < 85
-    assert set(tables["variant"]) == {*patient.VARIANTS, ""}
+    assert {drawn.variant for drawn in patients} == {*patient.VARIANTS, ""}
     usual = [average_beat(r) for r in only(records, "SNR", "IAVB", "STD", "STE", "PAC", "PVC")]
     qrs = np.stack([beat[:, 230:270] - beat[:, 205:206] for beat in usual])
     axis = np.degrees(np.arctan2(qrs[:, 5].sum(1), qrs[:, 0].sum(1)))
@@ -271,7 +270,7 @@ def pr_interval(record):
 
 
 def test_pr_is_above_200_ms_in_iavb_alone(records, evidence):
-    slow = {k: r for k, r in records.items() if r["patient"]["rr"] > 0.75}  # T is over before P
+    slow = {k: r for k, r in records.items() if r["patient"].rr > 0.75}  # T is over before P
     normal = [pr_interval(record) for record in only(slow, "SNR")]
     assert share(105 < pr < 208 for pr in normal) > 0.85
     iavb = {k: r for k, r in slow.items() if r["classes"] == {"IAVB"}}
@@ -324,7 +323,7 @@ def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
     # the look-alike, incomplete block: a small late r' in V1 of a narrow QRS
     second = []
     for record in only(records, "SNR", "IAVB", "PAC", "PVC", "STD"):
-        if record["patient"]["variant"] == "incomplete RBBB":
+        if record["patient"].variant == "incomplete RBBB":
             beat = average_beat(record)
             start, stop = qrs_bounds(beat)
             late = beat[6, (start + stop) // 2 : stop + 1]
@@ -355,7 +354,7 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
         shift = sign * st_shift(records[patient_id])
         limits = np.full(12, 0.1)
         if name == "STE":
-            limits[[7, 8]] = 0.2 if records[patient_id]["patient"]["sex"] == "Male" else 0.15
+            limits[[7, 8]] = 0.2 if records[patient_id]["patient"].sex == "Male" else 0.15
         aside = [i for i in range(12) if i not in numbers]
         # the average over the segment is a little off the sample at J + 60 ms
         inside.append(((shift - limits)[numbers]).min() > -0.045)
@@ -381,7 +380,7 @@ def early_beats(evidence, records, name, companions):
         r = row.start + int(movement(record["signal"])[row.start : row.stop].argmax())
         before, after = record["r"][record["r"] < r - 100], record["r"][record["r"] > r + 100]
         if record["classes"] <= {name, *companions} and len(before) and len(after):
-            yield row, record, before[-1], r, after[0], record["patient"]["rr"] * FS
+            yield row, record, before[-1], r, after[0], record["patient"].rr * FS
 
 
 def test_pvc_is_early_wide_without_p_with_opposed_t(records, evidence):

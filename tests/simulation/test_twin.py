@@ -9,20 +9,21 @@ from ecg.simulation.twin import Row, make_twin, read_row
 
 
 def draw(seed, classes, seconds=12, sex="Male"):
-    return draw_heart(np.random.default_rng([11, seed]), classes, seconds, {"sex": sex})
+    return draw_heart(np.random.default_rng([11, seed]), classes, seconds, sex=sex)
 
 
 @pytest.mark.parametrize("other", ["PAC", "IAVB"])
 def test_af_sets_in_midway_beside_a_class_that_needs_p(other):
     for seed in range(60):
-        _, beats, _, rows = draw(seed, ["AF", other])
+        heart = draw(seed, ["AF", other])
+        beats, rows = heart.beats, heart.evidence
         spans = {
             name: [(start, stop) for found, start, stop, _ in rows if found == name]
             for name in ("AF", other)
         }
         # P waves before, none after; so is the evidence of either class
-        seen = beats["kind"] == "sinus"
-        p, onset = ~np.isnan(beats["p"][seen]), beats["onset"][seen]
+        seen = beats.kind == "sinus"
+        p, onset = ~np.isnan(beats.p[seen]), beats.onset[seen]
         assert p.any() and not p.all() and onset[p].max() < onset[~p].min()
         assert 0.4 * 12 < onset[~p].min() < 0.75 * 12
         ends = [stop for _, stop in spans[other]]
@@ -33,9 +34,9 @@ def test_af_sets_in_midway_beside_a_class_that_needs_p(other):
 def test_the_rhythm_is_irregular_only_where_there_is_no_p():
     spread = []
     for seed in range(40):
-        _, beats, _, _ = draw(seed, ["AF", "IAVB"], 60)
+        beats = draw(seed, ["AF", "IAVB"], 60).beats
         for p in (True, False):
-            rr = np.diff(beats["onset"][np.isnan(beats["p"]) != p])
+            rr = np.diff(beats.onset[np.isnan(beats.p) != p])
             spread.append(rr.std() / rr.mean())
     before, later = np.reshape(spread, (-1, 2)).T
     assert (later > before).mean() > 0.8 and np.median(later) > 2 * np.median(before)
@@ -46,8 +47,8 @@ def test_elevation_with_depression_has_both_beyond_the_limits():
     pairs += [(f"V{i}", f"V{i + 1}") for i in range(1, 6)]
     for seed in range(60):
         for classes in (["STD", "STE"], ["RBBB", "STE"], ["LBBB", "STD"], ["AF", "LBBB", "STD"]):
-            patient, _, forms, rows = draw(seed, classes, sex="Female")
-            i, ii, *chest = patient["leads"] @ forms[0]["st"]  # mV at J + 60 ms
+            _, patient, _, forms, rows = draw(seed, classes, sex="Female")
+            i, ii, *chest = patient.leads @ forms[0].st  # mV at J + 60 ms
             values = [i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2, *chest]
             shift = dict(zip(LEADS, values, strict=True))
             for name, sign in {"STE": 1, "STD": -1}.items():
@@ -65,7 +66,7 @@ def test_elevation_with_depression_has_both_beyond_the_limits():
 
 def test_pac_and_pvc_in_one_record_are_both_there():
     for seed in range(60):
-        kinds = draw(seed, ["PAC", "PVC"])[1]["kind"]
+        kinds = draw(seed, ["PAC", "PVC"]).beats.kind
         assert {"PAC", "PVC"} <= {kind.replace("blocked ", "") for kind in kinds}
 
 

@@ -1,8 +1,10 @@
-"""The tables of README and docs that come from results/: written between two marks of their page.
+"""Write the tables of README and docs that come from results/, between two marks of their page.
 
-A page holds `<!-- table NAME ... -->`, the table, `<!-- end of table NAME -->`. The first mark says
-by which command, with what commit and on what machine its files were made ('with changes': the tree
-was not clean). A table is written only where all the files are there that it is made from.
+    python -m benchmarks.tables
+
+A page holds `<!-- table NAME ... -->`, the table, `<!-- end of table NAME -->`. The first mark
+names the command, the commit and the machine that made its files ('with changes': the tree was not
+clean). A table is written only where all its files are there; the others are kept.
 """
 
 import re
@@ -13,11 +15,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
+from benchmarks import check_tables
 from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
-from ecg.reporting import checked
-from ecg.reporting.tables import Table, number, over_rounds, short
-from utils import fail, read_json, replacing
+from ecg.reporting.tables import short, summary_table
+from utils import fail, make_parser, read_json, replacing, results_path
 
 DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
@@ -27,10 +29,10 @@ SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 
 
 class Source(NamedTuple):
-    """A table of a page: what makes its files, their places, and the function of their content.
+    """A table of a page: the command that makes its files, their paths, and how it is made of them.
 
     `files` {key: csv} are read for `rows`, which takes {key: DataFrame} and returns the head and
-    the other rows, as text; `made` are the json files that say with what code and machine.
+    the other rows, as text; `made` are the json files that name the code and the machine.
     """
 
     page: str
@@ -38,6 +40,10 @@ class Source(NamedTuple):
     files: dict
     made: list
     rows: object
+
+
+def parse_args(argv=None):
+    return make_parser(__doc__).parse_args(argv)
 
 
 def mean_interval(values):
@@ -49,20 +55,13 @@ def mean_interval(values):
     return f"{short(values.mean())} +- {short(half)}"
 
 
-def summary_table(found):
-    """Return method x macro F1, macro AUC, AUC of the classes, of {method: {round: table}}."""
-    rows = []
-    for name, tables in found.items():
-        f1, auc = (over_rounds(tables, score)["mean"] for score in ("f1", "auc"))
-        rows.append([name, *map(number, [f1["AVG"], auc["AVG"], *auc.reindex(list(CLASSES))])])
-    head = ["", "macro F1", "macro AUC", *(f"AUC {name}" for name in CLASSES)]
-    return Table("Test folds, mean over the rounds", head, rows)
-
-
 def demo_rows(tables):
     """Return the table that make demo ends with: the network and the baselines."""
     table = summary_table({name: {0: t.set_index("class")} for name, t in tables.items()})
-    return [table.head, *([cell.removeprefix("0") for cell in row] for row in table.rows)]
+    rows = [table.head]
+    for row in table.rows:
+        rows.append([cell.removeprefix("0") for cell in row])
+    return rows
 
 
 def baseline_rows(tables):
@@ -76,7 +75,7 @@ def baseline_rows(tables):
 
 
 def zero_rows(tables):
-    """Return what models that have seen no patient make of real records, by class."""
+    """Return the scores on real records of models trained without patients, by class."""
     table = tables["zero"]
     rows = [["records", f"mean of {table['model'].nunique()}", "macro", *CLASSES]]
     for (records, score), group in table.groupby(["records", "score"], sort=False):
@@ -116,8 +115,8 @@ def ptbxl_rows(tables):
 
 def real_rows(tables):
     """Return the macro AUC on real records: from random weights, and from synthetic records."""
-    rows = [["macro AUC on real records, mean +- 95 % interval", "from random weights",
-             "first trained on synthetic records"]]  # fmt: skip
+    head = ["macro AUC on real records, mean +- 95 % interval", "from random weights"]
+    rows = [[*head, "first trained on synthetic records"]]
     for key, model in {"zero": "", "zero_demo": ", by `make demo`'s model"}.items():
         table = tables[key].query("records == 'cpsc2018_feb2020' and score == 'AUC'")
         name = f"100 records of CPSC2018, **no patient in training**{model}"
@@ -128,35 +127,34 @@ def real_rows(tables):
     ptbxl = tables["ptbxl"].groupby(["leads", "arm"])
     for leads, text in {"all": "12 leads", "V5": "V5 alone"}.items():
         parts = [ptbxl.get_group((leads, f"small, {start}")) for start in STARTS]
-        cells = [
-            f"{mean_interval(part.groupby('round')['test_auc'].first())} "
-            f"({part['epoch'].max()} epochs)"
-            for part in parts
-        ]
+        cells = []
+        for part in parts:
+            test = mean_interval(part.groupby("round")["test_auc"].first())
+            cells.append(f"{test} ({part['epoch'].max()} epochs)")
         rows.append([f"528 records of PTB-XL, three test folds, {text}", *cells])
     return rows
 
 
-def explained(rows, *names):
-    """Return the source of a table of benchmarks/agreement.py."""
-    files = {name: f"results/faithfulness/{name}.csv" for name in names}
-    made = [path.replace(".csv", ".json") for path in files.values()]
-    command = "python benchmarks/agreement.py --demo ... --general ..."
+def agreement_source(rows, *names):
+    """Return the source of a table of benchmarks.agreement."""
+    files = {name: results_path("faithfulness", f"{name}.csv") for name in names}
+    made = [path.with_suffix(".json") for path in files.values()]
+    command = "python -m benchmarks.agreement --demo ... --general ..."
     return Source("docs/explanations.md", command, files, made, rows)
 
 
-def transfer(page, command, rows, *names):
-    """Return the source of a table of benchmarks/transfer.py."""
-    files = {name: f"results/transfer/{name}.csv" for name in names}
-    made = [path.replace(".csv", ".json") for path in files.values()]
-    return Source(page, f"python benchmarks/transfer.py {command}", files, made, rows)
+def transfer_source(page, command, rows, *names):
+    """Return the source of a table of benchmarks.transfer."""
+    files = {name: results_path("transfer", f"{name}.csv") for name in names}
+    made = [path.with_suffix(".json") for path in files.values()]
+    return Source(page, f"python -m benchmarks.transfer {command}", files, made, rows)
 
 
-def twin(rows, name):
-    """Return the source of a table of benchmarks/twin.py."""
-    command = "python benchmarks/twin.py --data-dir data/CPSC_twin --init models/general.pth"
-    files = {name: f"results/twin/{name}.csv"}
-    return Source("docs/explanations.md", command, files, ["results/twin/made.json"], rows)
+def twin_source(rows, name):
+    """Return the source of a table of benchmarks.twin."""
+    command = "python -m benchmarks.twin --data-dir data/CPSC_twin --init models/general.pth"
+    files, made = {name: results_path("twin", f"{name}.csv")}, [results_path("twin", "made.json")]
+    return Source("docs/explanations.md", command, files, made, rows)
 
 
 def baseline_source():
@@ -164,10 +162,10 @@ def baseline_source():
     files, made = {}, []
     for data in SETS:
         for features, scale in SETTINGS:
-            parts = [features] * (features != "paper") + [scale] * (scale != "none")
-            tail = "".join(f"-{part}" for part in parts) + f"_{data}_42"
-            files[data, features, scale] = f"results/baselines{tail}/table.csv"
-            made.append(f"results/LR{tail}/run.json")
+            tail = "" if features == "paper" else f"-{features}"
+            tail += ("" if scale == "none" else f"-{scale}") + f"_{data}_42"
+            files[data, features, scale] = results_path(f"baselines{tail}", "table.csv")
+            made.append(results_path(f"LR{tail}", "run.json"))
     command = "python baselines.py --classifier all --features ... --scale ... --data-dir ..."
     return Source("docs/baselines.md", command, files, made, baseline_rows)
 
@@ -177,23 +175,23 @@ TABLES = {
     "demo": Source(
         "README.md",
         "make demo",
-        {name: f"results/{run}/scores.csv" for name, run in RUNS.items()},
-        [f"results/{run}/run.json" for run in RUNS.values()],
+        {name: results_path(run, "scores.csv") for name, run in RUNS.items()},
+        [results_path(run, "run.json") for run in RUNS.values()],
         demo_rows,
     ),
-    "real": transfer(
+    "real": transfer_source(
         "README.md", "zero, few and ptbxl", real_rows, "zero", "zero_demo", "few", "ptbxl"
     ),
-    "zero": transfer("docs/model.md", "zero --models ...", zero_rows, "zero"),
-    "few": transfer("docs/model.md", "few --amp --models ...", few_rows, "few"),
-    "ptbxl": transfer("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
-    "paper": transfer("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),
+    "zero": transfer_source("docs/model.md", "zero --models ...", zero_rows, "zero"),
+    "few": transfer_source("docs/model.md", "few --amp --models ...", few_rows, "few"),
+    "ptbxl": transfer_source("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
+    "paper": transfer_source("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),
     "baselines": baseline_source(),
-    "agreement": explained(checked.agreement_rows, "demo", "real"),
-    "noise": explained(checked.noise_rows, "demo", "real"),
-    "truth": explained(checked.truth_rows, "demo", "demo_ig", "general", "general_ig"),
-    "visible": twin(checked.visible_rows, "visible"),
-    "leads": twin(checked.lead_rows, "leads"),
+    "agreement": agreement_source(check_tables.agreement_rows, "demo", "real"),
+    "noise": agreement_source(check_tables.noise_rows, "demo", "real"),
+    "truth": agreement_source(check_tables.truth_rows, "demo", "demo_ig", "general", "general_ig"),
+    "visible": twin_source(check_tables.visible_rows, "visible"),
+    "leads": twin_source(check_tables.lead_rows, "leads"),
 }
 
 
@@ -206,7 +204,7 @@ def read(path):
 
 
 def made_with(paths):
-    """Say with what code and on what machine files were made, as the json files beside them say."""
+    """Name the code and the machine that made files, from the json files beside them."""
     code, machines = {}, {}
     for path in paths:
         versions = (read_json(path) or {}).get("versions", {})
@@ -218,12 +216,12 @@ def made_with(paths):
 
 
 def write_table(name, source):
-    """Write one table into its page; return a sentence that says what was done."""
+    """Write one table into its page; return a sentence about what was done."""
     page = Path(source.page)
     tables = {key: read(path) for key, path in source.files.items()}
     absent = [source.files[key] for key, table in tables.items() if table is None]
     if absent:
-        return f"{source.page}, table {name}: kept, as {absent[0]} is not there"
+        return f"{source.page}, table {name}: kept, as {absent[0]} is missing"
     lines = [f"| {' | '.join(cells)} |" for cells in source.rows(tables)]
     lines.insert(1, "|---" * (lines[0].count("|") - 1) + "|")
     text = "\n".join(lines)
@@ -232,16 +230,20 @@ def write_table(name, source):
     old = page.read_text(encoding="utf-8")
     new, count = marks.subn(lambda _: f"{mark}\n{text}\n", old)
     if not count:
-        return f"{source.page}, table {name}: its marks are not there"
+        return f"{source.page}, table {name}: its marks are missing"
     if new != old:
         with replacing(page) as temporary:
             temporary.write_text(new, encoding="utf-8")
-    return f"{source.page}, table {name}: {'written' if new != old else 'as it was'}"
+    return f"{source.page}, table {name}: {'written' if new != old else 'unchanged'}"
 
 
-def write_all():
-    """Write the tables that results/ holds into the pages; return a sentence about each."""
-    absent = [s.page for s in TABLES.values() if not Path(s.page).is_file()]
+def main(args):
+    absent = [source.page for source in TABLES.values() if not Path(source.page).is_file()]
     if absent:
         fail(f"{absent[0]} is not here; run this in the folder of the repository")
-    return [write_table(name, source) for name, source in TABLES.items()]
+    for name, source in TABLES.items():
+        print(write_table(name, source))
+
+
+if __name__ == "__main__":
+    main(parse_args())

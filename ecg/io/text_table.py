@@ -1,9 +1,9 @@
 """Samples in a table: text of one column per lead (.csv, .tsv, .txt), and .npy of one row per lead.
 
-No table says its sampling rate. Text is read as spreadsheets, MATLAB, R and PhysioNet's `rdsamp -c`
-write it in any locale: separated by commas, semicolons, tabs or blanks; with a decimal point or
-comma; in UTF-8, UTF-16 or a Windows code page; lead names such as `II`, `Lead II`, `II (mV)`,
-`II [uV]` and `II..mV.`, or a second row of units. Numbers without a unit are mV.
+Tables hold no sampling rate. Text may come from spreadsheets, MATLAB, R or PhysioNet's `rdsamp -c`
+in any locale: separated by commas, semicolons, tabs or blanks; with a decimal point or comma; in
+UTF-8, UTF-16 or a Windows code page; with lead names such as `II`, `Lead II`, `II (mV)`, `II [uV]`
+and `II..mV.`, or a second row of units. Numbers without a unit are mV.
 """
 
 import argparse
@@ -18,10 +18,10 @@ import pandas as pd
 
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
-from ecg.io.record import HIGH_MV, Record, check_matrix
+from ecg.io.record import IMPLAUSIBLE_MV, Record, check_matrix
 from utils import positive_number
 
-UNNAMED = "-"  # a column that is no lead, in --leads-order
+UNNAMED = "-"  # in --leads-order, skips a column
 UNITS = "[nuµμm]?V"
 LEAD_CELL = re.compile(
     rf"(?:(?:lead|ecg|ekg)[ ._]*)?({'|'.join(sorted(LEADS, key=len, reverse=True))})"
@@ -31,18 +31,24 @@ LEAD_CELL = re.compile(
 
 
 def add_table_args(parser):
-    """Add the flags that say what a table does not."""
+    """Add the flags for what a table does not say itself."""
     parser.add_argument("--sample-rate", type=float, help="of tables (.csv, .txt, .npy), in Hz")
-    parser.add_argument("--units-per-mv", type=positive_number, help="of tables without a unit: "
-                        "1000 for microvolts; not given: 1")  # fmt: skip
-    parser.add_argument("--leads-order", type=parse_leads_order, metavar="I,II,...", help="leads "
-                        "of a table's columns without names, - for one that is none")  # fmt: skip
+    parser.add_argument(
+        "--units-per-mv", type=positive_number, help="units per mV in a table (1000 = microvolts)"
+    )
+    parser.add_argument(
+        "--leads-order",
+        type=parse_leads_order,
+        metavar="I,II,...",
+        help="leads of a table's columns without names; '-' skips a column",
+    )
 
 
 def parse_leads_order(text):
-    """Turn 'I,II,...,V6' into the leads of a table's columns, for argparse; '-' is no lead."""
-    names = [{lead.upper(): lead for lead in LEADS}.get(n.strip().upper(), n.strip())
-             for n in text.split(",")]  # fmt: skip
+    """Turn 'I,II,...,V6' into the leads of a table's columns, for argparse; '-' skips a column."""
+    spelling = {lead.upper(): lead for lead in LEADS}
+    cells = [cell.strip() for cell in text.split(",")]
+    names = [spelling.get(cell.upper(), cell) for cell in cells]
     if sorted(name for name in names if name != UNNAMED) != sorted(LEADS):
         raise argparse.ArgumentTypeError(
             f"{text!r} does not name each of {','.join(LEADS)} once, with - for other columns"
@@ -66,19 +72,19 @@ def read_text(path):
 def find_separator(line):
     """Return what separates the cells of a line: a tab, semicolon, comma or blanks.
 
-    Where both stand in it often enough, commas are those of decimals.
+    If tabs or semicolons are frequent enough, commas are decimal commas.
     """
-    often = [mark for mark in "\t;," if line.count(mark) >= len(LEADS) - 1]
-    return [*often, max("\t;, ", key=line.count)][0]
+    frequent = [mark for mark in "\t;," if line.count(mark) >= len(LEADS) - 1]
+    return [*frequent, max("\t;, ", key=line.count)][0]
 
 
 def split_line(line, separator):
-    """Return the cells of a line without blanks and quotes around them."""
+    """Return the cells of a line, without the blanks and quotes around them."""
     row = next(csv.reader([line.strip(" ")], delimiter=separator, skipinitialspace=True), [])
     return [cell.strip(" '\"") for cell in row]
 
 
-def is_number(cell):
+def is_sample(cell):
     """Tell whether a cell holds a number, with a point or a comma, or the mark of a missing one."""
     try:
         float(cell.replace(",", "."))
@@ -88,45 +94,52 @@ def is_number(cell):
 
 
 def find_columns(names):
-    """Return the (column, unit or None) of each lead; raises ValueError if one is not there once.
+    """Return the (column, unit or None) of each lead in a header's cells `names`.
 
-    `names` are the cells of a header.
+    Raises ValueError if a lead is missing or there twice.
     """
-    found = {}
+    columns = {}
     for i, match in enumerate(map(LEAD_CELL.fullmatch, names)):
         if match:
             unit = match[2] and re.sub("[µμ]", "u", match[2].lower())
-            found.setdefault(match[1].upper(), []).append((i, unit))
-    missing = [lead for lead in LEADS if lead.upper() not in found]
-    twice = [lead for lead in LEADS if len(found.get(lead.upper(), [])) > 1]
+            columns.setdefault(match[1].upper(), []).append((i, unit))
+    missing = [lead for lead in LEADS if lead.upper() not in columns]
+    twice = [lead for lead in LEADS if len(columns.get(lead.upper(), [])) > 1]
     if len(missing) == len(LEADS):
         raise ValueError(
-            "its first row does not name the leads; let the row that does be the first, or give "
-            "the order of the columns of a file that begins with samples: --leads-order "
+            "its first row does not name the leads; delete the rows above the lead names, or, if "
+            "the file begins with samples, give the order of its columns: --leads-order "
             f"{','.join(LEADS)}"
         )
     if missing:
         last = "if it was not recorded, leave its column empty"
         if set(missing) <= set(LEADS[2:6]):
             last = "add III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2"
-        raise ValueError(f"lead {', '.join(missing)} is missing; {last}")
+        raise ValueError(f"{name_leads(missing)} missing; {last}")
     if twice:
-        raise ValueError(f"lead {', '.join(twice)} is there twice")
-    return [found[lead.upper()][0] for lead in LEADS]
+        raise ValueError(f"{name_leads(twice)} there twice")
+    return [columns[lead.upper()][0] for lead in LEADS]
+
+
+def name_leads(leads):
+    """Begin a sentence about leads: 'lead V1 is', 'leads V1, V2 are'."""
+    if len(leads) == 1:
+        return f"lead {leads[0]} is"
+    return f"leads {', '.join(leads)} are"
 
 
 def read_header(text, leads_order):
     """Split a table into names, the (column, unit) of each lead, its rows, their separator; notes.
 
-    A first row of numbers is a sample: `leads_order` then names the columns, of which there may be
-    one more in front, of sample numbers.
+    A first row of numbers is a sample: `leads_order` then names the columns; a column of sample
+    numbers may stand before them.
     """
     head, _, body = text.partition("\n")
     separator = find_separator(head)
     names = split_line(head, separator)
     if not any(names):
         raise ValueError("it is empty")
-    if leads_order and all(map(is_number, names)):
+    if leads_order and all(map(is_sample, names)):
         columns = [(leads_order.index(lead), None) for lead in LEADS]
         return list(leads_order), columns, text, separator, []
     columns = find_columns(names)
@@ -142,38 +155,38 @@ def read_header(text, leads_order):
 
 
 def refuse_thousands(body, mark):
-    """Raise ValueError if the only marks in numbers are those of thousands, as in 1,234.
+    """Raise ValueError if the marks in all numbers separate thousands, as in 1,234.
 
-    They are if three digits follow each, and none of the numbers with one begins with a zero.
+    They do if three digits follow each, and none of the numbers with one begins with a zero.
     """
-    found = None
-    for found in re.finditer(rf"\d*[{mark}]\d+(?:[{mark}]\d+|[eE][+-]?\d+)*", body):
-        if not re.fullmatch(rf"[1-9]\d{{0,2}}(?:[{mark}]\d{{3}})+", found[0]):
+    number = None
+    for number in re.finditer(rf"\d*[{mark}]\d+(?:[{mark}]\d+|[eE][+-]?\d+)*", body):
+        if not re.fullmatch(rf"[1-9]\d{{0,2}}(?:[{mark}]\d{{3}})+", number[0]):
             return
-    if found:
+    if number:
         raise ValueError(
-            f"the {mark} in its numbers, as in {found[0]}, seems to be a mark of thousands; write "
+            f"the {mark} in its numbers, as in {number[0]}, seems to separate thousands; write "
             "the numbers without it"
         )
 
 
-def first_fault(body, separator, columns, n):
-    """Say which line of the samples, from 1, is none: not `n` cells, or one that is no number."""
+def first_error(body, separator, columns, n):
+    """Say which line of the samples, from 1, has more than `n` cells or holds a word."""
     for i, text in enumerate(body.strip("\n").split("\n"), start=1):
         cells = split_line(text, separator)
         if text.strip() and len(cells) > n:
-            return f"line {i} of them has {len(cells)} cells, the first {n}"
-        wrong = [cells[k] for k in columns if k < len(cells) and not is_number(cells[k])]
+            return f"line {i} of the samples has {len(cells)} cells, the first {n}"
+        wrong = [cells[k] for k in columns if k < len(cells) and not is_sample(cells[k])]
         if wrong:
-            return f"{wrong[0]!r} in line {i} of them"
+            return f"{wrong[0]!r} in line {i} of the samples"
     return "decimal points beside decimal commas"
 
 
 def read_rows(body, separator, columns, n_names):
     """Return a table's samples (12, n) from its rows; an empty cell is NaN.
 
-    `columns` are those of the leads, `n_names` how many there should be. Rows may have one cell
-    more in front, if it counts the samples: R's row names, or a sample number without a header.
+    `columns` are those of the leads, `n_names` the number of columns that have names. Rows may
+    begin with one cell more if it counts the samples: R's row names, or an unnamed sample number.
     """
     first = body.lstrip("\n").partition("\n")[0]
     n = len(split_line(first, separator)) if first.strip() else 0
@@ -182,7 +195,7 @@ def read_rows(body, separator, columns, n_names):
     comma = "," in body if separator != "," else re.search(r'"-?\d+,\d+"', body)
     refuse_thousands(body, "," if comma else ".")
     try:
-        # no index column: pandas would take the first one for it if the rows are longer
+        # index_col=False: in longer rows pandas would use the first column as the index
         table = pd.read_csv(
             io.StringIO(body),
             sep=r"\s+" if separator == " " else separator,
@@ -196,8 +209,8 @@ def read_rows(body, separator, columns, n_names):
         raise ValueError("it holds no samples") from None
     except ValueError:
         raise ValueError(
-            f"its samples are not all numbers ({first_fault(body, separator, columns, n)}); write "
-            "one decimal mark in all of the file, and nothing where a sample is missing"
+            f"its samples are not all numbers ({first_error(body, separator, columns, n)}); use "
+            "one decimal mark throughout, and leave the cell of a missing sample empty"
         ) from None
     counts = not shift or (np.diff(table[0]) > 0).all()
     if table.shape[1] != n_names + shift or not counts:
@@ -208,11 +221,11 @@ def read_rows(body, separator, columns, n_names):
     return table[columns].to_numpy().T.copy()
 
 
-def read_table(path, leads_order=None, units_per_mv=None):
+def read_text_table(path, leads_order=None, units_per_mv=None):
     """Read a text of one column per lead, named in the first row in any order and case.
 
-    `leads_order` names the columns of a file that does not, `units_per_mv` is how many of the
-    file's units are 1 mV, where it does not say. Other columns are left out, with a note.
+    `leads_order` names the columns of a file without lead names, `units_per_mv` is the number of
+    its units in 1 mV if it names none. Other columns are left out, with a note.
     """
     names, columns, body, separator, notes = read_header(read_text(path), leads_order)
     signal = read_rows(body, separator, [i for i, _ in columns], len(names))
@@ -227,30 +240,30 @@ def read_table(path, leads_order=None, units_per_mv=None):
 
 
 def read_npy(path, leads_order=None, units_per_mv=None):
-    """Read a .npy of one row per lead, never a pickle; arguments as of `read_table`."""
+    """Read a .npy of one row per lead, never a pickle; arguments as for `read_text_table`."""
     order = list(leads_order or LEADS)
     try:
-        # mapped: a header that claims more than the file holds is refused before memory is taken
+        # mapped: if the header claims more than the file holds, this fails without using memory
         signal = np.lib.format.open_memmap(path, mode="r")
     except ValueError as error:
         raise ValueError(
-            f"it is not a whole .npy file of numbers ({error}); write it again with numpy.save"
+            f"it is not a complete .npy file of numbers ({error}); write it again with numpy.save"
         ) from None
     signal = np.array(check_matrix(signal, len(order)), np.float64)
     return Record(None), signal[[order.index(lead) for lead in LEADS]] / (units_per_mv or 1), []
 
 
 def check_unit(signal):
-    """Raise ValueError if a table's numbers cannot be mV: the typical lead spans more than 20."""
+    """Raise ValueError if a table's numbers cannot be mV: the median lead spans more than 20."""
     if np.isinf(signal).any():
         raise ValueError("it holds infinite values")
     if signal.size:
-        # percentiles, so that a few spikes do not count
+        # percentiles, to ignore a few spikes
         ends = np.percentile(np.nan_to_num(signal), (1, 99), axis=1)
         span = np.median(ends[1] - ends[0])
-        if span > HIGH_MV:
+        if span > IMPLAUSIBLE_MV:
             raise ValueError(
-                f"its typical lead spans {span:.0f} mV, which no heart gives; say how many of its "
-                "units are 1 mV: --units-per-mv 1000 for microvolts, the device's gain (often 200) "
-                "for its own units"
+                f"its median lead spans {span:.0f} mV, implausible for an ECG; give the number of "
+                "its units in 1 mV: --units-per-mv 1000 for microvolts, the device's gain (often "
+                "200) for its own units"
             )

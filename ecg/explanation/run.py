@@ -4,7 +4,6 @@ The values of a folder are made with the options in its run.json.
 """
 
 import argparse
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +19,10 @@ from dataset import (
     round_folds,
 )
 from ecg.evaluation.runs import is_training_data
-from ecg.explanation.attributions import METHODS, Options, score
-from resnet import ResNet1d, load_model, scored_run, weights_digest
-from utils import (
-    RESEARCH_USE,
-    fail,
-    positive,
-    positive_number,
-    predict_scores,
-    read_json,
-    replacing,
-)
+from ecg.explanation.attributions import METHODS, Options, batch_logits
+from ecg.explanation.explanation import Background, Record
+from ecg.inference.model import Model, predict_scores
+from utils import RESEARCH_USE, fail, positive, positive_number, read_json, write_json
 
 POOL = 10  # times as many records are scored as are drawn from them, at most
 
@@ -78,39 +70,29 @@ def options_of(**given):
 
 
 class Run(NamedTuple):
-    """A data folder and a model in eval mode without gradients, with their names."""
+    """A data folder and a model, with the name of what they make together."""
 
     labels: pd.DataFrame
     data: ECGDataset
-    model: ResNet1d
-    checkpoint: dict
+    model: Model
     name: str
-    trained_here: bool
+    trained_here: bool  # the model, on these records
+
+    def record(self, name):
+        """Return a Record of the data folder."""
+        x, y = self.data[self.data.patient_ids.index(name)]
+        n = self.data.signals[name].shape[1]
+        return Record(name, x, n, tuple(np.flatnonzero(y).tolist()))
 
 
-def load_run(data_dir, limit, path, leads, round_number, device):
-    """Read a data folder and the model at `path`; return a Run.
-
-    `leads` (None: the model's own) and the round must be those that the model was trained with.
-    """
+def load_run(model, data_dir, limit, round_number):
+    """Read a data folder for a Model; return a Run. The round must be that of the training."""
     # deterministic kernels, and no TF32, or the values would change from call to call
     torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
-    labels = load_labels(data_dir, limit)
-    signals = PackedSignals(data_dir)
-    model, checkpoint = load_model(path, device, leads)
-    name = scored_run(path, checkpoint, data_dir)
-    trained_here = is_training_data(checkpoint, labels, signals, data_dir, limit, round_number)
-    data = ECGDataset.of_model(signals, labels, checkpoint)
-    return Run(labels, data, model.requires_grad_(False), checkpoint, name, trained_here)
-
-
-def load_record(run, name):
-    """Return a record as the network sees it: x (L, T) float32 mV and y (K,).
-
-    T is the window, or the record's own length for a network trained with --pad batch, and where a
-    record is longer than the window of a network that scores windows.
-    """
-    return run.data[run.data.patient_ids.index(name)]
+    labels, signals = load_labels(data_dir, limit), PackedSignals(data_dir)
+    trained_here = is_training_data(model, labels, signals, limit, round_number)
+    data = model.dataset(signals, labels)
+    return Run(labels, data, model, model.run_on(data_dir), trained_here)
 
 
 def choose_records(run, options, at_most, wanted=None):
@@ -145,20 +127,10 @@ def balanced(run, options, names):
     """Return names in an order that takes one of each predicted class in turn, as they come."""
     rows = [run.data.patient_ids.index(name) for name in names]
     loader = run.data.loader(options.batch_size, rows=rows)
-    _, scores = predict_scores(run.model, loader, next(run.model.parameters()).device)
-    turn = pd.Series(scores.argmax(1)).groupby(scores.argmax(1)).cumcount()
+    _, y_score = predict_scores(run.model.network, loader, run.model.device)
+    predicted = y_score.argmax(1)
+    turn = pd.Series(predicted).groupby(predicted).cumcount()
     return [names[i] for i in turn.sort_values(kind="stable").index]
-
-
-class Background(NamedTuple):
-    """What records are compared with: B records of the training folds, and one more.
-
-    The one more takes the place of a record that is among the others itself (another data set's).
-    """
-
-    names: list
-    signals: torch.Tensor  # (B + 1, L, T), padded, on the model's device
-    logits: np.ndarray  # (B + 1, K)
 
 
 def draw_background(labels, options):
@@ -176,22 +148,24 @@ def draw_background(labels, options):
 
 def load_background(run, options):
     """Draw and read the Background of a run."""
-    names = draw_background(run.labels, options)
-    signals = [pad_signal(load_record(run, name)[0], run.data.n_samples) for name in names]
-    signals = torch.from_numpy(np.stack(signals)).to(next(run.model.parameters()).device)
-    return Background(names, signals, score(run.model, signals, options.batch_size))
+    names, signals = draw_background(run.labels, options), []
+    for name in names:
+        signals.append(pad_signal(run.record(name).x, run.data.n_samples))
+    signals = torch.from_numpy(np.stack(signals)).to(run.model.device)
+    return Background(names, signals, batch_logits(run.model.network, signals, options.batch_size))
 
 
 def run_options(run, options, **others):
     """Return what decides the values of all records, as a flat dictionary for run.json."""
-    own = {name: value for name, value in options._asdict().items() if name != "batch_size"}
+    own = options._asdict()
+    del own["batch_size"]  # changes values by rounding only
     return {
-        "weights": weights_digest(run.checkpoint["state_dict"]),
+        "weights": run.model.weights,
         "signals": run.data.signals.fingerprint,
         "labels": labels_digest(run.labels),
         **own,
-        "leads": run.checkpoint["leads"],
-        "seconds": run.checkpoint["args"]["seconds"],
+        "leads": list(run.model.leads),
+        "seconds": run.model.flags.seconds,
         **others,
     }
 
@@ -218,5 +192,4 @@ def open_folder(folder, options, force=False, auto=False, derived=()):
     if changed or force:
         for old in [*derived, *made, path]:
             old.unlink(missing_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({**options, "use": RESEARCH_USE}, indent=2) + "\n")
+    write_json(path, {**options, "use": RESEARCH_USE})

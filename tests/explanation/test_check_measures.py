@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ecg.explanation import measures
+from ecg.explanation import check_measures
 from resnet import ResNet1d
 
 
@@ -14,9 +14,13 @@ def evidence(*rows):
     return pd.DataFrame([("a", "PVC", *row) for row in rows], columns=columns)
 
 
+def by_name(measures):
+    return {measure.name: measure.value for measure in measures}
+
+
 def test_evidence_mask_by_hand():
     rows = evidence((5, 9, "all"), (12, 99, "V1;II"))
-    mask = measures.evidence_mask(rows, ["I", "II", "V1"], 8, 6)  # samples 6-13 were seen
+    mask = check_measures.evidence_mask(rows, ["I", "II", "V1"], 8, 6)  # samples 6-13 were seen
     expected = np.zeros((3, 8), bool)
     expected[:, :3] = True
     expected[1:, 6:] = True
@@ -28,7 +32,7 @@ def test_evidence_shares_by_hand():
     mask[1:3, 20:40] = True
     phi = np.zeros((4, 100))
     phi[1, 25], phi[1, 60], phi[0, 30], phi[3, 90], phi[2, 70] = 5, 2, 2, 1, -50
-    found = {name: value for name, value, _ in measures.check_evidence(phi, mask)}
+    found = by_name(check_measures.check_evidence(phi, mask))
     assert found["share in time"] == pytest.approx(0.7)
     assert found["share in leads"] == pytest.approx(0.7)
     assert found["share in both"] == pytest.approx(0.5)
@@ -39,14 +43,14 @@ def test_evidence_shares_by_hand():
     # lead 1 (7) is above leads 0 and 3, lead 2 (0) above neither
     assert found["evidence lead above another"] == 0.5
     phi[3, 90] = 9
-    found = {name: value for name, value, _ in measures.check_evidence(phi, mask)}
+    found = by_name(check_measures.check_evidence(phi, mask))
     assert found["pointing game"] == 0
 
 
 def test_a_uniform_map_scores_one_everywhere():
     mask = np.zeros((12, 1000), bool)
     mask[2:5, 100:300] = True
-    found = {n: v for n, v, _ in measures.check_evidence(np.ones((12, 1000)), mask)}
+    found = by_name(check_measures.check_evidence(np.ones((12, 1000)), mask))
     assert [v for n, v in found.items() if n.startswith("times")] == pytest.approx([1, 1, 1])
 
 
@@ -59,8 +63,8 @@ def test_curves_of_a_linear_logit_are_the_sums_of_its_ranked_values():
     def logit_of(part):
         return (part * w).sum((1, 2)).numpy()
 
-    rows = measures.check_curves(logit_of, x, other[None], phi, np.random.default_rng(1))
-    found = {name: value for name, value, _ in rows}
+    rows = check_measures.check_curves(logit_of, x, other[None], phi, np.random.default_rng(1))
+    found = by_name(rows)
     ranked = np.sort(phi.ravel())[::-1]
     for percent in (1, 2, 5, 10, 20):
         top = ranked[: 2 * percent].sum()
@@ -79,7 +83,7 @@ def test_curves_of_a_linear_logit_are_the_sums_of_its_ranked_values():
 
 
 def agreements(a, b):
-    return {name: value for _, name, value, _ in measures.agreement_rows("AF", a, b, "x")}
+    return by_name(check_measures.compare_maps(a, b, "x"))
 
 
 def test_agreement_of_maps():
@@ -109,7 +113,7 @@ def test_random_layers_replace_the_network_from_the_output_on():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     signals = torch.randn(4, 2, 500)
     state, changed = torch.random.get_rng_state(), []
-    for name, network in measures.random_layers(model, signals, 2, 0):
+    for name, network in check_measures.random_layers(model, signals, 2, 0):
         weights = network.state_dict()
         new = {
             key.split(".")[0] if not key.startswith("stages") else key.split(".")[1]
@@ -127,5 +131,6 @@ def test_random_layers_replace_the_network_from_the_output_on():
         ("stage 1", {"fc", *"01234567"}),
         ("stem", {"fc", "stem", *"01234567"}),
     ]
+    assert tuple(name for name, _ in changed) == check_measures.LAYERS
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.random.get_rng_state(), state)

@@ -14,8 +14,8 @@ from ecg.explanation.attributions import VALUE_BIN, binned
 from ecg.plot.figures import LOWERS, RAISES, VALUE_MAP
 
 
-class Explained(NamedTuple):
-    """What a page shows of an explanation, from `explained_colours`."""
+class PageColours(NamedTuple):
+    """What a page shows of an explanation, from `page_colours`."""
 
     colours: np.ndarray  # (12, windows, 4) RGBA of windows of VALUE_BIN
     shares: np.ndarray  # (12,) of |value|, NaN of a lead that the network does not see
@@ -23,16 +23,16 @@ class Explained(NamedTuple):
     first: int  # sample of the values that the page begins with; may lie before or after them
 
 
-def value_colours(sums, norm, agreement=None):
+def value_colours(sums, norm, trust=None):
     """Return RGBA (..., 4) of sums: blue lowers, gold raises, transparent near zero.
 
-    `agreement` (0 to 1, of the same shape) fades what it does not vouch for. Over white the
-    colours are those of VALUE_MAP; over the paper the grid shines through.
+    `trust` (0 to 1, of the same shape) makes unreliable sums paler. Over white the colours are
+    those of VALUE_MAP; over the paper the grid shines through.
     """
     colours = np.where((sums < 0)[..., None], to_rgba(LOWERS), to_rgba(RAISES))
     colours[..., 3] = np.minimum(np.abs(sums) / norm.vmax, 1)
-    if agreement is not None:
-        colours[..., 3] *= np.clip(np.nan_to_num(agreement), 0, 1)
+    if trust is not None:
+        colours[..., 3] *= np.clip(np.nan_to_num(trust), 0, 1)
     return colours
 
 
@@ -64,19 +64,19 @@ def value_norm(values):
     return Normalize(-top, top, clip=True)
 
 
-def explained_colours(values, leads, first=0, agreement=None):
-    """Return what a page shows of values (L, t) of a record, as Explained.
+def page_colours(values, leads, first=0, trust=None):
+    """Return the PageColours of values (L, t) of a record.
 
-    `agreement` (L, windows), 0 to 1, is how far the value of each window can be trusted (None: no
+    `trust` (L, windows), 0 to 1, is how far the value of each window can be trusted (None: no
     fading); `first` is the sample of the values that the page begins with.
     """
     norm, rows = value_norm(values), [LEADS.index(lead) for lead in leads]
-    own = value_colours(binned(values), norm, agreement)
-    colours = np.zeros((len(LEADS), *own.shape[1:]))
-    colours[rows] = own
+    seen = value_colours(binned(values), norm, trust)
+    colours = np.zeros((len(LEADS), *seen.shape[1:]))
+    colours[rows] = seen
     shares = np.full(len(LEADS), np.nan)
     shares[rows] = np.abs(values).sum(1) / max(np.abs(values).sum(), 1e-30)
-    return Explained(colours, shares, norm, first)
+    return PageColours(colours, shares, norm, first)
 
 
 def draw_value_bar(figure, place, norm, label, size=8, orientation="vertical"):

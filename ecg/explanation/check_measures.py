@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,20 +14,51 @@ from ecg.explanation.attributions import VALUE_BIN, binned, correlation
 from utils import fail
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
+ORDERS = ("top", "random", "lowest")  # of removal: highest phi first, and most negative first
+LAYERS = ("output", "stage 4", "stage 3", "stage 2", "stage 1", "stem")  # as they become random
+PLACES = ("time", "leads", "both")  # in which a map and the evidence are compared
+POINTING_GAME = "pointing game"
+WINDOW_AGREEMENT, RANK_AGREEMENT = "windows", "ranks of single samples"
 
 
-def agreement_rows(name, a, b, what):
-    """Yield how far two maps (L, t) of the class called `name` agree.
+class Measure(NamedTuple):
+    """What a check measures in one record."""
+
+    name: str
+    value: float
+    weight: float = 1  # in means over records
+    class_name: str = "all"
+
+
+def agreement_name(kind, what):
+    """Name the agreement of two maps, such as 'windows, another seed'."""
+    return f"{kind}, {what}"
+
+
+def curve_name(kind, order, fraction):
+    """Name a point of a deletion or insertion curve."""
+    return f"{kind} {order} {fraction:.0%}"
+
+
+def place_name(place):
+    """Name how many times as much of a map is in the place of the evidence as of a uniform one."""
+    return f"times uniform in {place}"
+
+
+def compare_maps(a, b, what):
+    """Yield how far two maps (L, t) agree.
 
     Pearson's correlation of the values in windows of VALUE_BIN, of single samples and of the
     leads' shares, and Spearman's of single samples, in which the many values near 0 count most.
     """
-    yield name, f"windows, {what}", correlation(binned(a), binned(b)), 1
-    yield name, f"single samples, {what}", correlation(a, b), 1
+    windows = correlation(binned(a), binned(b))
+    yield Measure(agreement_name(WINDOW_AGREEMENT, what), windows)
+    yield Measure(agreement_name("single samples", what), correlation(a, b))
     ranks = float(spearmanr(a.ravel(), b.ravel()).statistic)
-    yield name, f"ranks of single samples, {what}", ranks, 1
+    yield Measure(agreement_name(RANK_AGREEMENT, what), ranks)
     if len(a) > 2:
-        yield name, f"leads, {what}", correlation(*(np.abs(phi).sum(1) for phi in (a, b))), 1
+        leads = correlation(np.abs(a).sum(1), np.abs(b).sum(1))
+        yield Measure(agreement_name("leads", what), leads)
 
 
 def read_evidence(path):
@@ -35,12 +67,11 @@ def read_evidence(path):
         table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
     except ValueError:  # empty, or not text
         table = pd.DataFrame()
-    good = list(table.columns) == ["patient_id", "class", "start", "stop", "leads"]
-    if good:
-        numbers = table[["start", "stop"]].dtypes.map(pd.api.types.is_integer_dtype).all()
-        leads = {lead for text in table["leads"].unique() for lead in text.split(";")}
-        good = numbers and set(table["class"]) <= set(CLASSES) and leads <= {"all", *LEADS}
-    if not good:
+    if list(table.columns) != ["patient_id", "class", "start", "stop", "leads"] or not (
+        table[["start", "stop"]].dtypes.map(pd.api.types.is_integer_dtype).all()
+        and table["class"].isin(CLASSES).all()
+        and set(";".join(table.leads.unique()).split(";")) <= {"all", *LEADS}
+    ):
         fail(f"{path} is not a table of synthetic.py; make it again: python -m ecg.synthetic")
     return table
 
@@ -59,74 +90,70 @@ def evidence_mask(rows, leads, n, hidden):
 
 
 def check_evidence(phi, mask):
-    """Compare positive phi (L, t) with the place of the criterion (L, t)."""
+    """Yield how positive phi (L, t) compares with the place of the criterion, mask (L, t)."""
     positive = np.maximum(phi.astype(float), 0)
     total = max(positive.sum(), 1e-30)
     in_time, in_lead = mask.any(0), mask.any(1)
-    shares = {
-        "time": (positive[:, in_time].sum() / total, in_time.mean()),
-        "leads": (positive[in_lead].sum() / total, in_lead.mean()),
-        "both": (positive[mask].sum() / total, mask.mean()),
-    }
-    rows = []
-    for name, (share, uniform) in shares.items():
-        rows += [(f"share in {name}", share, 1), (f"uniform in {name}", uniform, 1)]
-        rows.append((f"times uniform in {name}", share / uniform, 1))
-    best = np.unravel_index(binned(phi).argmax(), binned(phi).shape)
-    step = round(VALUE_BIN * SAMPLE_RATE)
-    hit = mask[best[0], best[1] * step : (best[1] + 1) * step].any()
-    rows.append(("pointing game", float(hit), 1))
+    inside = positive[:, in_time].sum(), positive[in_lead].sum(), positive[mask].sum()
+    uniform = in_time.mean(), in_lead.mean(), mask.mean()
+    for place, sum_inside, part in zip(PLACES, inside, uniform, strict=True):
+        share = sum_inside / total
+        yield Measure(f"share in {place}", share)
+        yield Measure(f"uniform in {place}", part)
+        yield Measure(place_name(place), share / part)
+    windows, step = binned(phi), round(VALUE_BIN * SAMPLE_RATE)
+    lead, window = np.unravel_index(windows.argmax(), windows.shape)
+    hit = mask[lead, window * step : (window + 1) * step].any()
+    yield Measure(POINTING_GAME, float(hit))
     if not in_lead.all():
         by_lead = positive.sum(1)
         above = by_lead[in_lead][:, None] > by_lead[~in_lead]
-        rows.append(("evidence lead above another", above.mean(), 1))
-    return rows
+        yield Measure("evidence lead above another", above.mean())
 
 
 def check_curves(logit_of, x, others, phi, rng):
-    """Remove or put in the samples of x (L, t) in three orders; return the logit's course.
+    """Remove or put in the samples of x (L, t) in three ORDERS; return the logit's course.
 
-    The orders are 'top', the highest phi first, 'random', and 'lowest', the most negative first.
     `logit_of` maps (N, L, t) to (N,), `others` (M, L, t) are background records. 'deletion' is how
     far the logit falls below that of x, 'insertion' how far it rises above the mean of the others.
     Areas are means over the part, from 0 to 20 %.
     """
     flat, n = phi.ravel(), phi.size
-    ranks = {"top": np.argsort(-flat), "random": np.argsort(rng.random(n))}
-    ranks["lowest"] = np.argsort(flat)
+    ranks = np.argsort(-flat), np.argsort(rng.random(n)), np.argsort(flat)
     full, empty = logit_of(x[None])[0], logit_of(others).mean()
-    rows, areas = [], {}
-    for order, ranked in ranks.items():
-        courses = {"deletion": [0.0], "insertion": [0.0]}
+    measures, areas = [], {}
+    for order, ranked in zip(ORDERS, ranks, strict=True):
+        falls, rises = [], []
         for fraction in FRACTIONS:
             chosen = np.zeros(n, bool)
             chosen[ranked[: round(fraction * n)]] = True
             chosen = torch.from_numpy(chosen.reshape(phi.shape)).to(x.device)
-            courses["deletion"].append(full - logit_of(torch.where(chosen, others, x)).mean())
-            courses["insertion"].append(logit_of(torch.where(chosen, x, others)).mean() - empty)
-        for kind, course in courses.items():
-            parts = zip(FRACTIONS, course[1:], strict=True)
-            rows += [(f"{kind} {order} {fraction:.0%}", value, 1) for fraction, value in parts]
-            areas[kind, order] = np.trapezoid(course, (0, *FRACTIONS)) / FRACTIONS[-1]
-            rows.append((f"{kind} {order} area", areas[kind, order], 1))
+            falls.append(full - logit_of(torch.where(chosen, others, x)).mean())
+            rises.append(logit_of(torch.where(chosen, x, others)).mean() - empty)
+        for kind, course in (("deletion", falls), ("insertion", rises)):
+            for fraction, value in zip(FRACTIONS, course, strict=True):
+                measures.append(Measure(curve_name(kind, order, fraction), value))
+            area = np.trapezoid([0.0, *course], (0, *FRACTIONS)) / FRACTIONS[-1]
+            measures.append(Measure(f"{kind} {order} area", area))
+            areas[kind, order] = area
     for kind, order in itertools.product(("deletion", "insertion"), ("random", "lowest")):
         gain = areas[kind, "top"] - areas[kind, order]
-        rows.append((f"{kind} top minus {order} area", gain, 1))
-    return rows
+        measures.append(Measure(f"{kind} top minus {order} area", gain))
+    return measures
 
 
-def random_layers(model, signals, batch_size, seed):
+def random_layers(network, signals, batch_size, seed):
     """Yield (name, network) with more and more layers re-initialised, from the output on.
 
     After Adebayo et al. (NeurIPS 2018). The batch norms of a network with new layers take their
     statistics from `signals` (N, L, T), or its activations would be of no sensible size.
     """
-    network = copy.deepcopy(model)
+    network = copy.deepcopy(network)
     by_width = itertools.groupby(network.stages, lambda block: block.conv1.out_channels)
-    stages = [(f"stage {i}", list(blocks)) for i, (_, blocks) in enumerate(by_width, 1)]
+    stages = [list(blocks) for _, blocks in by_width]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, part in [("output", [network.fc]), *stages[::-1], ("stem", [network.stem])]:
+        for name, part in zip(LAYERS, [[network.fc], *stages[::-1], [network.stem]], strict=True):
             for module in torch.nn.ModuleList(part).modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()

@@ -1,4 +1,4 @@
-"""What is explained and against what; folders of values that are gone on with, or not."""
+"""What is explained and against what; folders of values that are resumed, or not."""
 
 import json
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dataset import CLASSES, ECGDataset
-from ecg.explanation import maps
+from ecg.explanation import run as explanation_run
 from ecg.explanation.attributions import Options
 
 
@@ -21,8 +21,8 @@ def test_background_and_explained_records_come_from_different_folds():
     for seed in (1, 2):
         options = Options(seed=seed, round=3, background=20)
         run = SimpleNamespace(labels=labels, trained_here=True)
-        names = maps.choose_records(run, options, at_most=200)
-        background = maps.draw_background(labels, options)
+        names = explanation_run.choose_records(run, options, at_most=200)
+        background = explanation_run.draw_background(labels, options)
         assert set(fold[names]) == {3}  # round 3 tests on fold 3 and validates on fold 2
         assert len(set(background)) == 21 and not set(fold[background]) & {2, 3}
         draws.append(background)
@@ -31,10 +31,6 @@ def test_background_and_explained_records_come_from_different_folds():
 
 class Fixed(torch.nn.Module):
     """Logits (N, 9) whose highest is the class that a signal's first sample names."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
 
     def forward(self, x):
         return torch.eye(9)[x[:, 0, 0].long()]
@@ -53,8 +49,9 @@ def test_the_draw_is_balanced_over_predicted_classes(at_most, counts):
     for labels in (table, table.sample(frac=1, random_state=0)):
         signals = {name: np.full((12, 500), 1000 * class_of[name], np.int16) for name in names}
         data = ECGDataset(signals, labels, seconds=1)
-        run = SimpleNamespace(labels=labels, data=data, model=Fixed(), trained_here=False)
-        draws.append(maps.choose_records(run, Options(), at_most))
+        model = SimpleNamespace(network=Fixed(), device=torch.device("cpu"))
+        run = SimpleNamespace(labels=labels, data=data, model=model, trained_here=False)
+        draws.append(explanation_run.choose_records(run, Options(), at_most))
     assert draws[0] == draws[1] == sorted(draws[0])
     found = np.bincount([class_of[name] for name in draws[0]], minlength=4)
     assert found.tolist() == counts
@@ -62,19 +59,19 @@ def test_the_draw_is_balanced_over_predicted_classes(at_most, counts):
 
 def made_folder(folder, **options):
     """Make a folder of values as a run with these options leaves it."""
-    maps.open_folder(folder, options)
+    explanation_run.open_folder(folder, options)
     (folder / "values").mkdir(exist_ok=True)
     for name in ("values/a.npz", "page.html"):
         (folder / name).write_text("old")
     return [folder / "page.html"]
 
 
-def test_resume_auto_goes_on_where_the_options_fit_and_starts_anew_where_not(tmp_path, capsys):
+def test_resume_auto_continues_where_the_options_fit_and_starts_anew_where_not(tmp_path, capsys):
     derived = made_folder(tmp_path, samples=5, seed=1)
-    maps.open_folder(tmp_path, {"samples": 5, "seed": 1}, auto=True, derived=derived)
+    explanation_run.open_folder(tmp_path, {"samples": 5, "seed": 1}, auto=True, derived=derived)
     assert (tmp_path / "values/a.npz").exists() and derived[0].exists()
     assert not capsys.readouterr().out
-    maps.open_folder(tmp_path, {"samples": 6, "seed": 1}, auto=True, derived=derived)
+    explanation_run.open_folder(tmp_path, {"samples": 6, "seed": 1}, auto=True, derived=derived)
     assert not (tmp_path / "values/a.npz").exists() and not derived[0].exists()
     assert "another samples; starting anew" in capsys.readouterr().out
     assert json.loads((tmp_path / "run.json").read_text())["samples"] == 6
@@ -85,7 +82,7 @@ def test_values_of_unknown_options_stop_or_start_anew(tmp_path, capsys, text):
     derived = made_folder(tmp_path, samples=5)
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(SystemExit, match="2"):
-        maps.open_folder(tmp_path, {"samples": 5}, derived=derived)
+        explanation_run.open_folder(tmp_path, {"samples": 5}, derived=derived)
     assert "--force" in capsys.readouterr().err and (tmp_path / "values/a.npz").exists()
-    maps.open_folder(tmp_path, {"samples": 5}, auto=True, derived=derived)
+    explanation_run.open_folder(tmp_path, {"samples": 5}, auto=True, derived=derived)
     assert not (tmp_path / "values/a.npz").exists() and not derived[0].exists()

@@ -8,9 +8,8 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
+from benchmarks import tables
 from dataset import CLASSES
-from ecg import report
-from ecg.reporting import markdown
 from utils import replacing
 
 ROOT = Path(__file__).parents[2]
@@ -21,11 +20,15 @@ PAGE = "before\n<!-- table few -->\nold\n<!-- end of table few -->\nafter\n"
 def workdir(tmp_path, monkeypatch):
     """A folder with a README and the pages of docs/, and what `few` has left in results/."""
     monkeypatch.chdir(tmp_path)
-    for source in markdown.TABLES.values():
+    for source in tables.TABLES.values():
         with replacing(source.page) as temporary:
             temporary.write_text(PAGE)
-    rows = [["random", 0.8, 0.5, 70], ["random", 0.9, 0.6, 72], ["init", 0.96, 0.7, 60],
-            ["init", 0.94, 0.7, 62]]  # fmt: skip
+    rows = [
+        ["random", 0.8, 0.5, 70],
+        ["random", 0.9, 0.6, 72],
+        ["init", 0.96, 0.7, 60],
+        ["init", 0.94, 0.7, 62],
+    ]
     table = pd.DataFrame(rows, columns=["arm", "AUC AVG", "F1", "seconds"])
     table = table.assign(**{f"AUC {name}": 1.0 for name in CLASSES} | {"AUC STE": np.nan})
     folder = Path("results/transfer")
@@ -37,9 +40,9 @@ def workdir(tmp_path, monkeypatch):
 
 
 def test_a_table_stands_between_its_marks_with_command_code_and_machine(workdir, capsys):
-    report.main(report.parse_args(["--readme"]))
+    tables.main(tables.parse_args([]))
     text = Path("docs/model.md").read_text()
-    assert text.startswith("before\n<!-- table few, from: python benchmarks/transfer.py few")
+    assert text.startswith("before\n<!-- table few, from: python -m benchmarks.transfer few")
     assert "code abc1234, with changes; Some CPU, 2 cores; torch 2.13 -->\n| start |" in text
     assert text.endswith(" |\n<!-- end of table few -->\nafter\n") and "old" not in text
     low, high = t.interval(0.95, 1, 0.85, 0.05)  # two values .1 apart: their mean's error is .05
@@ -47,29 +50,29 @@ def test_a_table_stands_between_its_marks_with_command_code_and_machine(workdir,
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[1] == f".850 +- {(high - low) / 2:.3f}".replace(" 0.", " .")
     assert cells[3] == "1.000" and cells[11:] == ["", "71"]
-    report.main(report.parse_args(["--readme"]))
+    tables.main(tables.parse_args([]))
     assert Path("docs/model.md").read_text() == text
-    assert "docs/model.md, table few: as it was" in capsys.readouterr().out
+    assert "docs/model.md, table few: unchanged" in capsys.readouterr().out
 
 
 def test_what_results_do_not_hold_is_kept_and_said_in_one_line(workdir, capsys):
     Path("results/transfer/few.csv").write_text("")
-    report.main(report.parse_args(["--readme"]))
+    tables.main(tables.parse_args([]))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(markdown.TABLES) and all(": kept, as " in line for line in lines)
+    assert len(lines) == len(tables.TABLES) and all(": kept, as " in line for line in lines)
     assert Path("docs/model.md").read_text() == PAGE and not Path("results/report.html").exists()
 
 
 def test_outside_the_repository_one_line_says_so(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        report.main(report.parse_args(["--readme"]))
+        tables.main(tables.parse_args([]))
     assert stop.value.code == 2 and "in the folder of the repository" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", markdown.TABLES)
+@pytest.mark.parametrize("name", tables.TABLES)
 def test_the_pages_say_where_each_of_their_tables_comes_from(name):
-    text = (ROOT / markdown.TABLES[name].page).read_text()
+    text = (ROOT / tables.TABLES[name].page).read_text()
     begin, end = text.index(f"<!-- table {name}, from: "), text.index(f"<!-- end of table {name} ")
     mark, head, rule, *rows = text[begin:end].splitlines()
     assert "; code " in mark and "; torch " in mark and rows and set(rule) == {"|", "-"}

@@ -1,9 +1,9 @@
-"""Marks on classes whose threshold says little, against counts of the predictions themselves."""
+"""Caveats on classes whose threshold says little, against counts of the predictions."""
 
 import numpy as np
 import pytest
 
-from ecg.evaluation.marks import doubtful_classes
+from ecg.evaluation.caveats import doubtful_classes
 from ecg.evaluation.metrics import format_table, score_table
 
 NAMES = ("A", "B", "C", "D")
@@ -28,8 +28,9 @@ def test_marks_are_those_of_the_counted_predictions(seeds):
     assert called > 20 * len(seeds) and (f1 > np.mean(every, axis=0)[:3]).tolist()[0]
     assert f1[1] <= np.mean(every, axis=0)[1]
     assert set(marks) == {"B", "C"}  # D has no positive
-    assert f"{called} of {40 * len(seeds)} records called" in marks["C"]
-    assert marks["B"] == f"F1 not above the {np.mean(every, axis=0)[1]:.3f} of calling every record"
+    assert f"positive in {called} of {40 * len(seeds)}" in marks["C"]
+    f1 = np.mean(every, axis=0)[1]
+    assert marks["B"] == f"no better than calling every record positive (F1 {f1:.3f})"
 
 
 def test_printed_table_marks_the_class_and_says_why_and_the_columns_stay():
@@ -37,7 +38,7 @@ def test_printed_table_marks_the_class_and_says_why_and_the_columns_stay():
     columns = list(table.columns)
     lines = format_table(table).splitlines()
     assert [line.split()[0] for line in lines[1:6]] == ["A", "B*", "C*", "D", "AVG"]
-    assert any(line.startswith("* B: F1 not above") for line in lines[6:])
+    assert any(line.startswith("* B: no better than") for line in lines[6:])
     assert list(table.columns) == columns and list(table["class"]) == [*NAMES, "AVG"]
 
 

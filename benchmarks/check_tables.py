@@ -1,7 +1,8 @@
-"""Rows of the tables of docs/explanations.md: what ecg.faithfulness and benchmarks/twin.py found.
+"""Rows of the tables of docs/explanations.md, for `benchmarks.tables`; this is no command.
 
-`tables` are {name of MODELS: its faithfulness.csv}, or {name: csv of results/twin}; the functions
-return the head and the other rows, as text.
+They show the results of ecg.faithfulness and benchmarks.twin. `tables` are {name of MODELS: its
+faithfulness.csv}, or {name: csv of results/twin}; the functions return the head and the other rows,
+as text.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ AGREEMENT = {
     "ranks of single samples": "Spearman, single samples",
     "leads": "Pearson, shares of the leads",
 }
-MODELS = {  # and the records that they are asked about
+MODELS = {  # and the records that they explain
     "demo": "demo's, synthetic",
     "demo_ig": "demo's, ig",
     "general": "general, synthetic",
@@ -94,28 +95,35 @@ def truth_rows(tables):
 
 def visible_rows(tables):
     """Return, by class, how many of a twin's records are found, by how visible they are."""
-    rows = [["class", "records", "F1", "recall", "visible as",
-             "least visible third: recall (records)", "middle third", "most visible third",
-             "found above missed"]]  # fmt: skip
-    for row in tables["visible"].to_dict("records"):
-        cells = [row["class"], str(row["n"]), brief(row["f1"]), brief(row["recall"])]
-        if isinstance(row["measure"], str):
-            cells.append(row["measure"])
-            for i in (1, 2, 3):
-                low, high, n = (row.get(f"{name}_{i}", np.nan) for name in ("from", "to", "n"))
-                span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-                cells.append(f"{span}: {brief(row[f'recall_{i}'])} ({n:.0f})" if n > 0 else "")
-            cells.append(brief(row.get("above", np.nan)))
-        rows.append(cells + [""] * (len(rows[0]) - len(cells)))
+    head = ["class", "records", "F1", "recall", "visible as"]
+    head += ["least visible third: recall (records)", "middle third", "most visible third"]
+    head += ["found above missed"]
+    rows = [head]
+    for row in tables["visible"].set_index("class").itertuples():
+        cells = [row.Index, str(row.n), brief(row.f1), brief(row.recall)]
+        if isinstance(row.measure, str):
+            cells.append(row.measure)
+            cells += [visible_third(row, i) for i in (1, 2, 3)]
+            cells.append(brief(getattr(row, "above", np.nan)))
+        rows.append(cells + [""] * (len(head) - len(cells)))
     return rows
+
+
+def visible_third(row, i):
+    """Write how visible a third of a class's records is, their recall and their number."""
+    low, high, n = (getattr(row, f"{name}_{i}", np.nan) for name in ("from", "to", "n"))
+    if not n > 0:
+        return ""
+    span = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
+    return f"{span}: {brief(getattr(row, f'recall_{i}'))} ({n:.0f})"
 
 
 def ranked(a, b):
     """Write Spearman's correlation of two columns and its p; nothing where one is constant."""
     if a.nunique() < 2 or b.nunique() < 2:
         return ""
-    found = spearmanr(a, b)
-    return f"{brief(found.statistic)} (p {p_value(found.pvalue).replace('0.', '.')})"
+    result = spearmanr(a, b)
+    return f"{brief(result.statistic)} (p {p_value(result.pvalue).replace('0.', '.')})"
 
 
 def lead_rows(tables):

@@ -1,0 +1,109 @@
+"""A scored run: its records, its thresholds, and its files, of which the last marks the end."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from dataset import CLASSES
+from ecg.evaluation.challenge import CHALLENGE_GROUPS, CHALLENGE_RULE, challenge_scores
+from ecg.evaluation.metrics import N_RESAMPLES, find_thresholds, score_table
+from utils import RESEARCH_USE, remove, write_csv, write_json
+
+
+class Scored(NamedTuple):
+    """Scored records: rows of labels.csv, their probabilities, and the thresholds of these."""
+
+    labels: pd.DataFrame
+    y_score: np.ndarray  # (N, K)
+    thresholds: np.ndarray | None = None  # (K,), or (N, K) where records have their own
+
+    @property
+    def y_true(self):
+        """The classes of the records as 0/1, (N, K)."""
+        return self.labels[list(CLASSES)].to_numpy()
+
+
+class Thresholds(NamedTuple):
+    """A run's thresholds, the rule that they come from, and notes on single classes."""
+
+    by_class: dict[str, float]
+    rule: str
+    notes: tuple[str, ...] = ()
+
+    def array(self):
+        """Return the thresholds in the order of the classes, (K,)."""
+        return np.array([self.by_class[name] for name in CLASSES])
+
+
+class Digests(NamedTuple):
+    """What scores were computed from: digests of the weights, of labels.csv and of the signals."""
+
+    weights: str | None = None
+    labels: str | None = None
+    signals: str | None = None
+
+
+def evaluate_run(folder, validation, test, seed=42, rule="middle"):
+    """Choose thresholds on the validation fold, score the test fold and write the results.
+
+    `validation` and `test` are Scored; `seed` is that of the resamples. Returns the table of
+    scores.csv and the Thresholds, which `write_thresholds` is to write.
+    """
+    held = validation.y_true.any(0)
+    values = find_thresholds(validation.y_true, validation.y_score, rule).tolist()
+    absent = [name for name, known in zip(CLASSES, held, strict=True) if not known]
+    thresholds = Thresholds(
+        by_class=dict(zip(CLASSES, values, strict=True)),
+        rule=f"best F1 on the validation fold, the {rule} of the best",
+        notes=tuple(f"{name}: no positives in the validation fold, so 0.5" for name in absent),
+    )
+    return write_results(folder, [validation, test], thresholds, seed), thresholds
+
+
+def write_results(folder, parts, thresholds, seed=42):
+    """Write predictions.csv of Scored parts and, of the last one, what `write_scores` writes.
+
+    thresholds.json, which says that all files are finished, is removed first; `write_thresholds`
+    writes it again. Returns the table of scores.csv.
+    """
+    remove(Path(folder) / "thresholds.json")
+    write_probabilities(folder / "predictions.csv", parts)
+    return write_scores(folder, parts[-1]._replace(thresholds=thresholds.array()), seed)
+
+
+def write_probabilities(path, parts):
+    """Write the names, folds and probabilities of Scored parts, one below the other."""
+    frames = []
+    for part in parts:
+        scores = pd.DataFrame(part.y_score, columns=list(CLASSES))
+        frame = part.labels[["patient_id", "fold"]].reset_index(drop=True)
+        frames.append(frame.join(scores))
+    write_csv(pd.concat(frames), path)
+
+
+def write_scores(folder, scored, seed=42):
+    """Write scores.csv, with intervals, and challenge.json of Scored records; return the table.
+
+    challenge.json is left out where CLASSES lacks one of the challenge's classes.
+    """
+    y_true, y_score = scored.y_true, scored.y_score
+    table = score_table(y_true, y_score, scored.thresholds, CLASSES, N_RESAMPLES, seed)
+    write_csv(table, folder / "scores.csv")
+    if {name for names in CHALLENGE_GROUPS.values() for name in names} <= set(CLASSES):
+        content = challenge_scores(y_true, y_score, CLASSES)
+        write_research_json(folder / "challenge.json", content | {"rule": CHALLENGE_RULE})
+    return table
+
+
+def write_thresholds(folder, thresholds, digests):
+    """Write thresholds.json, which marks finished scores: call it when all else is written."""
+    rule = f"{thresholds.rule}; a finding is probability >= threshold"
+    content = {"thresholds": thresholds.by_class, "rule": rule, "notes": thresholds.notes}
+    write_research_json(Path(folder) / "thresholds.json", content | digests._asdict())
+
+
+def write_research_json(path, content):
+    """Write a dictionary as JSON, with the reminder that it is for research."""
+    write_json(path, content | {"use": RESEARCH_USE})
