@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
+from dataset import CLASSES, LEADS, N_FOLDS, classes_of, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
@@ -189,7 +189,7 @@ def lead_context(folder, data, notes):
     }
 
 
-def explanation_context(folder, results):
+def explanation_context(folder, results, classes):
     """Return heat maps, examples and checks, unless they explain something else."""
     outdated = explanation_section.why_explanations_outdated(folder, results)
     outdated_checks = explanation_section.why_explanations_outdated(
@@ -199,10 +199,17 @@ def explanation_context(folder, results):
         "explanations": folder,
         "outdated": outdated,
         "maps": [] if outdated else tables.figures(folder, MAPS),
-        "examples": None if outdated else explanation_section.examples(folder),
+        "examples": None if outdated else explanation_section.examples(folder, classes),
         "outdated_checks": outdated_checks,
-        "checks": None if outdated_checks else explanation_section.checks(folder),
+        "checks": None if outdated_checks else explanation_section.checks(folder, classes),
     }
+
+
+def study_classes(data, run):
+    """Return the classes of a DataFolder's labels, else those of the run, else the paper's."""
+    if data.labels is not None:
+        return classes_of(data.labels)
+    return runs.read_dict(results_path(run, "run.json")).get("classes", CLASSES)
 
 
 def file_links(run, name, lead_folder, baselines):
@@ -254,7 +261,9 @@ def main(args):
     context, paper = data_context(args.data_dir, name)
     context |= score_context(methods.get(network), run, paper, context["twin"])
     context |= pair_context(network, run, baselines, data)
-    context |= explanation_context(explanations_path(run), results_path(run))
+    context |= explanation_context(
+        explanations_path(run), results_path(run), study_classes(data, run)
+    )
     context |= run_flags(args) | {
         "data_dir": args.data_dir,
         "run": run,

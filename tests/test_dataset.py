@@ -149,14 +149,14 @@ def test_load_labels_needs_preprocess(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "damage", ["empty", "blank cell", "ragged", "twice", "class of 2", "fold 11", "other columns"]
+    "damage", ["empty", "blank fold", "ragged", "twice", "class of 2", "fold 11", "other columns"]
 )
 def test_load_labels_refuses_damage(damage, tiny, capsys):
     path = tiny / "labels.csv"
     lines = path.read_text().splitlines()
     row = lines[1].split(",")
-    if damage == "blank cell":
-        row[1] = ""
+    if damage == "blank fold":
+        row[-1] = ""
     elif damage == "ragged":
         row.append("7")
     elif damage == "class of 2":
