@@ -90,6 +90,8 @@ def data_context(data_dir, name):
     """Return the title, the table of the data set, and the paper where it is the paper's data."""
     folder = results_path(f"dataset_{name}")
     path, mark = folder / "dataset_table.csv", folder / "synthetic.txt"
+    own = Path(data_dir, path.name)  # where preprocess.py writes it
+    path = path if path.is_file() or not own.is_file() else own
     table, paper = tables.load_csv(path), tables.read_paper()
     title, twin = "CPSC2018: the paper beside this reproduction", False
     if table is None or not tables.is_cpsc2018(table, paper):
@@ -212,11 +214,11 @@ def study_classes(data, run):
     return runs.read_dict(results_path(run, "run.json")).get("classes", CLASSES)
 
 
-def file_links(run, name, lead_folder, baselines):
+def file_links(run, data_path, lead_folder, baselines):
     """Return the files beside the report, by section."""
     results, folder = results_path(run), explanations_path(run)
     files = {
-        "data": [results_path(f"dataset_{name}", "dataset_table.csv")],
+        "data": [data_path],
         "scores": [
             results / "scores.html",
             results / "scores.csv",
@@ -284,7 +286,7 @@ def main(args):
         "jobs": times.job_table(results_path(f"times_{name}")),
         "run_tables": times.run_tables(described),
         "notes": times.run_notes(described),
-        "links": file_links(run, name, lead_folder, baselines),
+        "links": file_links(run, context["data_path"], lead_folder, baselines),
     }
     report = results_path("report.html")
     pages.write(report, "report", **context)

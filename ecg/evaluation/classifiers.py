@@ -82,36 +82,6 @@ def make_model(classifier, scale, seed, jobs):
     return make_pipeline(*steps, CLASSIFIERS[classifier].make(seed, jobs))
 
 
-class OnKnown:
-    """A classifier for each class, fitted on the records in which the class is known."""
-
-    def __init__(self, estimator):
-        self.estimator = estimator
-
-    def fit(self, x, y):
-        """Fit on features (N, F) and labels (N, K), NaN where unknown."""
-        self.estimators_ = [self.fit_class(x, true) for true in np.asarray(y).T]
-        return self
-
-    def fit_class(self, x, true):
-        """Return what is fitted to one class: a constant if all its known labels are the same."""
-        from sklearn.base import clone
-        from sklearn.dummy import DummyClassifier
-
-        known = np.isfinite(true)
-        if len(values := np.unique(true[known])) < 2:
-            return DummyClassifier().fit(x, np.full(len(x), int(values.any())))
-        return clone(self.estimator).fit(np.asarray(x)[known], true[known].astype(int))
-
-    def predict_proba(self, x):
-        """Return the probabilities (N, K)."""
-        columns = []
-        for estimator in self.estimators_:
-            classes, p = estimator.classes_.tolist(), estimator.predict_proba(x)
-            columns.append(p[:, classes.index(1)] if 1 in classes else np.zeros(len(p)))
-        return np.column_stack(columns)
-
-
 def fit(model, x, y, classes):
     """Fit on features (N, F) and labels (N, K), NaN where unknown; return notes on what went wrong.
 
@@ -124,6 +94,8 @@ def fit(model, x, y, classes):
     notes = [f"no training record with {', '.join(absent)}"] if absent else []
     unknown = not np.isfinite(y).all()
     if unknown or y.shape[1] == 1:  # scikit-learn's take neither
+        from ecg.evaluation.on_known import OnKnown
+
         name, last = model.steps[-1]
         model.steps[-1] = name, OnKnown(getattr(last, "estimator", last))
     if unknown:

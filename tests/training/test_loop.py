@@ -25,7 +25,9 @@ def test_unknown_labels_are_left_out_of_the_loss():
     logits = np.random.default_rng(0).normal(0, 2, Y.shape)
     loss, gradient = loss_of(logits, Y)
     p, known = 1 / (1 + np.exp(-logits)), np.isfinite(Y)
-    expected = [-np.log(p[i]) if Y[i] == 1 else -np.log(1 - p[i]) for i in zip(*known.nonzero())]
+    expected = [
+        -np.log(p[i, k] if Y[i, k] else 1 - p[i, k]) for i, k in np.argwhere(known).tolist()
+    ]
     assert loss == pytest.approx(np.mean(expected), rel=1e-6)
     assert (gradient[~known] == 0).all()
     np.testing.assert_allclose(gradient[known], (p - Y)[known] / known.sum(), rtol=1e-5)
