@@ -260,23 +260,20 @@ def print_header(args, training, train_set, validation_set):
         f"run {run} on {next(training.network.parameters()).device}: {len(train_set)} training "
         f"and {len(validation_set)} validation records; git {training.settings.versions['git']}"
     )
+    for note in metrics.threshold_notes(validation_set.y, validation_set.classes):
+        print(f"note: {note}")
     print(" ".join(f"{name}={value}" for name, value in sorted(vars(args).items())))
     if path.exists() and not args.resume:
         print(f"{path} exists; it is replaced at the end of this training")
 
 
-def score_text(score):
-    """Return a score with three decimals; 'unknown' if no class has both kinds of records."""
-    return f"{score:.3f}" if np.isfinite(score) else "unknown"
-
-
 def print_epoch(training):
     row = training.history[-1]
+    f1, auc = metrics.in_words(row.val_f1), metrics.in_words(row.val_auc)
     star = "*" if training.best_epoch == row.epoch else " "
     print(
         f"epoch {row.epoch:02d}/{training.schedule.epochs}  train {row.train_loss:.4f}  "
-        f"val {row.val_loss:.4f}  val F1 {score_text(row.val_f1)}  AUC {score_text(row.val_auc)} "
-        f"{star} "
+        f"val {row.val_loss:.4f}  val F1 {f1}  AUC {auc} {star} "
         f"{row.seconds:.0f} s",
         flush=True,
     )

@@ -40,7 +40,8 @@ def score_on(model, data_dir):
     table = metrics.score_table(y_true, y_score, model.limits, classes)
     print(metrics.format_table(table))
     average, name = table.iloc[-1], Path(data_dir).resolve().name
-    text = f"macro AUC {average.auc:.2f} and F1 {average.f1:.2f} on {len(labels)} records"
+    auc, f1 = (metrics.in_words(score, 2) for score in (average.auc, average.f1))
+    text = f"macro AUC {auc} and F1 {f1} on {len(labels)} records"
     return f"{text} of patients ({name})"
 
 

@@ -259,6 +259,11 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     return pd.DataFrame(columns)
 
 
+def in_words(score, digits=3):
+    """Return a score with so many decimals, 'unknown' for NaN (records of one kind alone)."""
+    return f"{score:.{digits}f}" if np.isfinite(score) else "unknown"
+
+
 def few_positives(table):
     """Say of which classes of a score table the intervals are by formula; '' of none."""
     if not {"class", "n", "f1_low"} <= set(table):
@@ -267,6 +272,12 @@ def few_positives(table):
     if not few:
         return ""
     return f"fewer than {FEW_POSITIVES} positives, so the intervals are by formula: {few}"
+
+
+def with_interval(value, low, high):
+    """Return a score with its interval, as far as they are known."""
+    interval = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
+    return f"{value:.3f}{interval}" if np.isfinite(value) else ""
 
 
 def format_table(table):
@@ -280,10 +291,7 @@ def format_table(table):
     if "f1_low" in table:
         for name in ("f1", "auc"):
             rows = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
-            shown[name] = [
-                f"{value:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(value) else ""
-                for value, low, high in rows
-            ]
+            shown[name] = [with_interval(*row) for row in rows]
             del numbers[name]
         headings = {name: score.heading for name, score in SCORES.items()}
         numbers = {headings.get(name, name): value for name, value in numbers.items()}

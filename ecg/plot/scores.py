@@ -8,7 +8,13 @@ from matplotlib.patches import Rectangle
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
+from ecg.evaluation.metrics import (
+    CALIBRATION_BINS,
+    apply_thresholds,
+    calibration_bins,
+    divide,
+    in_words,
+)
 from ecg.plot.figures import BLUE, ORANGE, VALUE_MAP, footnote, make_panels, plt, save_print
 
 
@@ -305,7 +311,7 @@ def draw_ranking(ax, names, ranking):
     ax.errorbar(values, places, xerr=ends, **style)
     for place, value in zip(places, values, strict=True):
         at = start + 0.015 * (1 - start)
-        ax.text(at, place, f"{value:.3f}", va="center", size=8)
+        ax.text(at, place, in_words(value), va="center", size=8)
     ax.set_xlim(min(start, lows.min()), 1)
     ax.set_yticks(places, names)
     ax.invert_yaxis()

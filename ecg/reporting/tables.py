@@ -273,7 +273,7 @@ def one_run_table(table, thresholds, doubtful):
             cell = number(getattr(row, score))
             if score in INTERVALS and cell:
                 low, high = (number(getattr(row, f"{score}_{end}")) for end in ("low", "high"))
-                cell += f" [{low}, {high}]"
+                cell += f" [{low}, {high}]" if low else ""
             cells.append(cell)
         rows.append(cells)
     head = ["class", *counts, "threshold", *(score.label for score in SCORES.values())]
