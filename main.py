@@ -60,6 +60,7 @@ from ecg.training.synthetic_stream import FreshRecords
 from ecg.training.training import SCHEDULES, Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
     checkpoint_path,
+    fail,
     make_parser,
     network_name,
     positive,
@@ -121,7 +122,10 @@ def load_data(args):
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
     validation_set = ECGDataset(signals, validation, **shape)
     if args.fresh:
-        train_set = FreshRecords(args.fresh, args.seed, shape["leads"], args.seconds)
+        classes = validation_set.classes
+        if others := [name for name in classes if name not in CLASSES]:
+            fail(f"--fresh makes no record of {', '.join(others)}; leave it out")
+        train_set = FreshRecords(args.fresh, args.seed, shape["leads"], args.seconds, classes)
         return labels, train_set, validation_set, args.seconds
     train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed)
     shortest = min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE
@@ -139,7 +143,7 @@ def set_up(args, device):
     flags = vars(args) | {"data_dir": folder, "leads": list(leads)}
     settings = Settings(
         leads=tuple(leads),
-        classes=CLASSES,
+        classes=validation_set.classes,
         labels=labels_digest(labels),
         signals=validation_set.signals.fingerprint,
         shortest=shortest,
@@ -150,7 +154,7 @@ def set_up(args, device):
     )
     network = settings.build_network()
     if start:
-        start.give_weights(network, leads, CLASSES)
+        start.give_weights(network, leads, settings.classes)
     network.to(device)
     method = network_name(args.arch, args.width, args.init)
     return (
@@ -214,7 +218,7 @@ def make_model(training, train_set, validation_set, data_dir):
     return Model(
         network=network.eval(),
         settings=training.settings,
-        thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
+        thresholds=dict(zip(training.settings.classes, thresholds.tolist(), strict=True)),
         threshold_rule=THRESHOLD_RULE,
         provenance=provenance(training, train_set, data_dir),
         training_records={name: signal_digest(packed[name]) for name in used},
@@ -256,6 +260,8 @@ def print_header(args, training, train_set, validation_set):
         f"run {run} on {next(training.network.parameters()).device}: {len(train_set)} training "
         f"and {len(validation_set)} validation records; git {training.settings.versions['git']}"
     )
+    for note in metrics.threshold_notes(validation_set.y, validation_set.classes):
+        print(f"note: {note}")
     print(" ".join(f"{name}={value}" for name, value in sorted(vars(args).items())))
     if path.exists() and not args.resume:
         print(f"{path} exists; it is replaced at the end of this training")
@@ -263,10 +269,11 @@ def print_header(args, training, train_set, validation_set):
 
 def print_epoch(training):
     row = training.history[-1]
+    f1, auc = metrics.in_words(row.val_f1), metrics.in_words(row.val_auc)
     star = "*" if training.best_epoch == row.epoch else " "
     print(
         f"epoch {row.epoch:02d}/{training.schedule.epochs}  train {row.train_loss:.4f}  "
-        f"val {row.val_loss:.4f}  val F1 {row.val_f1:.3f}  AUC {row.val_auc:.3f} {star} "
+        f"val {row.val_loss:.4f}  val F1 {f1}  AUC {auc} {star} "
         f"{row.seconds:.0f} s",
         flush=True,
     )

@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dataset import CLASSES
 from ecg.explanation.attributions import (
     METHODS,
     Options,
@@ -66,11 +65,6 @@ class ClassExplanation(NamedTuple):
     reliability: np.ndarray  # (2,), of the windows and of the leads' shares
     samples: int  # gradients
     trust: np.ndarray  # (L, W), 0 to 1: how far the value of each window of 40 ms can be trusted
-
-    @property
-    def name(self):
-        """The class's name."""
-        return CLASSES[self.k]
 
     @property
     def stop(self):

@@ -13,16 +13,21 @@ class FreshRecords:
     """A data set for `train_epoch` of `n` new synthetic records in each epoch; see ECGDataset.
 
     Item i is x (L, T) float32 in mV and y (K,) float32; it depends on the seed, `epoch` (set it
-    before each pass) and i alone.
+    before each pass) and i alone. `classes` are some of the simulator's.
     """
 
-    def __init__(self, n, seed, leads, seconds):
+    def __init__(self, n, seed, leads, seconds, classes=CLASSES):
         self.n, self.seed, self.seconds = n, seed, seconds
+        self.classes = classes
         self.rows = [LEADS.index(lead) for lead in leads]
         self.epoch = 0
 
     def __len__(self):
         return self.n
+
+    def known(self, rows):
+        """Return how many labels of some rows are known, in records: all."""
+        return len(rows)
 
     def number(self, i):
         """Return the number of item i among the records of the seed."""
@@ -36,5 +41,5 @@ class FreshRecords:
     def __getitem__(self, i):
         record = make_record(self.seed, self.number(i), self.seconds)
         rng = np.random.default_rng([self.seed, self.epoch, i])
-        y = np.array([name in record.classes for name in CLASSES], np.float32)
+        y = np.array([name in record.classes for name in self.classes], np.float32)
         return augment(to_mv(record.signal, self.rows), rng), y
