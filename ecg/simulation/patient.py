@@ -66,6 +66,11 @@ class Patient(NamedTuple):
     pr: float
 
 
+def at_rate(patient, rr):
+    """Return the patient with another RR (s) and the QT that belongs to it."""
+    return patient._replace(rr=rr, qt=patient.qt * (rr / patient.rr) ** (1 / 3))
+
+
 def draw_patient(rng):
     """Draw a patient."""
     age = int(np.clip(rng.normal(60, 15), 18, 92))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dataset import CLASSES, LEADS, augment, to_mv
-from ecg.simulation.heart import make_record
+from ecg.simulation.heart import WIDE_MIX, make_record
 
 # records of a data folder are numbered from 1: these are of the same seed and never the same
 FIRST = 10_000_000
@@ -36,7 +36,7 @@ class FreshRecords:
         return [f"synthetic {self.number(i)} of seed {self.seed}" for i in range(self.n)]
 
     def __getitem__(self, i):
-        signal, classes, _, _ = make_record(self.seed, self.number(i), self.seconds)
+        record = make_record(self.seed, self.number(i), self.seconds, WIDE_MIX)
         rng = np.random.default_rng([self.seed, self.epoch, i])
-        y = np.array([name in classes for name in CLASSES], np.float32)
-        return augment(to_mv(signal, self.rows), rng), y
+        y = np.array([name in record.classes for name in CLASSES], np.float32)
+        return augment(to_mv(record.signal, self.rows), rng), y
