@@ -3,12 +3,12 @@
 Each beat moves a current dipole x (left), y (down), z (back), seen through the leads of electrodes;
 see patient.py, rhythm.py, forms.py, waves.py, st.py and leads.py for each part and its sources.
 Everything that is not the criterion of a class is drawn before the class is looked at, from the
-same wide distributions for all.
+same wide distributions for all. others.py has rhythms that are none of the nine classes.
 
 The criteria, and their place in evidence.csv (samples, start included, stop left out; a beat cut by
 an end of the record is left out):
-SNR   sinus rhythm, upright P in II before each QRS, PR 120-200 ms, QRS < 110 ms, no other class;
-      P-QRS-T, all leads
+SNR   sinus rhythm of 50 to 103 a minute, upright P in II before each QRS, PR 120-200 ms, QRS < 110
+      ms, no other class; P-QRS-T, all leads
 AF    irregular RR, no P, fibrillatory waves of 4-9 Hz (ESC guidelines, Hindricks et al., Eur Heart
       J 2021); the end of a T to the end of the next QRS (onset of a PVC), all
 IAVB  constant PR >= 205 ms; onset of P to onset of QRS, all leads
@@ -19,9 +19,10 @@ PAC   early beat, other P axis, narrow QRS unless BBB or aberrant, next sinus be
       twos, some blocked; its onset of P to the end of QRS (blocked: P), all leads
 PVC   early beat, QRS >= 120 ms, no P before it, T opposed, full compensatory pause unless in AF,
       interpolated or in twos and threes; its onset of QRS to the end of T, all leads
-STD   J + 60 ms at least 0.1 mV below the PR segment in two neighbouring leads
-STE   the same, above it, V2 and V3 from 0.15 (women) or 0.2 mV (men); J to J + 120 ms, in the leads
-      with the shift. The smaller, reciprocal shift the other way is neither evidence nor class.
+STD   J + 20 and J + 60 ms at least 0.05 mV below the PR segment in two neighbouring leads
+STE   at least 0.1 mV above it, V2 and V3 0.15 (women), 0.2 (men) or 0.25 mV (men below 40; see
+      st.py); both: J to J + 120 ms, in the leads with the shift. The smaller, reciprocal shift the
+      other way is neither evidence nor class, nor is the shift that belongs to a BBB.
 """
 
 from typing import NamedTuple

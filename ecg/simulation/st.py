@@ -112,18 +112,18 @@ def draw_segment(rng, patient, name=None, other=None):
     """
     if name is None:
         return draw_normal(rng, patient)
-    slope = np.clip(patient.st_slope, -0.5, 0.9)
+    slope, territories = np.clip(patient.st_slope, -0.5, 0.9), TERRITORIES
+    sign, in_mv = (1, 0.1) if name == "STE" else (-1, STD_LIMIT)
+    if name == "STD":
+        territories = DEPRESSED
     while True:
-        if name == "STE":
-            direction = draw_direction(rng, TERRITORIES)
-        else:
-            direction = -draw_direction(rng, DEPRESSED)
+        direction = sign * draw_direction(rng, territories)
         up, down = pairs_of(patient, direction)
-        wanted, part = (up, 1.0) if name == "STE" else (down, STD_LIMIT / 0.1)
+        wanted = up if name == "STE" else down
+        enough = in_mv * wanted > (STD_LIMIT * down if name == "STE" else 0.1 * up)
         if other:
-            wanted, enough = min(up, down), min(up, down) > 0.4 * max(up, down)
-        else:  # in mV, the class shows the larger shift
-            enough = part * wanted > (down * STD_LIMIT / 0.1 if name == "STE" else up)
-        if enough and wanted > 0.2 / part:  # most are not far beyond the limit
+            wanted = min(up, down)
+            enough = wanted > 0.4 * max(up, down)
+        if enough and in_mv * wanted > 0.02:  # most are not far beyond the limit
             size = 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / least_of(slope)
             return Segment(size * direction / wanted, slope)
