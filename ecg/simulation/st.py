@@ -2,11 +2,11 @@
 
 The fourth universal definition of myocardial infarction (Thygesen et al., Circulation 2018) counts
 the J point, against the PR segment, in two neighbouring leads: elevation from 0.1 mV, in V2 and V3
-from 0.15 mV in women, 0.2 mV in men and 0.25 mV in men below 40; depression from 0.05 mV. A class
-is beyond its limit at J + 20 ms, where QRS is over, and at J + 60 ms. Healthy people stay below it
-at J + 20 ms only: in V2 and V3 of men, the young above all, ST rises steeply to 0.2 mV and more at
-J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation, Macfarlane et al., J Am Coll
-Cardiol 2015). Shifts lie in any territory and are up-sloping, level or down-sloping.
+from 0.15 mV in women, 0.2 mV in men and 0.25 mV in men below 40; level or down-sloping depression
+from 0.05 mV. A class is beyond its limit at J + 20 ms, where QRS is over, and at J + 60 ms. Normal
+elevation is below it at J + 20 ms only: in V2 and V3 of men, the young above all, ST rises steeply
+to 0.2 mV and more at J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation, Macfarlane
+et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
 """
 
 from typing import NamedTuple
@@ -25,8 +25,9 @@ ANTERIOR, INFERIOR, LATERAL = (0.45, 0.1, -1), (-0.1, 1, 0.1), (0.9, 0.3, 0.1)
 HIGH_LATERAL = (1, -0.4, 0.2)
 TERRITORIES = (ANTERIOR, ANTERIOR, INFERIOR, INFERIOR, LATERAL, HIGH_LATERAL)
 # depression is opposed to what is elevated in the leads of these
-DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR)
-STD_LIMIT = 0.05  # mV
+STRAIN = (0.9, 0.3, 0.6)  # V5, V6, I down and V1, V2 up, as in hypertrophy
+DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, STRAIN)
+STD_LIMIT = 0.065  # mV: healthy V4-V6 often reach 0.05 mV, where the definition begins
 
 
 class Segment(NamedTuple):
@@ -90,15 +91,18 @@ def pairs_of(patient, st):
 def draw_normal(rng, patient):
     """Draw the Segment of a healthy heart: most often anterior elevation, below the limits at J."""
     man, slope = patient.sex != "Female", patient.st_slope
-    if rng.random() < (0.85 if man else 0.5):
+    if rng.random() < (0.8 if man else 0.5):
         direction, height = draw_direction(rng, [ANTERIOR], 0.2), rng.uniform(0.2, 0.98)
         if man and rng.random() < 0.5:
             height = rng.uniform(0.4, 1.4)
     else:
         direction, height = draw_direction(rng, TERRITORIES), rng.uniform(0, 0.85)
-        direction = direction * rng.choice([1, 1, -1])
+        if rng.random() < 0.5:
+            direction = -draw_direction(rng, DEPRESSED)
+            if rng.random() < 0.5:  # J below the line, then rising at once, as with a fast heart
+                slope = rng.uniform(-4, 0)
     up, down = pairs_of(patient, direction)
-    scale = min(height / max(up, 0.3), 0.85 / max(down, 0.3))
+    scale = min(height / max(up, 0.3), 0.9 / max(down, 0.3))
     height = scale * up  # of the limit, at J + 60 ms
     if height > 0.7:  # ST rises steeply from below the limit at J + 20 ms
         slope = max(slope, (1 - 0.9 / height) / 0.4 + rng.uniform(0.2, 0.6))
@@ -112,18 +116,26 @@ def draw_segment(rng, patient, name=None, other=None):
     """
     if name is None:
         return draw_normal(rng, patient)
-    slope, territories = np.clip(patient.st_slope, -0.5, 0.9), TERRITORIES
-    sign, in_mv = (1, 0.1) if name == "STE" else (-1, STD_LIMIT)
-    if name == "STD":
-        territories = DEPRESSED
+    if name == "STE":
+        sign, in_mv, territories, slope = 1, 0.1, TERRITORIES, np.clip(patient.st_slope, -0.5, 0.9)
+    else:  # level or down-sloping
+        sign, in_mv, territories, slope = (
+            -1,
+            STD_LIMIT,
+            DEPRESSED,
+            np.clip(patient.st_slope, 0, 0.9),
+        )
     while True:
         direction = sign * draw_direction(rng, territories)
         up, down = pairs_of(patient, direction)
-        wanted = up if name == "STE" else down
-        enough = in_mv * wanted > (STD_LIMIT * down if name == "STE" else 0.1 * up)
+        wanted = min(up, down) if other else up if name == "STE" else down
+        # most are not far beyond the limit
+        size = 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / least_of(slope)
         if other:
-            wanted = min(up, down)
             enough = wanted > 0.4 * max(up, down)
-        if enough and in_mv * wanted > 0.02:  # most are not far beyond the limit
-            size = 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / least_of(slope)
+        elif name == "STE":  # in mV, the larger of the two shifts
+            enough = 0.1 * up > STD_LIMIT * down
+        else:  # what is raised elsewhere is no STE
+            enough = size * up < 0.95 * down
+        if enough and in_mv * wanted > 0.02:
             return Segment(size * direction / wanted, slope)
