@@ -268,11 +268,19 @@ class ECGDataset:
     With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
     pass) and the record's row alone, so that it is the same whatever loads it. With `windows`, of
     a record longer than T a part from anywhere is cut out with `augment_seed`; without it the
-    record is whole, for a model that scores windows.
+    record is whole, for a model that scores windows. With `centred`, each lead's median is taken
+    off, so that the offset of the baseline cannot pass for an ST shift.
     """
 
     def __init__(
-        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, windows=False
+        self,
+        signals,
+        labels,
+        leads=LEADS,
+        seconds=SECONDS,
+        augment_seed=None,
+        windows=False,
+        centred=False,
     ):
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown:
@@ -290,7 +298,7 @@ class ECGDataset:
         self.rows = [LEADS.index(lead) for lead in leads]
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed
-        self.windows = windows
+        self.windows, self.centred = windows, centred
         self.epoch = 0
 
     def __len__(self):
@@ -309,6 +317,8 @@ class ECGDataset:
                 start = rng.integers(signal.shape[1] - self.n_samples + 1)
                 signal = signal[:, start : start + self.n_samples]
             signal = augment(signal, rng)
+        if self.centred:
+            signal = signal - np.median(signal, axis=1, keepdims=True)
         return pad_signal(signal, max(signal.shape[1], self.n_samples)), self.y[i]
 
     def loader(self, batch_size, num_workers=0, rows=None):

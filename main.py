@@ -98,15 +98,25 @@ def parse_args(argv=None):
     group.add_argument("--windows", action="store_true", help=text)
     text = "train on N new synthetic records an epoch"
     group.add_argument("--fresh", type=positive, metavar="N", help=text)
+    text = "with --fresh: teach a second head where each criterion is"
+    group.add_argument("--evidence", action="store_true", help=text)
+    text = "take each lead's median off, so that an offset is not read as an ST shift"
+    group.add_argument("--centred", action="store_true", help=text)
+    text = "class that excludes all others, such as SNR: one window without it is enough"
+    group.add_argument("--normal", metavar="CLASS", help=text)
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
     text = "resume after the last finished epoch; auto: start over if that is impossible"
     resume = {"nargs": "?", "const": "strict", "choices": ("strict", "auto")}
     group.add_argument("--resume", **resume, help=text)
     args = parser.parse_args(argv)
+    if args.evidence and not args.fresh:
+        parser.error("--evidence needs --fresh: only the simulator knows where a criterion is")
     if not args.init:
         return args
-    start = Model.load(args.init).flags
+    settings = Model.load(args.init).settings
+    start = settings.flags
     own = {name: getattr(start, name) for name in ("arch", "width", "seconds", "windows")}
+    own |= {"centred": settings.centred, "normal": settings.normal}
     parser.set_defaults(**INIT_DEFAULTS, **own)
     args = parser.parse_args(argv)
     if (args.arch, args.width) != (start.arch, start.width):
@@ -120,14 +130,15 @@ def load_data(args):
     labels, signals = load_labels(args.data_dir, args.limit), PackedSignals(args.data_dir)
     train, validation, _ = split_labels(labels, args.round)
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
-    validation_set = ECGDataset(signals, validation, **shape)
+    validation_set = ECGDataset(signals, validation, **shape, centred=args.centred)
     if args.fresh:
         classes = validation_set.classes
         if others := [name for name in classes if name not in CLASSES]:
             fail(f"--fresh makes no record of {', '.join(others)}; leave it out")
-        train_set = FreshRecords(args.fresh, args.seed, shape["leads"], args.seconds, classes)
+        made = args.fresh, args.seed, shape["leads"], args.seconds, classes
+        train_set = FreshRecords(*made, args.centred, args.evidence)
         return labels, train_set, validation_set, args.seconds
-    train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed)
+    train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed, centred=args.centred)
     shortest = min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE
     return labels, train_set, validation_set, shortest
 
@@ -151,6 +162,9 @@ def set_up(args, device):
         flags=TrainingFlags.from_dict(flags),
         versions=software_versions(),
         start=start and start.as_start(),
+        centred=args.centred,
+        evidence=args.evidence,
+        normal=args.normal,
     )
     network = settings.build_network()
     if start:

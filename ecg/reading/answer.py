@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataset import SAMPLE_RATE, unlabelled
-from ecg.evaluation.metrics import apply_thresholds
 from ecg.io.diagnoses import NORMAL
 from ecg.io.record import check_length, check_matrix, check_rate
 from ecg.io.text_table import check_unit
@@ -75,7 +74,7 @@ class Answer:
         A class that rests on leads without a signal gets neither a probability nor a finding.
         """
         blocked = quality.not_assessable(recording.flat, model.leads)
-        above = dict(zip(model.classes, apply_thresholds(y_score, model.limits), strict=True))
+        above = dict(zip(model.classes, model.findings(y_score), strict=True))
         margins = dict(zip(model.classes, y_score - model.limits, strict=True))
         findings = tuple(name for name in above if above[name] and name not in blocked)
         probabilities = dict.fromkeys(model.classes)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.utils.data import DataLoader
 
 from dataset import make_batches
@@ -10,6 +11,8 @@ from ecg.inference.device import set_seed
 from ecg.inference.model import predict_scores
 from ecg.training import distributed
 from utils import Progress, fail
+
+EVIDENCE_WEIGHT = 1.0  # of the evidence head's loss beside that of the classes
 
 
 def train_epoch(training, network, dataset):
@@ -32,12 +35,12 @@ def train_epoch(training, network, dataset):
     losses = []
     hidden = distributed.rank() > 0
     progress = Progress(loader, f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
-    for i, (batch, rows, (x, y)) in enumerate(zip(batches, shares, progress, strict=True)):
+    for i, (batch, rows, parts) in enumerate(zip(batches, shares, progress, strict=True)):
         for group in training.optimizer.param_groups:
             group["lr"] = training.schedule.rate(epoch, i, len(batches))
         known = dataset.known(batch)  # the batch's size, where no label is unknown
         weight = dataset.known(distributed.share(batch)) / (known or 1)  # this process's part
-        loss = weight * batch_loss(network, x.to(device), y.to(device), loading.amp)
+        loss = weight * batch_loss(network, *(part.to(device) for part in parts), amp=loading.amp)
         if not torch.isfinite(loss):
             names = " ".join(dataset.patient_ids[row] for row in rows)
             fail(
@@ -53,19 +56,23 @@ def train_epoch(training, network, dataset):
     return total / dataset.known(range(len(dataset)))
 
 
-def batch_loss(network, x, y, amp):
+def batch_loss(network, x, y, shares=None, amp=False):
     """Return the paper's loss: unweighted binary cross-entropy, mean over records and classes.
 
-    A label that is NaN is unknown: it is left out of the mean, which is 0 if none is known.
+    A label that is NaN is unknown: it is left out of the mean, which is 0 if none is known. With
+    `shares` (N, K, frames), the cross-entropy of the evidence head against them is added.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-        logits = network(x)  # (N, K)
-    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits
+        if shares is None:
+            logits, places = network(x), None  # (N, K)
+        else:
+            logits, places = network(x, with_evidence=True)
+    loss = 0 if places is None else EVIDENCE_WEIGHT * cross_entropy(places.float(), shares)
     known = torch.isfinite(y)
     if known.all():
-        return cross_entropy(logits.float(), y)
+        return loss + cross_entropy(logits.float(), y)
     losses = cross_entropy(logits.float(), y.nan_to_num(), reduction="none")
-    return losses[known].sum() / max(1, int(known.sum()))
+    return loss + losses[known].sum() / max(1, int(known.sum()))
 
 
 def validate(network, dataset, loading):
