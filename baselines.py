@@ -23,15 +23,16 @@ package versions in run.json. No script here loads one.
 
 import os
 import time
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dataset import (
-    CLASSES,
     LEADS,
     add_data_args,
     add_round_arg,
+    classes_of,
     leads_text,
     load_labels,
     split_labels,
@@ -99,13 +100,20 @@ def method_name(classifier, features, scale):
     return "-".join(parts)
 
 
-def write_importances(folder, run, values, columns, measure):
-    """Write (K, F) as importance.csv, and summed by lead, each class to 1, as csv and figure."""
+class Importance(NamedTuple):
+    """How much features count for classes."""
+
+    values: pd.DataFrame  # a row per feature, a column per class; NaN in a class never fitted
+    measure: str  # what they are
+
+
+def write_importances(folder, run, importance):
+    """Write importance.csv, and its sums by lead, each class to 1, as csv and figure."""
     from ecg.plot.scores import HeatMap, plot_heat_maps
 
-    table = pd.DataFrame(values.T, columns=list(CLASSES))
-    table.insert(0, "feature", columns)
-    write_csv(table, folder / "importance.csv")
+    table = importance.values
+    columns, classes, values = table.index, list(table.columns), table.to_numpy().T
+    write_csv(table.reset_index(names="feature"), folder / "importance.csv")
     group = np.array([name.split("_")[0] for name in columns])
     groups = [name for name in (*LEADS, "rhythm") if name in group]
     leads = np.stack([values[:, group == name].sum(1) for name in groups], axis=1)
@@ -113,12 +121,12 @@ def write_importances(folder, run, values, columns, measure):
     leads = np.where(total > 0, divide(leads, total), np.nan)  # (K, 12 or 13)
     known = leads[np.isfinite(leads).all(1)]
     average = known.mean(0) if len(known) else np.full(len(groups), np.nan)
-    leads, rows = np.vstack([leads, average]), [*CLASSES, "AVG"]
+    leads, rows = np.vstack([leads, average]), [*classes, "AVG"]
     table = pd.DataFrame(leads, columns=groups)
     table.insert(0, "class", rows)
     write_csv(table, folder / "importance_leads.csv")
     notes = ["never fitted, or without weight"] * len(rows)
-    heat_map = HeatMap(leads, f"share of {measure}", notes)
+    heat_map = HeatMap(leads, f"share of {importance.measure}", notes)
     title = f"{run}: where the classifier looks"
     plot_heat_maps([heat_map], rows, groups, folder / "importance.png", title)
 
@@ -140,7 +148,8 @@ def run_classifier(classifier, args, parts, features, digests):
     x_train, x_validation, x_test = features
     model = make_model(classifier, args.scale, args.seed, args.jobs)
     print(f"{run}: fitting on {x_train.shape[0]} records, {x_train.shape[1]} features", flush=True)
-    notes = fit(model, x_train, parts[0][list(CLASSES)].to_numpy())
+    classes = list(classes_of(parts[0]))
+    notes = fit(model, x_train, parts[0][classes].to_numpy(), classes)
     validation = Scored(parts[1], model.predict_proba(x_validation))
     test = Scored(parts[2], model.predict_proba(x_test))
     seconds = time.perf_counter() - started
@@ -149,8 +158,9 @@ def run_classifier(classifier, args, parts, features, digests):
     table, thresholds = evaluate_run(folder, validation, test, args.seed, rule)
     measure = CLASSIFIERS[classifier].importance
     if measure:
-        values, columns = importances(model, x_train), list(x_train.columns)
-        write_importances(folder, run, values, columns, measure)
+        values = importances(model, x_train).T
+        by_feature = pd.DataFrame(values, index=list(x_train.columns), columns=classes)
+        write_importances(folder, run, Importance(by_feature, measure))
     with replacing(path) as temporary:
         joblib.dump(model, temporary)
     digests = digests._replace(weights=file_digest(path))
@@ -160,7 +170,7 @@ def run_classifier(classifier, args, parts, features, digests):
     write_research_json(folder / "run.json", content)
     write_thresholds(folder, thresholds, digests)
     print(f"\n{run} ({seconds:.0f} s), test fold\n{format_table(table)}")
-    for note in notes:
+    for note in [*notes, *thresholds.notes]:
         print(f"{run}: note: {note}")
     return table
 

@@ -18,7 +18,12 @@ import pandas as pd
 from utils import fail, is_safe_name, natural, positive, read_json
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+# the paper's classes: what preprocess.py reads out of diagnoses, what the simulator makes and the
+# bundled model knows. A study's own are the columns of its labels.csv: `classes_of`
 CLASSES = ("SNR", "AF", "IAVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
+# what tables have beside the classes, and what pandas reads as an empty cell: no name of a class
+NOT_A_CLASS = {"patient_id", "fold", "class", "n", "AVG", "all", "mean", "low", "high", "note"}
+NOT_A_CLASS |= {"rank", "leads", "classifier", "score", "NA", "N/A", "nan", "NaN", "None", "null"}
 SAMPLE_RATE = 500  # Hz, of everything after preprocess.py
 SECONDS = 30  # the paper's network sees the last 30 s of a record
 UNITS_PER_MV = 1000  # packed samples are int16 microvolts
@@ -75,33 +80,69 @@ def refuse_paths(names):
         raise ValueError(f"the name {name[:40]!r} cannot be a file name")
 
 
+def classes_of(labels):
+    """Return the names of the classes of labels (rows of labels.csv), in their order."""
+    return tuple(name for name in labels.columns if name not in ("patient_id", "fold"))
+
+
+def refuse_classes(names):
+    """Raise ValueError if there is no class, or a name that a file or a table cannot have."""
+    if not names:
+        raise ValueError("there is no class between patient_id and fold")
+    for name in names:
+        if not is_safe_name(name) or ";" in name or name in NOT_A_CLASS:
+            raise ValueError(f"{name[:40]!r} cannot be the name of a class")
+        if names.count(name) > 1:
+            raise ValueError(f"the class {name} is listed twice")
+
+
+def read_class(cells):
+    """Return a column of labels.csv, text, as 0/1, or as 0, 1 and NaN if some are unknown."""
+    if not cells.isin(["0", "1", "0.0", "1.0", ""]).all():
+        raise ValueError(f"a cell of the class {cells.name} is neither 0 nor 1 nor empty")
+    values = pd.to_numeric(cells.where(cells != ""))
+    return values if values.isna().any() else values.astype("int64")
+
+
+def read_labels(path):
+    """Read labels.csv; raises ValueError with what is wrong with it."""
+    table = pd.read_csv(path, dtype=str, header=None, keep_default_na=False)
+    columns = table.iloc[0].tolist()
+    if columns[0] != "patient_id" or columns[-1] != "fold":
+        raise ValueError("is not a labels.csv of preprocess.py: patient_id, the classes, fold")
+    refuse_classes(columns[1:-1])
+    labels = table[1:].set_axis(columns, axis=1).reset_index(drop=True)
+    if labels.empty or labels.isna().any(axis=None):
+        raise ValueError("has no record" if labels.empty else "has a row with too few cells")
+    labels = labels.assign(**{name: read_class(labels[name]) for name in columns[1:-1]})
+    if not labels["fold"].isin([str(fold) for fold in range(1, N_FOLDS + 1)]).all():
+        raise ValueError(f"a fold is not 1-{N_FOLDS}")
+    if not labels["patient_id"].is_unique:
+        raise ValueError("a record is listed twice")
+    refuse_paths(labels["patient_id"])
+    return labels.astype({"fold": "int64"})
+
+
 def load_labels(data_dir, limit=None):
-    """Read labels.csv: patient_id, the nine classes as 0/1, fold 1-10; one row per record."""
+    """Read labels.csv: patient_id, the classes, fold 1-10; one row per record.
+
+    A class is 1, 0, or NaN where it is not known. Stops with one line if the file is another one or
+    damaged; what it says must not lead to the loss of a file that the user has made.
+    """
     path = Path(data_dir) / "labels.csv"
     if not path.is_file():
         fail(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
-    columns = ["patient_id", *CLASSES, "fold"]
     try:
-        labels = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
-        if list(labels.columns) != columns or labels.empty:
-            raise ValueError(f"it is empty or its columns are not {','.join(columns)}")
-        labels = labels.astype(dict.fromkeys(columns[1:], "int64"))
-        if not labels[list(CLASSES)].isin([0, 1]).all(axis=None):
-            raise ValueError("a class is neither 0 nor 1")
-        if not labels["fold"].between(1, N_FOLDS).all():
-            raise ValueError(f"a fold is not 1-{N_FOLDS}")
-        if not labels["patient_id"].is_unique:
-            raise ValueError("a record is listed twice")
-        refuse_paths(labels["patient_id"])
+        labels = read_labels(path)
     except (ValueError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
-        remedy = f"make it again: python preprocess.py --data-dir {data_dir}"
-        fail(f"{path} is damaged ({error}); {remedy}")
+        remedy = "correct it, or move it elsewhere before you run"
+        fail(f"{path}: {error}; {remedy} python preprocess.py --data-dir {data_dir}")
     return labels.head(limit) if limit else labels
 
 
 def unlabelled(names):
-    """Return rows like those of labels.csv for records without labels: every class is 0."""
-    return pd.DataFrame({"patient_id": list(names)}).assign(**dict.fromkeys(CLASSES, 0))
+    """Return rows like those of labels.csv for records without labels: there is no class."""
+    return pd.DataFrame({"patient_id": list(names)})
 
 
 def labels_digest(labels):
@@ -222,14 +263,24 @@ def make_batches(n, batch_size, seed, epoch):
 class ECGDataset:
     """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
 
+    y is 0, 1, or NaN where a class is not known.
+
     With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
     pass) and the record's row alone, so that it is the same whatever loads it. With `windows`, of
     a record longer than T a part from anywhere is cut out with `augment_seed`; without it the
-    record is whole, for a model that scores windows.
+    record is whole, for a model that scores windows. With `centred`, each lead's median is taken
+    off, so that the offset of the baseline cannot pass for an ST shift.
     """
 
     def __init__(
-        self, signals, labels, leads=LEADS, seconds=SECONDS, augment_seed=None, windows=False
+        self,
+        signals,
+        labels,
+        leads=LEADS,
+        seconds=SECONDS,
+        augment_seed=None,
+        windows=False,
+        centred=False,
     ):
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown:
@@ -241,15 +292,21 @@ class ECGDataset:
             fail(f"{text}; run: python preprocess.py --data-dir {signals.path.parent}")
         self.signals = signals
         self.patient_ids = list(labels["patient_id"])
-        self.y = labels[list(CLASSES)].to_numpy(np.float32, copy=True)  # (N, K), writable for torch
+        self.classes = classes_of(labels)
+        y = labels[list(self.classes)].to_numpy(np.float32, copy=True)
+        self.y = y  # (N, K), writable for torch
         self.rows = [LEADS.index(lead) for lead in leads]
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed
-        self.windows = windows
+        self.windows, self.centred = windows, centred
         self.epoch = 0
 
     def __len__(self):
         return len(self.patient_ids)
+
+    def known(self, rows):
+        """Return how many labels of some rows are known, in records: all K of one count 1."""
+        return float(np.isfinite(self.y[rows]).sum() / len(self.classes))
 
     def __getitem__(self, i):
         n = None if self.windows else self.n_samples
@@ -260,6 +317,8 @@ class ECGDataset:
                 start = rng.integers(signal.shape[1] - self.n_samples + 1)
                 signal = signal[:, start : start + self.n_samples]
             signal = augment(signal, rng)
+        if self.centred:
+            signal = signal - np.median(signal, axis=1, keepdims=True)
         return pad_signal(signal, max(signal.shape[1], self.n_samples)), self.y[i]
 
     def loader(self, batch_size, num_workers=0, rows=None):

@@ -60,6 +60,7 @@ from ecg.training.synthetic_stream import FreshRecords
 from ecg.training.training import SCHEDULES, Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
     checkpoint_path,
+    fail,
     make_parser,
     network_name,
     positive,
@@ -97,15 +98,25 @@ def parse_args(argv=None):
     group.add_argument("--windows", action="store_true", help=text)
     text = "train on N new synthetic records an epoch"
     group.add_argument("--fresh", type=positive, metavar="N", help=text)
+    text = "with --fresh: teach a second head where each criterion is"
+    group.add_argument("--evidence", action="store_true", help=text)
+    text = "take each lead's median off, so that an offset is not read as an ST shift"
+    group.add_argument("--centred", action="store_true", help=text)
+    text = "class that excludes all others, such as SNR: one window without it is enough"
+    group.add_argument("--normal", metavar="CLASS", help=text)
     group.add_argument("--patience", type=positive, help="stop after N epochs without a better one")
     text = "resume after the last finished epoch; auto: start over if that is impossible"
     resume = {"nargs": "?", "const": "strict", "choices": ("strict", "auto")}
     group.add_argument("--resume", **resume, help=text)
     args = parser.parse_args(argv)
+    if args.evidence and not args.fresh:
+        parser.error("--evidence needs --fresh: only the simulator knows where a criterion is")
     if not args.init:
         return args
-    start = Model.load(args.init).flags
+    settings = Model.load(args.init).settings
+    start = settings.flags
     own = {name: getattr(start, name) for name in ("arch", "width", "seconds", "windows")}
+    own |= {"centred": settings.centred, "normal": settings.normal}
     parser.set_defaults(**INIT_DEFAULTS, **own)
     args = parser.parse_args(argv)
     if (args.arch, args.width) != (start.arch, start.width):
@@ -119,11 +130,15 @@ def load_data(args):
     labels, signals = load_labels(args.data_dir, args.limit), PackedSignals(args.data_dir)
     train, validation, _ = split_labels(labels, args.round)
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
-    validation_set = ECGDataset(signals, validation, **shape)
+    validation_set = ECGDataset(signals, validation, **shape, centred=args.centred)
     if args.fresh:
-        train_set = FreshRecords(args.fresh, args.seed, shape["leads"], args.seconds)
+        classes = validation_set.classes
+        if others := [name for name in classes if name not in CLASSES]:
+            fail(f"--fresh makes no record of {', '.join(others)}; leave it out")
+        made = args.fresh, args.seed, shape["leads"], args.seconds, classes
+        train_set = FreshRecords(*made, args.centred, args.evidence)
         return labels, train_set, validation_set, args.seconds
-    train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed)
+    train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed, centred=args.centred)
     shortest = min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE
     return labels, train_set, validation_set, shortest
 
@@ -139,7 +154,7 @@ def set_up(args, device):
     flags = vars(args) | {"data_dir": folder, "leads": list(leads)}
     settings = Settings(
         leads=tuple(leads),
-        classes=CLASSES,
+        classes=validation_set.classes,
         labels=labels_digest(labels),
         signals=validation_set.signals.fingerprint,
         shortest=shortest,
@@ -147,10 +162,13 @@ def set_up(args, device):
         flags=TrainingFlags.from_dict(flags),
         versions=software_versions(),
         start=start and start.as_start(),
+        centred=args.centred,
+        evidence=args.evidence,
+        normal=args.normal,
     )
     network = settings.build_network()
     if start:
-        start.give_weights(network, leads, CLASSES)
+        start.give_weights(network, leads, settings.classes)
     network.to(device)
     method = network_name(args.arch, args.width, args.init)
     return (
@@ -214,7 +232,7 @@ def make_model(training, train_set, validation_set, data_dir):
     return Model(
         network=network.eval(),
         settings=training.settings,
-        thresholds=dict(zip(CLASSES, thresholds.tolist(), strict=True)),
+        thresholds=dict(zip(training.settings.classes, thresholds.tolist(), strict=True)),
         threshold_rule=THRESHOLD_RULE,
         provenance=provenance(training, train_set, data_dir),
         training_records={name: signal_digest(packed[name]) for name in used},
@@ -256,6 +274,8 @@ def print_header(args, training, train_set, validation_set):
         f"run {run} on {next(training.network.parameters()).device}: {len(train_set)} training "
         f"and {len(validation_set)} validation records; git {training.settings.versions['git']}"
     )
+    for note in metrics.threshold_notes(validation_set.y, validation_set.classes):
+        print(f"note: {note}")
     print(" ".join(f"{name}={value}" for name, value in sorted(vars(args).items())))
     if path.exists() and not args.resume:
         print(f"{path} exists; it is replaced at the end of this training")
@@ -263,10 +283,11 @@ def print_header(args, training, train_set, validation_set):
 
 def print_epoch(training):
     row = training.history[-1]
+    f1, auc = metrics.in_words(row.val_f1), metrics.in_words(row.val_auc)
     star = "*" if training.best_epoch == row.epoch else " "
     print(
         f"epoch {row.epoch:02d}/{training.schedule.epochs}  train {row.train_loss:.4f}  "
-        f"val {row.val_loss:.4f}  val F1 {row.val_f1:.3f}  AUC {row.val_auc:.3f} {star} "
+        f"val {row.val_loss:.4f}  val F1 {f1}  AUC {auc} {star} "
         f"{row.seconds:.0f} s",
         flush=True,
     )

@@ -1,7 +1,7 @@
 """Score a model on the test fold, as the paper does, or on another data set.
 
 Reads   models/<run>.pth (from main.py), data/CPSC/labels.csv and the packed signals beside it
-Writes  results/<run>/predictions.csv   patient_id, fold, nine probabilities: validation and test
+Writes  results/<run>/predictions.csv   patient_id, fold, the probabilities: validation and test
         results/<run>/scores.csv        class, n, precision, recall, f1, auc, accuracy, specificity,
                                         ap, brier, ece, and 95 % bootstrap intervals; last row AVG
         results/<run>/challenge.json    the CPSC2018 challenge's own score
@@ -98,6 +98,8 @@ def score_folds(model, signals, labels, args, folder):
     table, thresholds = evaluate_run(
         folder, validation, test, args.seed, args.thresholds or "middle"
     )
+    for note in thresholds.notes:
+        print(f"note: {note}")
     return Evaluation("test fold", test, table, thresholds)
 
 
@@ -160,7 +162,7 @@ def main(args):
     folder = results_path(run)
     part, scored, table, thresholds = evaluate(model, signals, labels, args, folder)
     title = f"{run}, {part}, n = {len(scored.labels)}"
-    plot_scores(scored._replace(thresholds=thresholds.array()), table, folder, title)
+    plot_scores(scored._replace(thresholds=thresholds.array(scored.classes)), table, folder, title)
     pages.write_scores(folder, thresholds)
     write_thresholds(folder, thresholds, digests)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")

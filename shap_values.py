@@ -23,7 +23,7 @@ there is python -m ecg.read FILE --explain.
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
+from dataset import SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import run as explanation_run
 from ecg.explanation.explanation import Explainer, Explanation, Record
 from ecg.explanation.population import Population
@@ -94,7 +94,7 @@ def explain_records(folder, names, run, explainer, classes):
             explanation.save(path)
             remove(figure)
         if not figure.exists():
-            plot_patient(figure, packed, explanation, record, run.model.leads)
+            plot_patient(figure, packed, explanation, record, run.model)
 
 
 def amp_error(explainer):
@@ -109,8 +109,8 @@ def amp_error(explainer):
     return np.linalg.norm(rough - exact) / np.linalg.norm(exact)
 
 
-def value_rows(name, explanation, labels):
-    """Return a record's rows of values.csv, one per class."""
+def value_rows(name, explanation, labels, classes):
+    """Return a record's rows of values.csv, one per explained class."""
     rows = []
     for explained, phi in zip(explanation, explanation.phi.astype(float), strict=True):
         k, logit, size = explained.k, explained.logit, np.abs(phi).sum()
@@ -118,7 +118,7 @@ def value_rows(name, explanation, labels):
         row = {
             "patient_id": name,
             "labels": labels,
-            "class": explained.name,
+            "class": classes[k],
             "predicted": int(k == explanation.predicted),
             "probability": explained.probability,
             "logit": logit,
@@ -140,15 +140,16 @@ def write_tables(folder, run):
 
     One record is in memory at a time; returns the table of values.csv.
     """
-    leads, y_true = run.model.leads, run.labels.set_index("patient_id")[list(CLASSES)]
-    rows, population, averages = [], Population(leads), BeatAverages(leads)
+    leads, classes = run.model.leads, run.model.classes
+    y_true = run.labels.set_index("patient_id")[list(classes)]
+    rows, population, averages = [], Population(classes, leads), BeatAverages(classes, leads)
     for path in sorted(folder.glob("values/*.npz")):
         name, explanation = path.stem, Explanation.load(path)
         if explanation is None:
             print(f"note: {path} is damaged and left out; explain the record again")
             continue
-        labels = ";".join(CLASSES[k] for k in np.flatnonzero(y_true.loc[name]))
-        rows += value_rows(name, explanation, labels)
+        labels = ";".join(classes[k] for k in np.flatnonzero(y_true.loc[name] == 1))
+        rows += value_rows(name, explanation, labels, classes)
         explained = explanation.of(explanation.predicted)
         population.add(explained)
         packed = run.data.signals[name][:, : explained.stop]
@@ -158,7 +159,7 @@ def write_tables(folder, run):
     write_csv(table, folder / "values.csv")
     write_heat_maps(folder, run.name, population)
     write_csv(averages.table(), folder / "beats.csv")
-    for k, name in enumerate(CLASSES):
+    for k, name in enumerate(classes):
         path = folder / "beats" / f"{name}.png"
         if averages.kept[k]:
             plot_average_beats(averages.beat(k), leads, path, averages.title(k))
@@ -218,7 +219,7 @@ def main(args):
     if options.amp:
         name, error = explainer.background.names[0], amp_error(explainer)
         print(f"bfloat16 changes the values of {name} by {error:.1%} (relative L2)")
-    classes = range(len(CLASSES)) if args.classes == "all" else None
+    classes = range(len(model.classes)) if args.classes == "all" else None
     explain_records(folder, distributed.share(missing), run, explainer, classes)
     distributed.wait()
     if distributed.rank() == 0:

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, leads_text, parse_leads
+from dataset import LEADS, N_FOLDS, add_data_args, classes_of, leads_text, parse_leads
 from ecg.evaluation import metrics, runs, scored_run
 from ecg.evaluation.intervals import FEW_POSITIVES
 from ecg.evaluation.metrics import N_RESAMPLES, SCORES
@@ -83,14 +83,14 @@ def show(folder, title, tables, notes):
 
 def plain_table(tested):
     """Return the score table of Scored records, without intervals."""
-    return metrics.score_table(tested.y_true, tested.y_score, tested.thresholds, CLASSES)
+    return metrics.score_table(tested.y_true, tested.y_score, tested.thresholds, tested.classes)
 
 
 def write_pooled(folder, parts, seed):
     """Write the tested records of several rounds, thresholds and scores; return the scores."""
     pooled = runs.pool(parts)
     scored_run.write_probabilities(folder / "pooled.csv", [pooled])
-    by_fold = pd.DataFrame(pooled.thresholds, columns=CLASSES)
+    by_fold = pd.DataFrame(pooled.thresholds, columns=pooled.classes)
     by_fold.insert(0, "fold", pooled.labels.fold.to_numpy())
     write_csv(by_fold.drop_duplicates(), folder / "thresholds.csv")
     return scored_run.write_scores(folder, pooled, seed)
@@ -197,7 +197,7 @@ def compare_pair(args, data):
     notes += [
         f"no interval for classes with fewer than {FEW_POSITIVES} positives, or where no resample "
         "differs",
-        "p of single classes is not corrected for there being nine",
+        "p of single classes is not corrected for their number",
     ]
     runs.write_sources(folder, args.runs, notes)
     show(folder, f"A - B on {len(first.labels)} records", pair_texts(table), notes)
@@ -207,21 +207,21 @@ def lead_scores(parts, seed):
     """Return a row of single_lead.csv from the tested records of the rounds of some leads."""
     pooled, by_round = runs.pool(parts), list(map(plain_table, parts))
     scores = metrics.score_table(
-        pooled.y_true, pooled.y_score, pooled.thresholds, CLASSES, N_RESAMPLES, seed
+        pooled.y_true, pooled.y_score, pooled.thresholds, pooled.classes, N_RESAMPLES, seed
     ).set_index("class")
     row = scores.loc["AVG", ["n", *(f"{name}{end}" for name in COMPARED for end in ENDS)]].to_dict()
-    row |= {f"f1_{name}": scores.f1[name] for name in CLASSES}
+    row |= {f"f1_{name}": scores.f1[name] for name in pooled.classes}
     for name in COMPARED:
         row[f"{name}_mean"] = np.mean([table[name].iloc[-1] for table in by_round])
     return row
 
 
-def lead_text(table):
-    """Return the table that shows single_lead.csv."""
+def lead_text(table, classes):
+    """Return the table that shows single_lead.csv, with a column for each of the classes."""
     shown = table[["rank", "leads"]].copy()
     for name, label in COMPARED.items():
         shown[f"{label} [95 %]"] = table.apply(with_interval, axis=1, name=name)
-    for name in CLASSES:
+    for name in classes:
         shown[name] = table[f"f1_{name}"].map(number)
     for name, label in COMPARED.items():
         shown[f"{label}, mean"] = table[f"{name}_mean"].map(number)
@@ -271,7 +271,7 @@ def compare_leads(args, data):
     if missing:
         notes.append(f"not scored: {missing}")
     notes += left_out + runs.settings_notes(finished.values())
-    show(folder, title, [lead_text(table)], notes)
+    show(folder, title, [lead_text(table, classes_of(data.labels))], notes)
     sources = [rounds[i] for rounds in finished.values() for i in common]
     runs.write_sources(folder, sources, notes)
 

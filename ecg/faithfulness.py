@@ -189,7 +189,9 @@ def mark_measures(folder, run, explainer, record, marks):
     regions = ludb.marked_regions(marks, record.n)[explained.start : explained.stop]
     if (regions < 0).all():  # no wave in what the network saw
         return []
-    return checks.of_class(explained.k, ludb.check_marks(explained.values, regions))
+    name = run.model.classes[explained.k]
+    measures = ludb.check_marks(explained.values, regions)
+    return [measure._replace(class_name=name) for measure in measures]
 
 
 def check_ludb(args, folder, run, explainer):
@@ -236,7 +238,7 @@ def main(args):
     means = checks.summarise(rows)
     table = checks.summary_table(means)
     write_csv(table, table_path)
-    plot_faithfulness(means, figure, f"{run.name}: do the maps hold?")
+    plot_faithfulness(means, model.classes, figure, f"{run.name}: do the maps hold?")
     if any(check == "samples" for check, _, _ in means):
         plot_samples(means, options.method, samples_figure)
     shown = table[table["class"] == "all"].drop(columns="class")

@@ -14,7 +14,7 @@ kept in the model and shown with each of its answers.
 import dataclasses
 from pathlib import Path
 
-from dataset import CLASSES, PackedSignals, load_labels
+from dataset import PackedSignals, classes_of, load_labels
 from ecg.evaluation import metrics
 from ecg.inference.flags import add_model_path_arg
 from ecg.inference.model import Model
@@ -32,12 +32,16 @@ def parse_args(argv=None):
 def score_on(model, data_dir):
     """Say in a sentence how well a model does on the records of a folder, and print the table."""
     labels, signals = load_labels(data_dir), PackedSignals(data_dir)
-    y_true = labels[list(CLASSES)].to_numpy()
+    classes = classes_of(labels)
+    if classes != tuple(model.classes):
+        fail(f"{data_dir} has other classes than the model; give a folder with the model's")
+    y_true = labels[list(classes)].to_numpy()
     y_score = model.score(model.dataset(signals, labels))
-    table = metrics.score_table(y_true, y_score, model.limits, CLASSES)
+    table = metrics.score_table(y_true, y_score, model.limits, classes)
     print(metrics.format_table(table))
     average, name = table.iloc[-1], Path(data_dir).resolve().name
-    text = f"macro AUC {average.auc:.2f} and F1 {average.f1:.2f} on {len(labels)} records"
+    auc, f1 = (metrics.in_words(score, 2) for score in (average.auc, average.f1))
+    text = f"macro AUC {auc} and F1 {f1} on {len(labels)} records"
     return f"{text} of patients ({name})"
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dataset import LEADS, N_FOLDS, leads_text, parse_leads, round_folds
+from dataset import CLASSES, LEADS, N_FOLDS, classes_of, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.metrics import few_positives
@@ -87,6 +87,8 @@ def data_context(data_dir, name):
     """Return the title, the table of the data set, and the paper where it is the paper's data."""
     folder = results_path(f"dataset_{name}")
     path, mark = folder / "dataset_table.csv", folder / "synthetic.txt"
+    own = Path(data_dir, path.name)  # where preprocess.py writes it
+    path = path if path.is_file() or not own.is_file() else own
     table, paper = tables.load_csv(path), tables.read_paper()
     title, twin = "CPSC2018: the paper beside this reproduction", False
     if table is None or not tables.is_cpsc2018(table, paper):
@@ -186,7 +188,7 @@ def lead_context(folder, data, notes):
     }
 
 
-def explanation_context(folder, results):
+def explanation_context(folder, results, classes):
     """Return heat maps, examples and checks, unless they explain something else."""
     outdated = explanation_section.why_explanations_outdated(folder, results)
     outdated_checks = explanation_section.why_explanations_outdated(
@@ -196,17 +198,24 @@ def explanation_context(folder, results):
         "explanations": folder,
         "outdated": outdated,
         "maps": [] if outdated else tables.figures(folder, MAPS),
-        "examples": None if outdated else explanation_section.examples(folder),
+        "examples": None if outdated else explanation_section.examples(folder, classes),
         "outdated_checks": outdated_checks,
-        "checks": None if outdated_checks else explanation_section.checks(folder),
+        "checks": None if outdated_checks else explanation_section.checks(folder, classes),
     }
 
 
-def file_links(run, name, lead_folder, baselines):
+def study_classes(data, run):
+    """Return the classes of a DataFolder's labels, else those of the run, else the paper's."""
+    if data.labels is not None:
+        return classes_of(data.labels)
+    return runs.read_dict(results_path(run, "run.json")).get("classes", CLASSES)
+
+
+def file_links(run, data_path, lead_folder, baselines):
     """Return the files beside the report, by section."""
     results, folder = results_path(run), explanations_path(run)
     files = {
-        "data": [results_path(f"dataset_{name}", "dataset_table.csv")],
+        "data": [data_path],
         "scores": [
             results / "scores.html",
             results / "scores.csv",
@@ -251,7 +260,9 @@ def main(args):
     context, paper = data_context(args.data_dir, name)
     context |= score_context(methods.get(network), run, paper, context["twin"])
     context |= pair_context(network, run, baselines, data)
-    context |= explanation_context(explanations_path(run), results_path(run))
+    context |= explanation_context(
+        explanations_path(run), results_path(run), study_classes(data, run)
+    )
     context |= run_flags(args) | {
         "data_dir": args.data_dir,
         "run": run,
@@ -272,7 +283,7 @@ def main(args):
         "jobs": times.job_table(results_path(f"times_{name}")),
         "run_tables": times.run_tables(described),
         "notes": times.run_notes(described),
-        "links": file_links(run, name, lead_folder, baselines),
+        "links": file_links(run, context["data_path"], lead_folder, baselines),
     }
     report = results_path("report.html")
     pages.write(report, "report", **context)

@@ -105,7 +105,7 @@ def test_importance_of_a_known_line_points_to_its_feature():
     y[:, 2] = x[:, 2] > 0
     for classifier in ("LR", "LGB"):
         model = baselines.make_model(classifier, "none", seed=42, jobs=1)
-        notes = baselines.fit(model, x, y)
+        notes = baselines.fit(model, x, y, CLASSES)
         found = baselines.importances(model, x)
         assert found[:3].argmax(1).tolist() == [0, 1, 2], classifier
         assert np.isnan(found[3:]).all()
@@ -141,7 +141,7 @@ def test_scores_depend_on_the_seed_and_not_on_the_number_of_workers(classifier):
 
     def scores(jobs, seed=42):
         model = baselines.make_model(classifier, "none", seed, jobs)
-        baselines.fit(model, x, y)
+        baselines.fit(model, x, y, CLASSES)
         return model.predict_proba(x)
 
     one = scores(jobs=1)
@@ -262,7 +262,7 @@ def test_other_warnings_are_counted_not_lost():
         def __getitem__(self, i):
             return self
 
-    notes = baselines.fit(Noisy(), np.zeros((2, 1)), np.ones((2, 9), int))
+    notes = baselines.fit(Noisy(), np.zeros((2, 1)), np.ones((2, 9), int), CLASSES)
     assert notes == ["3 x RuntimeWarning: something odd"]
 
 
@@ -284,10 +284,10 @@ class Model:
 def test_a_warning_is_told_apart_by_its_category_and_origin_not_by_its_words():
     stopped = "did not converge within 5 iterations (ConvergenceWarning): all classes"
     x, y = np.zeros((2, 1)), np.ones((2, 9), int)
-    assert baselines.fit(Model("in other words", ConvergenceWarning), x, y) == [stopped]
+    assert baselines.fit(Model("in other words", ConvergenceWarning), x, y, CLASSES) == [stopped]
     text = "solver diverges; Label 2 is present in all training examples."
     y[:, 0] = 0
-    assert baselines.fit(Model(text, UserWarning), x, y) == [
+    assert baselines.fit(Model(text, UserWarning), x, y, CLASSES) == [
         "no training record with SNR",
         stopped,
         f"1 x UserWarning: {text}",
@@ -296,7 +296,7 @@ def test_a_warning_is_told_apart_by_its_category_and_origin_not_by_its_words():
     model = baselines.make_model("LR", "none", 42, 1)
     x, y = np.arange(8.0)[:, None], np.tile([[0, 1]], (8, 1)) * (np.arange(8)[:, None] > 3)
     y = np.hstack([y, np.tile(y[:, 1:], 7)])
-    assert baselines.fit(model, x, y) == ["no training record with SNR"]
+    assert baselines.fit(model, x, y, CLASSES) == ["no training record with SNR"]
 
 
 def test_network_row_is_shown_only_for_the_same_test_records(data_dir, work, capsys):

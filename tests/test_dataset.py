@@ -1,4 +1,5 @@
 import argparse
+import hashlib
 import json
 import pickle
 
@@ -149,14 +150,14 @@ def test_load_labels_needs_preprocess(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "damage", ["empty", "blank cell", "ragged", "twice", "class of 2", "fold 11", "other columns"]
+    "damage", ["empty", "blank fold", "ragged", "twice", "class of 2", "fold 11", "other columns"]
 )
 def test_load_labels_refuses_damage(damage, tiny, capsys):
     path = tiny / "labels.csv"
     lines = path.read_text().splitlines()
     row = lines[1].split(",")
-    if damage == "blank cell":
-        row[1] = ""
+    if damage == "blank fold":
+        row[-1] = ""
     elif damage == "ragged":
         row.append("7")
     elif damage == "class of 2":
@@ -215,3 +216,54 @@ def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):
     del signals, stop  # the error holds on to it
     preprocess.main(preprocess.parse_args(argv))  # nothing to pack, but nobody reads the old one
     assert len(list(tiny.glob("signals-*.i16"))) == 1
+
+
+def write_own(folder, text):
+    (folder / "labels.csv").write_text(text)
+    return dataset.load_labels(folder)
+
+
+def test_classes_are_the_columns_and_an_empty_cell_is_unknown(tiny):
+    text = "patient_id,b 1,AF,fold\nT0000,1,,1\nT0001,0,1,2\nT0002,1,0,10\n"
+    labels = write_own(tiny, text)
+    assert dataset.classes_of(labels) == ("b 1", "AF")
+    assert labels["b 1"].tolist() == [1, 0, 1] and labels["b 1"].dtype == "int64"
+    assert labels["AF"].isna().tolist() == [True, False, False]
+    items = dataset.ECGDataset(dataset.PackedSignals(tiny), labels, seconds=2)
+    assert items.classes == ("b 1", "AF") and items.y[1].tolist() == [0, 1]
+    assert items[0][1].dtype == np.float32 and np.isnan(items[0][1][1])
+    assert [items.known([0]), items.known([1, 2]), items.known([])] == [0.5, 2, 0]
+    one = write_own(tiny, "patient_id,AF,fold\nT0000,1,1\n")
+    assert dataset.classes_of(one) == ("AF",)
+
+
+def test_the_digest_of_known_labels_is_that_of_the_file_s_text(tiny):
+    text = (tiny / "labels.csv").read_text()
+    expected = hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert dataset.labels_digest(dataset.load_labels(tiny)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("record,AF,fold\nT0000,1,1\n", "not a labels.csv of preprocess.py"),
+        ("patient_id,AF,PVC\nT0000,1,1\n", "not a labels.csv of preprocess.py"),
+        ("patient_id\nT0000\n", "not a labels.csv of preprocess.py"),
+        ("patient_id,fold\nT0000,1\n", "no class between"),
+        ("patient_id,AF,AF,fold\nT0000,1,1,1\n", "AF is listed twice"),
+        ("patient_id,a/b,fold\nT0000,1,1\n", "'a/b' cannot be the name of a class"),
+        ("patient_id,AVG,fold\nT0000,1,1\n", "'AVG' cannot be the name of a class"),
+        ("patient_id,None,fold\nT0000,1,1\n", "'None' cannot be the name of a class"),
+        ("patient_id,AF,fold\nT0000,yes,1\n", "class AF is neither 0 nor 1 nor empty"),
+        ("patient_id,AF,fold\nT0000,nan,1\n", "class AF is neither 0 nor 1 nor empty"),
+        ("patient_id,AF,fold\nT0000,1\n", "a fold is not 1-10"),
+        ("patient_id,AF,fold\n", "has no record"),
+    ],
+)
+def test_what_is_said_of_another_file_does_not_lead_to_its_loss(tiny, capsys, text, reason):
+    with pytest.raises(SystemExit) as stop:
+        write_own(tiny, text)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2 and error.count("\n") == 1 and reason in error
+    assert error.index("move it elsewhere before") < error.index("python preprocess.py")
+    assert (tiny / "labels.csv").read_text() == text

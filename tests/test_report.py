@@ -552,5 +552,5 @@ def test_the_table_of_checks_leaves_out_what_repeats_another_row(tmp_path):
     rows = [["seeds", measure, "all", 4, 0.5, 0.4, 0.6] for measure in [*kept, *left]]
     columns = ["check", "measure", "class", "n", "mean", "low", "high"]
     pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "faithfulness.csv", index=False)
-    (table,) = explanation_section.checks(tmp_path).tables
+    (table,) = explanation_section.checks(tmp_path, CLASSES).tables
     assert [row[1] for row in table.rows] == kept

@@ -320,11 +320,11 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
         base=np.full(9, -9.0),
         n=12 * 500,
     )
-    path, leads = tmp_path / "a.png", ["I", "II", "V1"]
+    path, model = tmp_path / "a.png", SimpleNamespace(leads=["I", "II", "V1"], classes=CLASSES)
     labels = CLASSES.index("AF"), CLASSES.index("PVC")
-    shap_values.plot_patient(path, packed, explanation, Record("a", None, 6000, labels), leads)
+    shap_values.plot_patient(path, packed, explanation, Record("a", None, 6000, labels), model)
     ((_, whole, explained, shown, text, begin),) = calls
-    assert whole is packed and shown == leads
+    assert whole is packed and shown == model.leads
     assert "predicted SNR (probability 0.73), labelled AF + PVC" in text.title
     assert explained.values.shape == (3, 6000) and explained.values.sum() == 10
     assert (explained.start, begin) == (0, 1000)

@@ -19,7 +19,7 @@ from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
 from ecg import read, release
 from ecg.inference.model import Model
 from ecg.io.sources import SOURCE_LINE
-from ecg.simulation.heart import make_record
+from ecg.simulation.heart import WIDE_MIX, make_record
 from ecg.training.synthetic_stream import FIRST, FreshRecords
 from ecg.training.training import Epoch, Schedule, Training
 
@@ -162,7 +162,7 @@ def test_fresh_records_are_new_in_every_epoch_and_not_those_of_a_folder():
         seen += [records.number(i) for i in range(3)]
         x, y = records[1]
         assert x.shape == (2, 3000) and x.dtype == y.dtype == np.float32
-        classes = make_record(7, records.number(1), 6).classes
+        classes = make_record(7, records.number(1), 6, WIDE_MIX).classes
         assert {CLASSES[k] for k in np.flatnonzero(y)} == set(classes)
         np.testing.assert_array_equal(records[1][0], x)
     assert len(set(seen)) == 6 and min(seen) >= FIRST > 1_000_000

@@ -12,7 +12,10 @@ def doubtful_classes(tables):
     """
     if any(not {"n", "recall", "specificity", "f1"} <= set(table) for table in tables):
         return {}
-    parts = [table[:-1].assign(records=int(table.n.iloc[-1])) for table in tables]
+    parts = []
+    for table in tables:
+        known = table["known"] if "known" in table else int(table.n.iloc[-1])
+        parts.append(table.assign(records=known)[:-1])
     rows = pd.concat(parts).dropna(subset="f1")
     false = (1 - rows.specificity.fillna(1)) * (rows.records - rows.n)
     rows = rows.assign(

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset import CLASSES
-
 # the libraries are imported where they are used: they take seconds to load, --help needs none
 
 
@@ -84,14 +82,24 @@ def make_model(classifier, scale, seed, jobs):
     return make_pipeline(*steps, CLASSIFIERS[classifier].make(seed, jobs))
 
 
-def fit(model, x, y):
-    """Fit on features (N, F) and labels (N, K); return notes on what went wrong.
+def fit(model, x, y, classes):
+    """Fit on features (N, F) and labels (N, K), NaN where unknown; return notes on what went wrong.
 
+    Where labels are unknown, or there is one class, each class has a classifier of its own.
     Warnings are collected instead of printed: each becomes a note, none is dropped.
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    absent = [name for name, held in zip(CLASSES, y.any(0), strict=True) if not held]
+    absent = [name for name, held in zip(classes, (y == 1).any(0), strict=True) if not held]
+    notes = [f"no training record with {', '.join(absent)}"] if absent else []
+    unknown = not np.isfinite(y).all()
+    if unknown or y.shape[1] == 1:  # scikit-learn's take neither
+        from ecg.evaluation.on_known import OnKnown
+
+        name, last = model.steps[-1]
+        model.steps[-1] = name, OnKnown(getattr(last, "estimator", last))
+    if unknown:
+        notes.append("each class is fitted on the records in which it is known")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if absent:  # the note says what OneVsRestClassifier warns of
@@ -100,8 +108,7 @@ def fit(model, x, y):
     for estimator in getattr(model[-1], "estimators_", []):
         if hasattr(estimator, "n_jobs"):
             estimator.n_jobs = 1  # threads would add up the trees' votes in no fixed order
-    notes = [f"no training record with {', '.join(absent)}"] if absent else []
-    stopped = unconverged(model[-1])
+    stopped = unconverged(model[-1], classes)
     if stopped:
         notes.append(stopped)
         caught = [w for w in caught if not issubclass(w.category, ConvergenceWarning)]
@@ -109,7 +116,7 @@ def fit(model, x, y):
     return notes + [f"{count} x {text}" for text, count in others.items()]
 
 
-def unconverged(classifier):
+def unconverged(classifier, classes):
     """Return a sentence about the models that ran into their limit of iterations, '' if none."""
     models = getattr(classifier, "estimators_", [classifier])
     limits = [getattr(model, "max_iter", np.inf) for model in models]  # trees have none
@@ -117,7 +124,7 @@ def unconverged(classifier):
     stopped = np.array(done) >= limits
     if not stopped.any():
         return ""
-    names = [name for name, hit in zip(CLASSES, stopped, strict=False) if hit]
+    names = [name for name, hit in zip(classes, stopped, strict=False) if hit]
     which = ", ".join(names) if len(models) > 1 else "all classes"
     return f"did not converge within {min(limits)} iterations (ConvergenceWarning): {which}"
 

@@ -45,7 +45,7 @@ FORMULAS = {  # score -> its interval (2, K), from values (K,) and Counts of one
     "recall": lambda v, c: share_interval(v, c.positives[0]),
     "f1": lambda v, c: f1_interval(v, (c.positives + c.called - c.hits)[0]),
     "auc": lambda v, c: np.vectorize(auc_interval)(v, c.positives[0], (c.n - c.positives)[0]),
-    "accuracy": lambda v, c: share_interval(v, np.repeat(c.n[0], len(v))),
+    "accuracy": lambda v, c: share_interval(v, c.n[0]),
     "specificity": lambda v, c: share_interval(v, (c.n - c.positives)[0]),
 }
 

@@ -3,6 +3,8 @@
 One comparison everywhere: a record has a finding if its probability is >= the threshold. Scores
 are computed from weights (B, N), which say how often each of N records counts in each of B
 samples: one row of ones gives the scores, a thousand bootstrap resamples their intervals.
+
+A label is 1, 0, or NaN where it is not known: the record is then left out of that class's scores.
 """
 
 from functools import cached_property
@@ -16,6 +18,7 @@ from ecg.evaluation.intervals import FEW_POSITIVES, sound_intervals
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
 NO_POSITIVES_THRESHOLD = 0.5  # for a class that the validation fold does not hold
+FEW_FOR_THRESHOLD = 2  # positives, with which a threshold is little more than their probability
 N_RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # quantiles of the resamples: a 95 % percentile interval
 CALIBRATION_BINS = 10  # of equal width: [0, 0.1), [0.1, 0.2) ... [0.9, 1]
@@ -68,15 +71,35 @@ def find_thresholds(y_true, y_score, rule="middle"):
 
     A class without positives in y_true gets 0.5: every threshold has the same F1 of 0 there.
     """
+    known, true = np.isfinite(y_true)[:, None, :], np.nan_to_num(y_true)
     # (100, N, K) at once is 100 x 700 x 9 for CPSC2018: small
     y_pred = y_score[:, None, :] >= THRESHOLD_GRID[None, :, None]  # (N, 100, K)
-    f1 = f1_scores(y_true[:, None, :], y_pred)  # (100, K)
+    f1 = f1_scores(true[:, None, :], y_pred & known)  # (100, K)
     chosen = [THRESHOLD_RULES[rule](best) for best in (f1 == f1.max(0)).T]
-    return np.where(y_true.any(0), THRESHOLD_GRID[chosen], NO_POSITIVES_THRESHOLD)
+    return np.where(true.any(0), THRESHOLD_GRID[chosen], NO_POSITIVES_THRESHOLD)
+
+
+def threshold_notes(y_true, classes):
+    """Return sentences on the classes whose thresholds rest on few positives of y_true, or none."""
+    notes = []
+    for name, n in zip(classes, np.nansum(y_true, axis=0).astype(int).tolist(), strict=True):
+        if n == 0:
+            notes.append(f"{name}: no positives in the validation fold, so 0.5")
+        elif n <= FEW_FOR_THRESHOLD:
+            count = "one positive" if n == 1 else f"{n} positives"
+            notes.append(
+                f"{name}: only {count} in the validation fold, so its threshold is a guess"
+            )
+    return notes
 
 
 def mean_log_loss(y_true, y_score):
-    """Return the mean binary cross-entropy over records and classes, in nats."""
+    """Return the mean binary cross-entropy over the known labels, in nats; NaN if none is."""
+    known = np.isfinite(y_true)
+    if not known.all():
+        y_true, y_score = y_true[known], y_score[known]
+    if not y_true.size:
+        return np.nan
     p = np.clip(y_score.astype(np.float64), 1e-7, 1 - 1e-7)  # float32 sigmoids reach 0 and 1
     return -np.where(y_true > 0, np.log(p), np.log1p(-p)).mean()
 
@@ -95,6 +118,11 @@ def ranking_scores(true, score, weights):
     half, and average precision is the sum over distinct scores of precision times the gain of
     recall. NaN where the sample lacks positives or, for the AUC, negatives.
     """
+    known = np.isfinite(true)
+    if not known.any():
+        return np.full((2, len(weights)), np.nan)
+    if not known.all():
+        true, score, weights = true[known], score[known], weights[:, known]
     order = np.argsort(-score, kind="stable")
     starts = np.flatnonzero(np.diff(score[order], prepend=np.inf))  # of runs of equal scores
     all_ = np.add.reduceat(weights[:, order], starts, axis=1)  # (B, runs), best score first
@@ -119,26 +147,26 @@ def calibration_errors(y_true, y_score, weights):
     Guo et al. 2017, per class: the mean over records of |share of positives - mean probability|
     of the record's bin.
     """
-    bins, total = calibration_bins(y_score), 0
+    known, bins, total = np.isfinite(y_true), calibration_bins(y_score), 0
     for i in range(CALIBRATION_BINS):
-        total += np.abs(weights @ np.where(bins == i, y_true - y_score, 0))
-    return total / weights.sum(1, keepdims=True)
+        total += np.abs(weights @ np.where(known & (bins == i), y_true - y_score, 0))
+    return divide(total, weights @ known.astype(float))
 
 
 class Counts:
     """What the scores are computed from, for weights (B, N) of N records: arrays (B, K).
 
-    `n` (B, 1) records; `called` reach the threshold, `hits` are the positives among them,
-    `rejected` the negatives below it.
+    `n` records in which the class is known, the only ones that count; `called` reach the threshold,
+    `hits` are the positives among them, `rejected` the negatives below it.
     """
 
     def __init__(self, y_true, y_score, thresholds, weights):
         self.true, self.score = np.asarray(y_true, float), np.asarray(y_score, float)
         self.weights = weights
-        pred = apply_thresholds(self.score, thresholds).astype(float)
-        self.n = weights.sum(1, keepdims=True)
-        self.positives, self.called = weights @ self.true, weights @ pred
-        self.hits = weights @ (self.true * pred)
+        known, true = np.isfinite(self.true).astype(float), np.nan_to_num(self.true)
+        pred = known * apply_thresholds(self.score, thresholds)
+        self.n, self.positives, self.called = weights @ known, weights @ true, weights @ pred
+        self.hits = weights @ (true * pred)
         self.rejected = self.n - self.positives - self.called + self.hits
 
     @cached_property
@@ -146,6 +174,11 @@ class Counts:
         """AUC and average precision, which share their sorting."""
         columns = zip(self.true.T, self.score.T, strict=True)
         return np.stack([ranking_scores(*column, self.weights) for column in columns], axis=-1)
+
+    def brier(self):
+        """Return the mean squared difference of label and probability (Brier 1950)."""
+        squares = np.nan_to_num((self.score - self.true) ** 2)
+        return divide(self.weights @ squares, self.n)
 
     def specificity(self):
         """Return the share of the negatives that are rejected, NaN without a negative."""
@@ -167,11 +200,10 @@ SCORES = {
     "recall": Score("recall", "recall", lambda c: divide(c.hits, c.positives)),
     "f1": Score("F1", "f1", lambda c: divide(2 * c.hits, c.positives + c.called)),
     "auc": Score("AUC", "auc", lambda c: c.ranking[0]),
-    "accuracy": Score("accuracy", "acc.", lambda c: (c.hits + c.rejected) / c.n),
+    "accuracy": Score("accuracy", "acc.", lambda c: divide(c.hits + c.rejected, c.n)),
     "specificity": Score("specificity", "spec.", Counts.specificity),
     "ap": Score("average precision", "ap", lambda c: c.ranking[1]),
-    # Brier 1950, of one class against the rest
-    "brier": Score("Brier score", "brier", lambda c: c.weights @ (c.score - c.true) ** 2 / c.n),
+    "brier": Score("Brier score", "brier", Counts.brier),  # of one class against the rest
     "ece": Score(
         "calibration error", "ece", lambda c: calibration_errors(c.true, c.score, c.weights)
     ),
@@ -203,14 +235,19 @@ def intervals(values):
 def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     """Return a DataFrame: class, n and the columns of SCORES; the last row is AVG.
 
-    `n` counts a class's positives, in the AVG row the records. A class without positives has NaN
-    in every other cell and stays out of the average; AUC is NaN too without a negative. With
+    `n` counts a class's positives, in the AVG row the records. Where labels are unknown, a column
+    `known` counts the records that a class's scores are of. A class without positives has NaN in
+    every other cell and stays out of the average; AUC is NaN too without a negative. With
     `n_resamples`, columns such as f1_low and f1_high hold 95 % bootstrap intervals over resamples
     of records, or by formula where these say little (`sound_intervals`); a class that a resample
     lacks stays out of that resample's average.
     """
     y_true = np.asarray(y_true)
-    columns = {"class": [*classes, "AVG"], "n": [*y_true.astype(int).sum(0), len(y_true)]}
+    known = np.isfinite(y_true)
+    n_records, positives = int(known.any(1).sum()), np.nansum(y_true, axis=0).astype(int)
+    columns = {"class": [*classes, "AVG"], "n": [*positives, n_records]}
+    if not known.all():
+        columns["known"] = [*known.sum(0), n_records]
     values = weighted_scores(y_true, y_score, thresholds, np.ones((1, len(y_true))))
     columns |= {name: with_average(value)[0] for name, value in values.items()}
     if n_resamples:
@@ -222,6 +259,11 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     return pd.DataFrame(columns)
 
 
+def in_words(score, digits=3):
+    """Return a score with so many decimals, 'unknown' for NaN (records of one kind alone)."""
+    return f"{score:.{digits}f}" if np.isfinite(score) else "unknown"
+
+
 def few_positives(table):
     """Say of which classes of a score table the intervals are by formula; '' of none."""
     if not {"class", "n", "f1_low"} <= set(table):
@@ -230,6 +272,12 @@ def few_positives(table):
     if not few:
         return ""
     return f"fewer than {FEW_POSITIVES} positives, so the intervals are by formula: {few}"
+
+
+def with_interval(value, low, high):
+    """Return a score with its interval, as far as they are known."""
+    interval = f" [{low:.3f}, {high:.3f}]" if np.isfinite(low) else ""
+    return f"{value:.3f}{interval}" if np.isfinite(value) else ""
 
 
 def format_table(table):
@@ -243,10 +291,7 @@ def format_table(table):
     if "f1_low" in table:
         for name in ("f1", "auc"):
             rows = zip(table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True)
-            shown[name] = [
-                f"{value:.3f} [{low:.3f}, {high:.3f}]" if np.isfinite(value) else ""
-                for value, low, high in rows
-            ]
+            shown[name] = [with_interval(*row) for row in rows]
             del numbers[name]
         headings = {name: score.heading for name, score in SCORES.items()}
         numbers = {headings.get(name, name): value for name, value in numbers.items()}

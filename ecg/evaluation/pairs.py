@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from scipy.stats import t as student
 
-from dataset import CLASSES, N_FOLDS
+from dataset import N_FOLDS
 from ecg.evaluation import metrics
 from ecg.evaluation.intervals import FEW_POSITIVES
 from ecg.evaluation.metrics import N_RESAMPLES
@@ -44,12 +44,12 @@ def differences(first, second, seed):
     run has one half if they are equally good.
     """
     y_true = first.y_true
-    n = len(y_true)
-    table = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": [*y_true.sum(0), n]})
+    n, positives = len(y_true), np.nansum(y_true, axis=0).astype(int)
+    table = pd.DataFrame({"class": [*first.classes, "AVG"], "n": [*positives, n]})
     weights = metrics.resample_weights(n, N_RESAMPLES, seed)
     scores = [averaged_scores(run, np.ones((1, n))) for run in (first, second)]
     resampled = [averaged_scores(run, weights) for run in (first, second)]
-    few = np.append(y_true.sum(0) < FEW_POSITIVES, False)
+    few = np.append(positives < FEW_POSITIVES, False)
     for name in COMPARED:
         a, b = (run[name][0] for run in scores)
         drawn = resampled[0][name] - resampled[1][name]
@@ -59,7 +59,7 @@ def differences(first, second, seed):
         table[f"{name}_a"], table[f"{name}_b"], table[diff] = a, b, a - b
         table[f"{diff}_low"], table[f"{diff}_high"] = low, high
         table[f"{name}_p"] = two_sided_p(drawn)
-    right_a, right_b = (
+    right_a, right_b = (  # an unknown label: neither
         metrics.apply_thresholds(run.y_score, run.thresholds) == y_true for run in (first, second)
     )
     only_a, only_b = (right_a & ~right_b).sum(0), (right_b & ~right_a).sum(0)

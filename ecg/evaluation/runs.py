@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from dataset import (
-    CLASSES,
     LEADS,
     N_FOLDS,
+    classes_of,
     labels_digest,
     leads_text,
     load_labels,
@@ -87,10 +87,11 @@ def is_training_data(model, labels, signals, limit, round_number):
     another: the test fold would hold records the model has seen, or be another one.
     """
     data_dir, trained, settings = signals.path.parent, model.flags, model.settings
-    if tuple(model.classes) != CLASSES:
+    classes = classes_of(labels)
+    if tuple(model.classes) != classes:
         fail(
             f"the model's classes are {', '.join(model.classes)}, not those of {data_dir}: "
-            f"{', '.join(CLASSES)}; train it again: python main.py"
+            f"{', '.join(classes)}; train a model of these: python main.py --data-dir {data_dir}"
         )
     same = settings.labels == labels_digest(labels)
     if not same and Path(trained.data_dir).name != data_dir.resolve().name:
@@ -219,13 +220,13 @@ def other_lead_sets(network, data_dir, seed):
     return choices
 
 
-def read_probabilities(path):
-    """Read a csv of fold, the nine probabilities or thresholds, and perhaps patient_id."""
+def read_probabilities(path, classes):
+    """Read a csv of fold, a probability or threshold per class, and perhaps patient_id."""
     if not path.is_file():
         fail(f"no {path}; finish the run first: python predict.py (or baselines.py)")
     try:
         table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
-        values = table[list(CLASSES)].to_numpy(float)
+        values = table[list(classes)].to_numpy(float)
         whole = table.fold.notna().all() and np.isfinite(values).all()
     except (ValueError, KeyError, AttributeError):
         whole = False
@@ -234,15 +235,15 @@ def read_probabilities(path):
     return table
 
 
-def read_thresholds(folder, folds):
+def read_thresholds(folder, classes, folds):
     """Return each record's thresholds (N, K): those of the run, or of its fold if pooled."""
     if (folder / "pooled.csv").is_file():
-        table = read_probabilities(folder / "thresholds.csv").set_index("fold")
-        return table.loc[folds, list(CLASSES)].to_numpy()
+        table = read_probabilities(folder / "thresholds.csv", classes).set_index("fold")
+        return table.loc[folds, list(classes)].to_numpy()
     path = folder / "thresholds.json"
     try:
         stored = json.loads(path.read_text())["thresholds"]
-        return np.tile([float(stored[name]) for name in CLASSES], (len(folds), 1))
+        return np.tile([float(stored[name]) for name in classes], (len(folds), 1))
     except (OSError, ValueError, KeyError, TypeError):
         fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
 
@@ -256,7 +257,8 @@ def load_test(run, data):
     """
     path = scored_file(run)
     folder, pooled = path.parent, path.name == "pooled.csv"
-    table, labels = read_probabilities(path), data.labels
+    labels, classes = data.labels, classes_of(data.labels)
+    table = read_probabilities(path, classes)
     if why := why_scores_outdated(folder, data):
         command = "ecg.compare --rounds" if pooled else "predict.py (or baselines.py)"
         fail(f"{folder}: {why}; run {command} again")
@@ -273,7 +275,8 @@ def load_test(run, data):
             f"{folder} was not tested on the folds of {data.path}/labels.csv (or --limit); "
             "give its --data-dir, or score it again: python predict.py"
         )
-    return Scored(labels, table[list(CLASSES)].to_numpy(), read_thresholds(folder, table.fold))
+    thresholds = read_thresholds(folder, classes, table.fold)
+    return Scored(labels, table[list(classes)].to_numpy(), thresholds)
 
 
 def scored_file(run):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES
+from dataset import classes_of
 from ecg.evaluation.challenge import CHALLENGE_GROUPS, CHALLENGE_RULE, challenge_scores
-from ecg.evaluation.metrics import N_RESAMPLES, find_thresholds, score_table
+from ecg.evaluation.metrics import N_RESAMPLES, find_thresholds, score_table, threshold_notes
 from utils import RESEARCH_USE, remove, write_csv, write_json
 
 
@@ -20,9 +20,14 @@ class Scored(NamedTuple):
     thresholds: np.ndarray | None = None  # (K,), or (N, K) where records have their own
 
     @property
+    def classes(self):
+        """Names of the classes."""
+        return classes_of(self.labels)
+
+    @property
     def y_true(self):
-        """The classes of the records as 0/1, (N, K)."""
-        return self.labels[list(CLASSES)].to_numpy()
+        """The classes of the records as 0/1, NaN where unknown, (N, K)."""
+        return self.labels[list(self.classes)].to_numpy()
 
 
 class Thresholds(NamedTuple):
@@ -32,9 +37,9 @@ class Thresholds(NamedTuple):
     rule: str
     notes: tuple[str, ...] = ()
 
-    def array(self):
+    def array(self, classes):
         """Return the thresholds in the order of the classes, (K,)."""
-        return np.array([self.by_class[name] for name in CLASSES])
+        return np.array([self.by_class[name] for name in classes])
 
 
 class Digests(NamedTuple):
@@ -51,13 +56,11 @@ def evaluate_run(folder, validation, test, seed=42, rule="middle"):
     `validation` and `test` are Scored; `seed` is that of the resamples. Returns the table of
     scores.csv and the Thresholds, which `write_thresholds` is to write.
     """
-    held = validation.y_true.any(0)
     values = find_thresholds(validation.y_true, validation.y_score, rule).tolist()
-    absent = [name for name, known in zip(CLASSES, held, strict=True) if not known]
     thresholds = Thresholds(
-        by_class=dict(zip(CLASSES, values, strict=True)),
+        by_class=dict(zip(validation.classes, values, strict=True)),
         rule=f"best F1 on the validation fold, the {rule} of the best",
-        notes=tuple(f"{name}: no positives in the validation fold, so 0.5" for name in absent),
+        notes=tuple(threshold_notes(validation.y_true, validation.classes)),
     )
     return write_results(folder, [validation, test], thresholds, seed), thresholds
 
@@ -70,14 +73,15 @@ def write_results(folder, parts, thresholds, seed=42):
     """
     remove(Path(folder) / "thresholds.json")
     write_probabilities(folder / "predictions.csv", parts)
-    return write_scores(folder, parts[-1]._replace(thresholds=thresholds.array()), seed)
+    scored = parts[-1]._replace(thresholds=thresholds.array(parts[-1].classes))
+    return write_scores(folder, scored, seed)
 
 
 def write_probabilities(path, parts):
     """Write the names, folds and probabilities of Scored parts, one below the other."""
     frames = []
     for part in parts:
-        scores = pd.DataFrame(part.y_score, columns=list(CLASSES))
+        scores = pd.DataFrame(part.y_score, columns=list(part.classes))
         frame = part.labels[["patient_id", "fold"]].reset_index(drop=True)
         frames.append(frame.join(scores))
     write_csv(pd.concat(frames), path)
@@ -86,14 +90,17 @@ def write_probabilities(path, parts):
 def write_scores(folder, scored, seed=42):
     """Write scores.csv, with intervals, and challenge.json of Scored records; return the table.
 
-    challenge.json is left out where CLASSES lacks one of the challenge's classes.
+    challenge.json is left out where the challenge's classes are lacking, or labels are unknown.
     """
-    y_true, y_score = scored.y_true, scored.y_score
-    table = score_table(y_true, y_score, scored.thresholds, CLASSES, N_RESAMPLES, seed)
+    y_true, y_score, classes = scored.y_true, scored.y_score, scored.classes
+    table = score_table(y_true, y_score, scored.thresholds, classes, N_RESAMPLES, seed)
     write_csv(table, folder / "scores.csv")
-    if {name for names in CHALLENGE_GROUPS.values() for name in names} <= set(CLASSES):
-        content = challenge_scores(y_true, y_score, CLASSES)
+    needed = {name for names in CHALLENGE_GROUPS.values() for name in names}
+    if needed <= set(classes) and np.isfinite(y_true).all():
+        content = challenge_scores(y_true, y_score, classes)
         write_research_json(folder / "challenge.json", content | {"rule": CHALLENGE_RULE})
+    else:
+        remove(folder / "challenge.json")  # of an earlier run with other labels
     return table
 
 

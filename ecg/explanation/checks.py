@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from dataset import CLASSES
 from ecg.evaluation.metrics import resample_weights
 from ecg.explanation.attributions import METHODS, RELIABLE, batch_logits, binned, reliability
 from ecg.explanation.check_measures import (
@@ -67,21 +66,21 @@ class Subject(NamedTuple):
             record = record._replace(x=x, n=x.shape[1])
         return explainer.explain(record, self.explanation.classes[:classes], stop_when)
 
-
-def of_class(k, measures):
-    """Yield Measures as those of class k."""
-    for measure in measures:
-        yield measure._replace(class_name=CLASSES[k])
+    def of_class(self, k, measures):
+        """Yield Measures as those of class k."""
+        for measure in measures:
+            yield measure._replace(class_name=self.run.model.classes[k])
 
 
 def evidence_measures(subject, table):
     """Compare with the place of the criterion in the `table` of `read_evidence`."""
     table = table[table.patient_id == subject.record.name]
     for explained in subject.explanation:
-        evidence, n = table[table["class"] == explained.name], explained.values.shape[1]
+        name, n = subject.run.model.classes[explained.k], explained.values.shape[1]
+        evidence = table[table["class"] == name]
         mask = evidence_mask(evidence, subject.run.model.leads, n, explained.start)
         if mask.any():
-            yield from of_class(explained.k, check_evidence(explained.values, mask))
+            yield from subject.of_class(explained.k, check_evidence(explained.values, mask))
 
 
 def curve_measures(subject, _):
@@ -99,13 +98,13 @@ def curve_measures(subject, _):
 
         rng = np.random.default_rng([options.seed, 2])
         ends = others[..., -phi.shape[1] :]
-        yield from of_class(k, check_curves(logit_of, x, ends, phi, rng))
+        yield from subject.of_class(k, check_curves(logit_of, x, ends, phi, rng))
 
 
 def compare_first(what, subject, other):
     """Compare the values of the record's first class with those of another Explanation."""
     a, b = next(iter(subject.explanation)), next(iter(other))
-    return of_class(a.k, compare_maps(a.values, b.values, what))
+    return subject.of_class(a.k, compare_maps(a.values, b.values, what))
 
 
 def layer_measures(subject, _):
@@ -144,7 +143,7 @@ def half_measures(subject, _):
     for explained in subject.explanation:
         taken = Measure("samples", explained.samples)
         measures = itertools.chain(reliability_measures(explained.reliability), [taken])
-        yield from of_class(explained.k, measures)
+        yield from subject.of_class(explained.k, measures)
 
 
 def sample_measures(subject, _):
@@ -161,15 +160,15 @@ def sample_measures(subject, _):
         if drawn and pair[0] >= RELIABLE:
             needed.setdefault(k, samples)
         if samples in SAMPLES_STEPS and (drawn or samples == total):
-            measures.extend(of_class(k, step_measures(explanation, k, halves, samples)))
+            measures.extend(subject.of_class(k, step_measures(explanation, k, halves, samples)))
             end = f" of {samples} samples"
-            measures.extend(of_class(k, reliability_measures(pair, end)))
+            measures.extend(subject.of_class(k, reliability_measures(pair, end)))
 
     for total in SAMPLES_STEPS[-1:] if drawn else SAMPLES_STEPS:
         subject.recompute(classes=None, stop_when=partial(look, total), samples=total)
     for k in explanation.classes if drawn else ():
         name = f"samples for {RELIABLE}, {most} at most"
-        measures.append(Measure(name, needed.get(k, most), class_name=CLASSES[k]))
+        measures.extend(subject.of_class(k, [Measure(name, needed.get(k, most))]))
     return measures
 
 

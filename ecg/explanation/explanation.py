@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dataset import CLASSES
 from ecg.explanation.attributions import (
     METHODS,
     Options,
@@ -66,11 +65,6 @@ class ClassExplanation(NamedTuple):
     reliability: np.ndarray  # (2,), of the windows and of the leads' shares
     samples: int  # gradients
     trust: np.ndarray  # (L, W), 0 to 1: how far the value of each window of 40 ms can be trusted
-
-    @property
-    def name(self):
-        """The class's name."""
-        return CLASSES[self.k]
 
     @property
     def stop(self):
@@ -180,10 +174,10 @@ class Explainer:
     def explain(self, record, classes=None, stop_when=None):
         """Return the Explanation of a Record, for the class with the highest logit or `classes`.
 
-        With a network that scores windows, each class is explained in the window where its logit
-        is highest, as that is the record's logit. `stop_when`, called with a class, halves
-        (2, L, T) and the number of samples in them, ends the drawing where it returns True; without
-        it, the options' reliability does.
+        With a network that scores windows, each class is explained in the window that gives the
+        record's logit: the highest, and of the normal class the lowest. `stop_when`, called with a
+        class, halves (2, L, T) and the number of samples in them, ends the drawing where it returns
+        True; without it, the options' reliability does.
         """
         network, n = self.network, record.n
         x = torch.from_numpy(record.x).to(next(network.parameters()).device)
@@ -191,9 +185,11 @@ class Explainer:
         size = x.shape[1] - places[-1]
         windows = torch.stack([x[:, place : place + size] for place in places])
         by_window = batch_logits(network, windows, 1)  # (windows, K)
-        logits = by_window.max(0)
+        logits, best = by_window.max(0), by_window.argmax(0)
+        if network.normal is not None:  # the window that speaks most against it decides
+            logits[network.normal] = by_window[:, network.normal].min()
+            best[network.normal] = by_window[:, network.normal].argmin()
         classes = [int(logits.argmax())] if classes is None else [int(k) for k in classes]
-        best = by_window.argmax(0)
         padding, hidden = max(0, x.shape[1] - n), max(0, n - x.shape[1])
         signals, base = self.reference(record.name, windows[:1])
 

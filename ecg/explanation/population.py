@@ -5,8 +5,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dataset import CLASSES
-
 FEW_RECORDS = 5  # below which a row says so
 CANCELLED = 0.05  # a row whose signed sum is below this part of its absolute sum is not divided
 
@@ -29,10 +27,10 @@ def with_mean(cells, label, notes):
 class Population:
     """Sums over explained records, added one by one, of what the leads' values are."""
 
-    def __init__(self, leads):
-        self.leads = list(leads)
-        self.count = np.zeros(len(CLASSES), int)
-        self.shares, self.sums = np.zeros((2, len(CLASSES), len(leads)))
+    def __init__(self, classes, leads):
+        self.classes, self.leads = list(classes), list(leads)
+        self.count = np.zeros(len(classes), int)
+        self.shares, self.sums = np.zeros((2, len(classes), len(leads)))
 
     def add(self, explained):
         """Add the ClassExplanation of a record's predicted class."""
@@ -68,14 +66,14 @@ class Population:
     def table(self, heat_map):
         """Return a HeatMap as it is written: class, n, the leads, note."""
         counts = [*self.count, self.count.sum()]
-        table = pd.DataFrame({"class": [*CLASSES, "AVG"], "n": counts})
+        table = pd.DataFrame({"class": [*self.classes, "AVG"], "n": counts})
         table[self.leads] = heat_map.cells
         return table.assign(note=heat_map.notes)
 
     def row_labels(self):
         """Return the labels of a heat map's rows: the classes with their numbers of records."""
         labels = []
-        for name, n in zip(CLASSES, self.count, strict=True):
+        for name, n in zip(self.classes, self.count, strict=True):
             labels.append(f"{name} (n = {n}{', few' if 0 < n < FEW_RECORDS else ''})")
         n = self.count.sum()
         return [*labels, f"AVG (n = {n}{', few' if 0 < n < FEW_RECORDS else ''})"]

@@ -80,7 +80,7 @@ class Run(NamedTuple):
         """Return a Record of the data folder."""
         x, y = self.data[self.data.patient_ids.index(name)]
         n = self.data.signals[name].shape[1]
-        return Record(name, x, n, tuple(np.flatnonzero(y).tolist()))
+        return Record(name, x, n, tuple(np.flatnonzero(y == 1).tolist()))
 
 
 def load_run(model, data_dir, limit, round_number):

@@ -186,14 +186,16 @@ class Model:
         weights = self.network.state_dict()
         columns = [self.leads.index(lead) for lead in leads]
         weights["stem.0.weight"] = weights["stem.0.weight"][:, columns]
+        own = network.state_dict()
         if self.classes != tuple(classes):
-            weights = {name: w for name, w in weights.items() if not name.startswith("fc.")}
-        network.load_state_dict(network.state_dict() | weights)
+            heads = ("fc.", "evidence.")
+            weights = {name: w for name, w in weights.items() if not name.startswith(heads)}
+        network.load_state_dict(own | {name: w for name, w in weights.items() if name in own})
 
     def dataset(self, signals, labels):
         """Return records of `labels` (rows of labels.csv) as this model is given them to score."""
         settings = self.leads, self.flags.seconds, None, self.window is not None
-        return ECGDataset(signals, labels, *settings)
+        return ECGDataset(signals, labels, *settings, self.settings.centred)
 
     def network_input(self, packed):
         """Return what the network is given of a packed record (12, n): (L, T) in mV."""
@@ -215,6 +217,21 @@ class Model:
             raise ValueError(f"the signal is {signal.shape}, not (12, n) in the order {LEADS}")
         return self.packed_probabilities(pack_signal(signal, sample_rate)[0])
 
+    def findings(self, y_score):
+        """Return which classes of probabilities (..., K) are findings: those at their threshold.
+
+        The normal class and the others exclude each other: the one whose logit is further above
+        that of its threshold remains.
+        """
+        found = y_score >= self.limits
+        if self.settings.normal is None:
+            return found
+        margins = logit(y_score) - logit(self.limits)
+        normal = np.array([name == self.settings.normal for name in self.classes])
+        kept = margins[..., normal] > margins[..., ~normal].max(-1, keepdims=True)  # (..., 1)
+        both = found[..., normal] & found[..., ~normal].any(-1, keepdims=True)
+        return found & ~(both & (normal != kept))
+
     def score(self, dataset, batch_size=32, num_workers=0, amp=False, quiet=False):
         """Return the probabilities (N, K) of a data set's records; stop if one is not finite.
 
@@ -230,6 +247,12 @@ class Model:
                 f"{first}); train it again: python main.py"
             )
         return y_score
+
+
+def logit(p):
+    """Return the logit of probabilities, finite at 0 and 1."""
+    p = np.clip(p, 1e-4, 1 - 1e-4)
+    return np.log(p / (1 - p))
 
 
 def predict_scores(network, loader, device, amp=False, quiet=False):

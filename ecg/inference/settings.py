@@ -72,10 +72,15 @@ class Settings:
     flags: TrainingFlags
     versions: dict
     start: Start | None = None  # of --init
+    centred: bool = False  # each lead's median is taken off before the network sees it
+    evidence: bool = False  # the network has a head for the place of each criterion
+    normal: str | None = None  # the class that excludes the others
 
     def __post_init__(self):
         kinds = {"labels": str, "signals": str, "shortest": int | float, "window": int | None}
-        check_fields(self, **kinds, versions=dict)
+        check_fields(self, **kinds, versions=dict, centred=bool, evidence=bool)
+        if self.normal is not None and self.normal not in self.classes:
+            raise ValueError("normal")
         for names in (self.leads, self.classes):
             texts = all(isinstance(name, str) for name in names)
             if not names or not texts or len(set(names)) < len(names):
@@ -102,6 +107,9 @@ class Settings:
             flags,
             content["versions"],
             start and Start.from_dict(start),
+            content.get("centred", False),
+            content.get("evidence", False),
+            content.get("normal"),
         )
 
     def to_dict(self):
@@ -114,4 +122,5 @@ class Settings:
     def build_network(self):
         """Return the network, with random weights."""
         shape = len(self.leads), len(self.classes), self.flags.width, self.window
-        return ResNet1d(self.flags.arch, *shape)
+        normal = None if self.normal is None else self.classes.index(self.normal)
+        return ResNet1d(self.flags.arch, *shape, self.evidence, normal)

@@ -22,6 +22,7 @@ CODES = {
     "i-avb": "IAVB",
     **{name.lower(): name for name in CLASSES},
 }
+NORMAL = "SNR"  # of the nine: the class of a record without any of the others
 # LUDB's headers give diagnoses as sentences; those that begin like this name one of the classes.
 PHRASES = {
     "rhythm: atrial fibrillation": "AF",
@@ -37,8 +38,9 @@ PHRASES = {
 def classes_of(dx):
     """Return the set of the nine classes that diagnoses (codes, words or sentences) name.
 
-    SNR counts only if none of the eight abnormal classes is present: outside CPSC2018 its code
-    means 'sinus rhythm' and stands beside abnormal findings.
+    The NORMAL one counts only if none of the others is present: outside CPSC2018 the code of SNR
+    means 'sinus rhythm' and stands beside abnormal findings. Labels that a user gives as classes
+    are taken as they are.
     """
     classes = set()
     for text in dx:
@@ -46,4 +48,4 @@ def classes_of(dx):
         if text in CODES:
             classes.add(CODES[text])
         classes.update(name for phrase, name in PHRASES.items() if text.startswith(phrase))
-    return classes - {"SNR"} or classes
+    return classes - {NORMAL} or classes

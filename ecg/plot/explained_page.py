@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dataset import CLASSES, SAMPLE_RATE, to_mv
+from dataset import SAMPLE_RATE, to_mv
 from ecg.explanation.attributions import WINDOWS
 from ecg.plot.ecg_paper import PAGE_SECONDS, PageText, draw_ecg_page
 from ecg.plot.figures import save_page
@@ -48,16 +48,18 @@ def fullest(values):
     return int(np.argmax(sums[LENGTH:] - sums[:-LENGTH])) if len(sums) > LENGTH else 0
 
 
-def plot_patient(path, packed, explanation, record, leads):
+def plot_patient(path, packed, explanation, record, model):
     """Write the page of a Record of a data set: the last 10 s of what the network saw.
 
-    The predicted class of its Explanation is shown; `packed` (12, n) is the whole record.
+    The class that the Model predicts is shown, from the record's Explanation; `packed` (12, n) is
+    the whole record.
     """
     explained = explanation.of(explanation.predicted)
-    labels = " + ".join(CLASSES[k] for k in record.labels) or "none of the nine"
-    title = f"{record.name}: predicted {explained.name} (probability {explained.probability:.2f})"
+    labels = " + ".join(model.classes[k] for k in record.labels) or "none of the classes"
+    name, probability = model.classes[explained.k], explained.probability
+    title = f"{record.name}: predicted {name} (probability {probability:.2f})"
     title += f", labelled {labels}{explained_text(explained)}"
     begin, end = max(0, explained.stop - LENGTH), explained.stop
     shown = f"{begin / SAMPLE_RATE:g} to {end / SAMPLE_RATE:g} s of {record.n / SAMPLE_RATE:g} s"
     notes = [f"{shown}; {explained.samples} samples", reliability_text(explained)]
-    plot_explained(path, packed, explained, leads, PageText(title, notes), begin)
+    plot_explained(path, packed, explained, model.leads, PageText(title, notes), begin)

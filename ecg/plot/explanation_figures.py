@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from dataset import CLASSES, LEADS, SAMPLE_RATE
+from dataset import LEADS, SAMPLE_RATE
 from ecg.explanation import checks
 from ecg.explanation.attributions import WINDOWS
 from ecg.explanation.check_measures import (
@@ -120,9 +120,9 @@ def plot_samples(means, method, path):
     save_print(figure, path)
 
 
-def draw_evidence(ax, means):
-    """Draw per class the positive phi in the evidence as a multiple of a uniform map's."""
-    order = measured(means, "evidence", CLASSES)
+def draw_evidence(ax, means, classes):
+    """Draw by class the positive phi in the evidence as a multiple of a uniform map's."""
+    order = measured(means, "evidence", classes)
     for shift, (part, colour) in enumerate(zip(PLACES, COLOURS, strict=True)):
         bars = stack([means["evidence", name, place_name(part)] for name in order])
         place = np.arange(len(order)) + 0.27 * (shift - 1)
@@ -183,9 +183,9 @@ def draw_correlations(ax, means):
     ax.set_xlabel(f"correlation of phi (windows of {WINDOWS}; n = {whole.n.max():.0f})")
 
 
-def draw_marks(ax, means):
+def draw_marks(ax, means, classes):
     """Draw per predicted class the shares of |phi| by LUDB's borders, beside those of the time."""
-    order = measured(means, "marks", (*CLASSES, "all"))
+    order = measured(means, "marks", (*classes, "all"))
     bottom = np.zeros(len(order) + 1)
     for region, colour in zip(REGIONS, REGION_COLOURS, strict=True):
         heights = [means["marks", name, share_name(region)].mean for name in order]
@@ -199,21 +199,25 @@ def draw_marks(ax, means):
     ax.legend(fontsize=6, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.15), frameon=False)
 
 
-def plot_faithfulness(means, path, title):
-    """Draw the Means of evidence, curves, correlations and marks, from `checks.summarise`."""
+def plot_faithfulness(means, classes, path, title):
+    """Draw the Means of evidence, curves, correlations and marks, from `checks.summarise`.
+
+    Bars by class are in the order of `classes`.
+    """
     has = {check for check, _, _ in means}
-    draws = [draw_evidence] * ("evidence" in has)
+    by_class = [partial(draw, classes=classes) for draw in (draw_evidence, draw_marks)]
+    draws = by_class[:1] * ("evidence" in has)
     if "curves" in has:
         draws += [partial(draw_curves, kind=kind) for kind in ("deletion", "insertion")]
     draws += [draw_correlations] * bool(has & COMPARISONS)
-    draws += [draw_marks] * ("marks" in has)
+    draws += by_class[1:] * ("marks" in has)
     if not draws:
         return
     figure, panels = make_panels(len(draws), min(len(draws), 2), 5.2, 3.3)
     for draw, ax in zip(draws, panels, strict=True):
         draw(ax, means)
         ax.tick_params(labelsize=7)
-        ax.grid(alpha=0.3, axis="y" if draw in (draw_evidence, draw_marks) else "both")
+        ax.grid(alpha=0.3, axis="y" if draw in by_class else "both")
         ax.set_axisbelow(True)
     figure.suptitle(title, size=10)
     save_print(figure, path)

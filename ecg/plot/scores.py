@@ -8,7 +8,13 @@ from matplotlib.patches import Rectangle
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ecg.evaluation.metrics import CALIBRATION_BINS, apply_thresholds, calibration_bins, divide
+from ecg.evaluation.metrics import (
+    CALIBRATION_BINS,
+    apply_thresholds,
+    calibration_bins,
+    divide,
+    in_words,
+)
 from ecg.plot.figures import BLUE, ORANGE, VALUE_MAP, footnote, make_panels, plt, save_print
 
 
@@ -82,11 +88,13 @@ def plot_heat_maps(maps, row_labels, column_labels, path, title):
 def plot_confusions(y_true, y_pred, classes, path, title):
     """Draw a 2 x 2 confusion matrix for each class, from 0/1 arrays (N, K), as PNG and SVG.
 
-    A cell shows its count and its share of the row; a row without records has no shares.
+    A cell shows its count and its share of the row; a row without records has no shares. Records
+    whose label is NaN are left out.
     """
     figure, panels = make_panels(len(classes), 3, 2.4, 2.4)
     for k, (name, ax) in enumerate(zip(classes, panels, strict=True)):
-        true, pred = np.asarray(y_true)[:, k].astype(int), np.asarray(y_pred)[:, k].astype(int)
+        pair = np.stack([np.asarray(y_true)[:, k], np.asarray(y_pred)[:, k]])
+        true, pred = pair[:, np.isfinite(pair[0])].astype(int)
         counts = np.bincount(2 * true + pred, minlength=4).reshape(2, 2)
         totals = counts.sum(1, keepdims=True)
         shares = divide(counts, totals)
@@ -252,7 +260,8 @@ def plot_curves(panels, scored, table, path, title):
     figure, axes = make_panels(len(table) - 1, 3, 2.4, 2.35)
     y_true = scored.y_true
     for k, ax in enumerate(axes):
-        draw_panel(ax, panels, y_true[:, k], scored.y_score[:, k], table.iloc[k])
+        known = np.isfinite(y_true[:, k])
+        draw_panel(ax, panels, y_true[known, k], scored.y_score[known, k], table.iloc[k])
     figure.suptitle(title, size=10)
     if panels.note:
         footnote(figure, 2, panels.note)
@@ -302,7 +311,7 @@ def draw_ranking(ax, names, ranking):
     ax.errorbar(values, places, xerr=ends, **style)
     for place, value in zip(places, values, strict=True):
         at = start + 0.015 * (1 - start)
-        ax.text(at, place, f"{value:.3f}", va="center", size=8)
+        ax.text(at, place, in_words(value), va="center", size=8)
     ax.set_xlim(min(start, lows.min()), 1)
     ax.set_yticks(places, names)
     ax.invert_yaxis()

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import uniform_filter1d
 
-from dataset import CLASSES, LEADS, SAMPLE_RATE, to_mv
+from dataset import LEADS, SAMPLE_RATE, to_mv
 from ecg.processing.detection import PREMATURE, SMOOTHING, cut_beats
 from ecg.processing.quality import standard_deviation
 
@@ -135,14 +135,14 @@ class BeatAverages:
     beats are averaged, for PVC those that look like one; records without any are left out.
     """
 
-    def __init__(self, leads):
-        self.leads = list(leads)
+    def __init__(self, classes, leads):
+        self.classes, self.leads = list(classes), list(leads)
         self.before, self.after = (round(seconds * SAMPLE_RATE) for seconds in WINDOW)
-        n_classes, n_leads = len(CLASSES), len(leads)
+        n_classes, n_leads = len(classes), len(leads)
         self.records = np.zeros(n_classes, int)
         self.shares = np.zeros((n_classes, n_leads + 1, len(REGIONS)))  # the last row: all leads
         self.time = np.zeros((n_classes, len(REGIONS)))
-        self.kept = [[] for _ in CLASSES]  # per class, an AverageBeat per record
+        self.kept = [[] for _ in classes]  # per class, an AverageBeat per record
 
     def add(self, k, name, phi, packed, peaks):
         """Add a record predicted as class k: phi (L, t) of its last t samples, packed (12, n)."""
@@ -159,9 +159,9 @@ class BeatAverages:
         self.time[k] += np.bincount(regions, minlength=len(REGIONS)) / len(regions)
         self.records[k] += 1
         inside = (peaks - hidden >= self.before) & (peaks + self.after <= signal.shape[1])
-        if CLASSES[k] == "PAC":
+        if self.classes[k] == "PAC":
             inside &= early_beats(peaks)
-        if CLASSES[k] == "PVC":
+        if self.classes[k] == "PVC":
             inside &= ventricular_beats(signal, peaks, borders)
         if inside.any():
             seen = signal[[LEADS.index(lead) for lead in self.leads]]
@@ -195,8 +195,9 @@ class BeatAverages:
         """Say which beats a class's average beat is made of."""
         kinds = {"PAC": "early ", "PVC": "broad "}
         beat = self.medoid(k)
-        beats = f"{kinds.get(CLASSES[k], '')}beat{'s' * (beat.count != 1)}"
-        text = f"{CLASSES[k]}: average of {beat.count} {beats} of record {beat.record}"
+        name = self.classes[k]
+        beats = f"{kinds.get(name, '')}beat{'s' * (beat.count != 1)}"
+        text = f"{name}: average of {beat.count} {beats} of record {beat.record}"
         if len(self.kept[k]) == 1:
             return f"{text}, the only one"
         return f"{text},\nwhich is most like the others (n = {len(self.kept[k])} records)"
@@ -204,7 +205,7 @@ class BeatAverages:
     def table(self):
         """Return beats.csv: a row per class and lead, shares of |phi| and of the time by region."""
         rows, times = [], [f"time_{region}" for region in REGIONS]
-        for k, name in enumerate(CLASSES):
+        for k, name in enumerate(self.classes):
             count = self.records[k] or np.nan
             time = dict(zip(times, self.time[k] / count, strict=True))
             for lead, shares in zip([*self.leads, "all"], self.shares[k] / count, strict=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dataset import SAMPLE_RATE, unlabelled
-from ecg.evaluation.metrics import apply_thresholds
+from ecg.io.diagnoses import NORMAL
 from ecg.io.record import check_length, check_matrix, check_rate
 from ecg.io.text_table import check_unit
 from ecg.processing import quality
@@ -74,7 +74,7 @@ class Answer:
         A class that rests on leads without a signal gets neither a probability nor a finding.
         """
         blocked = quality.not_assessable(recording.flat, model.leads)
-        above = dict(zip(model.classes, apply_thresholds(y_score, model.limits), strict=True))
+        above = dict(zip(model.classes, model.findings(y_score), strict=True))
         margins = dict(zip(model.classes, y_score - model.limits, strict=True))
         findings = tuple(name for name in above if above[name] and name not in blocked)
         probabilities = dict.fromkeys(model.classes)
@@ -223,21 +223,21 @@ def prefix(warning):
 
 def answer_warnings(model, recording, findings):
     """Return the warnings that rest on what the model is and on what it found."""
-    warnings, others = [], [name for name in findings if name != "SNR"]
+    warnings, others = [], [name for name in findings if name != NORMAL]
     if model.has_seen(recording.packed):
         text = "the model was trained or chosen on this record"
         warnings.append(Caution(f"{text}; the answer says nothing about new ones", critical=True))
-    if "SNR" in findings and others:
+    if NORMAL in findings and others:
         was = "was" if len(others) == 1 else "were"
-        text = f"contradiction: SNR means no other finding, but {join(others, 'and')} {was} found"
-        warnings.append(Caution(f"{text} too"))
+        text = f"contradiction: {NORMAL} means no other finding"
+        warnings.append(Caution(f"{text}, but {join(others, 'and')} {was} found too"))
     if model.window and recording.seconds > LONG:
         text = f"long record: a finding in one {model.window / SAMPLE_RATE:g} s window is enough"
         warnings.append(Caution(f"{text}; expect false positives"))
     rate, (low, high) = recording.heart_rate, NORMAL_RATES
-    if "SNR" in findings and rate and not low <= rate <= high:
+    if NORMAL in findings and rate and not low <= rate <= high:
         text = f"rate {rate:.0f}/min is outside {low}-{high} (adults)"
-        warnings.append(Caution(f"{text}; SNR does not imply a normal rate"))
+        warnings.append(Caution(f"{text}; {NORMAL} does not imply a normal rate"))
     return warnings
 
 

@@ -45,15 +45,14 @@ def draw_explained(folder, answer, packed, model, method):
     path = folder / f"{answer.record}.pdf"
     begin = explained.start + fullest(explained.values)
     begin = int(np.clip(begin, 0, max(0, packed.shape[1] - LENGTH)))
-    text = explained_page_text(answer, explained, packed.shape[1], method)
+    text = explained_page_text(answer, name, explained, packed.shape[1], method)
     text = text._replace(below=model.describe())
     plot_explained(path, packed, explained, model.leads, text, begin)
     return str(path)
 
 
-def explained_page_text(answer, explained, n, method):
-    """Return the PageText of a ClassExplanation, of a record of n samples, made by a method."""
-    name = explained.name
+def explained_page_text(answer, name, explained, n, method):
+    """Return the PageText of the ClassExplanation of a named class, of a record of n samples."""
     low = "" if name in answer.findings else ", below its threshold"
     title = f"{answer.record}: why {name} (probability {answer.probabilities[name]:.2f}{low})"
     part = ""

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from dataset import CLASSES
 from ecg.evaluation.runs import read_digests
 from ecg.evaluation.scored_run import Digests
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
@@ -60,7 +59,7 @@ def why_explanations_outdated(folder, results):
     )
 
 
-def examples(folder):
+def examples(folder, classes):
     """Return one explained record per class: the first by name that is rightly predicted."""
     text = {"patient_id": str, "labels": str, "class": str}
     values = load_csv(folder / "values.csv", dtype=text, keep_default_na=False, na_values=UNKNOWN)
@@ -72,7 +71,7 @@ def examples(folder):
         if row.Index in row.labels.split(";"):
             first.setdefault(row.Index, row)
     shown, without = [], []
-    for name in CLASSES:
+    for name in classes:
         path = folder / "patient" / f"{first[name].patient_id}.png" if name in first else None
         if path and path.is_file():
             labels = first[name].labels.replace(";", " + ")
@@ -94,7 +93,7 @@ def reliability_text(values):
     )
 
 
-def checks(folder):
+def checks(folder, classes):
     """Return the Checks of the explanations: tables by class and over all, and the figures."""
     table = load_csv(folder / "faithfulness.csv", keep_default_na=False, na_values=[""])
     if table is None or not {"check", "measure", "n", "mean", "low", "high"} <= set(table):
@@ -105,7 +104,7 @@ def checks(folder):
         if part.empty:
             continue
         wide = part.pivot(index="class", columns="measure", values="mean")
-        names = [name for name in [*CLASSES, "all"] if name in wide.index]
+        names = [name for name in [*classes, "all"] if name in wide.index]
         wide = wide.reindex(columns=measures, index=names)
         rows = [[str(name), *(number(value, 2) for value in row)] for name, row in wide.iterrows()]
         tables.append(Table(f"{check}, mean by class", ["class", *measures], rows))

@@ -15,7 +15,6 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from dataset import CLASSES
 from ecg.evaluation.caveats import doubtful_classes
 from ecg.evaluation.metrics import few_positives
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
@@ -147,8 +146,12 @@ def write_page(folder, run, leads):
 
     Without its script the page shows every class and record, one below the other.
     """
-    read = {"dtype": {"patient_id": str}, "keep_default_na": False, "na_values": UNKNOWN}
-    population, beats = (pd.read_csv(folder / f"{name}.csv") for name in ("population", "beats"))
+    text = {"patient_id": str, "class": str}
+    read = {"dtype": text, "keep_default_na": False, "na_values": UNKNOWN}
+    population, beats = (
+        pd.read_csv(folder / f"{name}.csv", dtype={"class": str})
+        for name in ("population", "beats")
+    )
     tables = population, beats, pd.read_csv(folder / "values.csv", **read)
     write(
         folder / "index.html",
@@ -158,5 +161,7 @@ def write_page(folder, run, leads):
         regions=REGION_NAMES,
         windows=WINDOWS,
         reliable=RELIABLE,
-        classes=[class_page(folder, name, list(leads), tables) for name in CLASSES],
+        classes=[
+            class_page(folder, name, list(leads), tables) for name in population["class"][:-1]
+        ],
     )

@@ -161,6 +161,13 @@ def read_rounds(runs):
     return tables
 
 
+def classes_of_methods(methods):
+    """Return the classes of {method: {round: table}}, each once, in their order."""
+    tables = [table for rounds in methods.values() for table in rounds.values()]
+    names = dict.fromkeys(name for table in tables for name in table.index)
+    return [name for name in names if name != "AVG"]
+
+
 def mean_over_rounds(tables, score):
     """Return the mean of a score by class over {round: table}."""
     return pd.concat([table[score] for table in tables.values()], axis=1).mean(axis=1)
@@ -247,28 +254,29 @@ def score_tables(tables, paper, doubtful):
 
 def summary_table(methods):
     """Return method x macro F1, macro AUC, AUC of the classes, of {method: {round: table}}."""
-    rows = []
+    rows, classes = [], classes_of_methods(methods)
     for name, tables in methods.items():
         f1, auc = (mean_over_rounds(tables, score) for score in ("f1", "auc"))
-        rows.append([name, *map(number, [f1.AVG, auc.AVG, *auc.reindex(list(CLASSES))])])
-    head = ["", "macro F1", "macro AUC", *(f"AUC {name}" for name in CLASSES)]
+        rows.append([name, *map(number, [f1.AVG, auc.AVG, *auc.reindex(classes)])])
+    head = ["", "macro F1", "macro AUC", *(f"AUC {name}" for name in classes)]
     return Table("Test folds, mean over the rounds", head, rows)
 
 
 def one_run_table(table, thresholds, doubtful):
     """Return a run's scores.csv with its {class: threshold} as a table to read."""
-    rows = []
+    rows, counts = [], ["n", "known"] if "known" in table else ["n"]
     for row in table.set_index("class").itertuples():
         name = str(row.Index)
-        cells = [starred(name, doubtful), str(row.n), number(thresholds.get(name, np.nan), 2)]
+        cells = [starred(name, doubtful), *(str(getattr(row, count)) for count in counts)]
+        cells.append(number(thresholds.get(name, np.nan), 2))
         for score in SCORES:
             cell = number(getattr(row, score))
             if score in INTERVALS and cell:
                 low, high = (number(getattr(row, f"{score}_{end}")) for end in ("low", "high"))
-                cell += f" [{low}, {high}]"
+                cell += f" [{low}, {high}]" if low else ""
             cells.append(cell)
         rows.append(cells)
-    head = ["class", "n", "threshold", *(score.label for score in SCORES.values())]
+    head = ["class", *counts, "threshold", *(score.label for score in SCORES.values())]
     return Table("", head, rows)
 
 
@@ -285,16 +293,16 @@ def baseline_tables(methods, doubtful):
 
     `doubtful` is {classifier: {class: why}}, whose F1 gets a star.
     """
-    result = []
+    result, classes = [], classes_of_methods(methods)
     for score in ("f1", "auc"):
         rows = []
         for name, tables in methods.items():
             stars = doubtful.get(name, {}) if score == "f1" else {}
             cells = [name, str(len(tables))]
-            for key, value in mean_over_rounds(tables, score).reindex([*CLASSES, "AVG"]).items():
+            for key, value in mean_over_rounds(tables, score).reindex([*classes, "AVG"]).items():
                 cells.append(number(value) + ("*" if key in stars else ""))
             rows.append(cells)
-        head = ["classifier", "rounds", *CLASSES, "AVG"]
+        head = ["classifier", "rounds", *classes, "AVG"]
         result.append(Table(f"{PAPER_SCORES[score]}, mean over the rounds", head, rows))
     return result
 
@@ -319,15 +327,15 @@ def pair_table(arch, pairs):
 
 def lead_table(table):
     """Return the models by lead, from single_lead.csv."""
-    rows = []
-    for row in table.itertuples():
-        cells = [str(row.rank), str(row.leads)]
+    rows, others = [], {"f1_low", "f1_high", "f1_mean"}
+    columns = [name for name in table if name.startswith("f1_") and name not in others]
+    for row in table.to_dict("records"):
+        cells = [str(row["rank"]), str(row["leads"])]
         for score in ("f1", "auc"):
-            value, low, high = (getattr(row, f"{score}{end}") for end in ("", "_low", "_high"))
-            mean = getattr(row, f"{score}_mean", np.nan)
-            cells += [number(mean), number(value), span(low, high)]
-        rows.append([*cells, *(number(getattr(row, f"f1_{name}")) for name in CLASSES)])
+            value, low, high = (row[f"{score}{end}"] for end in ("", "_low", "_high"))
+            cells += [number(row.get(f"{score}_mean", np.nan)), number(value), span(low, high)]
+        rows.append([*cells, *(number(row[name]) for name in columns)])
     head = ["rank", "leads"]
     for score in ("F1", "AUC"):
         head += [f"macro {score}: mean", "pooled", "95 % interval"]
-    return Table("Models by lead", head + [f"F1 {name}" for name in CLASSES], rows)
+    return Table("Models by lead", head + [f"F1 {name[3:]}" for name in columns], rows)

@@ -21,6 +21,7 @@ class Form(NamedTuple):
     width: float  # of QRS, s
     t: np.ndarray  # vector of T (3,)
     st: np.ndarray  # vector of ST at J + 60 ms (3,)
+    slope: float  # of ST, see st.py's Segment
 
 
 class Conduction(NamedTuple):
@@ -47,12 +48,15 @@ NORMAL = [
     (0.45, 0.120, 0.120, 1.05, 0.75, 0.50),
     (0.70, 0.115, 0.110, -0.24, -0.12, 0.40),
 ]
+# s: CPSC2018 calls rsr' with a late S RBBB from about 90 ms on; RBBB is complete from 120 ms
+RBBB_FROM = 0.090
 CONDUCTION = {
     "normal": Conduction(NORMAL, (0.068, 0.104), (0.26, 0.20, -0.15), (0, 0, 0)),
-    "RBBB": Conduction(RIGHT, (0.121, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
+    "RBBB": Conduction(RIGHT, (RBBB_FROM, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
     "LBBB": Conduction(LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
 }
 EDGE = 0.025  # QRS begins and ends where its waves have this part of the largest size
+LARGEST = 5  # mV, of QRS in any lead: more than nearly all hypertrophic hearts have
 
 
 def rotation(turn, tilt):
@@ -73,11 +77,18 @@ def fit_duration(time, vector):
     return (time - [start, 0, 0]) / (stop - start)
 
 
-def conducted_form(rng, patient, block, st, shift=None):
+def limit_size(time, vector, leads):
+    """Return the vectors (4, 3) of a QRS, smaller if it exceeds LARGEST mV in a lead."""
+    course = Waves(*time.T, vector).at(np.linspace(0, 1, 41))
+    return vector * min(1, LARGEST / np.abs(course @ leads.T).max())
+
+
+def conducted_form(rng, patient, block, segment, shift=None):
     """Draw the form of beats conducted from the atria, with a bundle branch block or "normal".
 
-    `st` (3,) is the vector of ST at J + 60 ms, `shift` the class (STD, STE) that it makes, if any.
+    `shift` is the class (STD, STE) that the Segment makes, if any.
     """
+    st = segment.st
     for attempt in range(40):
         time, vector = draw_qrs(rng, patient, block)
         turn = patient.turn if block != "LBBB" else rng.normal(-0.1, 0.45)
@@ -86,6 +97,7 @@ def conducted_form(rng, patient, block, st, shift=None):
         if block == "RBBB":  # its late part keeps its direction, whatever the axis is
             turned[2] = patient.gain * rotation(0.2 * turn, 0) @ vector[2]
         time = fit_duration(time, turned)
+        turned = limit_size(time, turned, patient.leads)
         if shows_block(block, Waves(*time.T, turned), patient.leads):
             break
     _, (low, high), t_block, st_block = CONDUCTION[block]
@@ -99,7 +111,9 @@ def conducted_form(rng, patient, block, st, shift=None):
         t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
     elif shift == "STD":  # T upright after it, or flat, or along with it
         t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
-    return Form(time, turned, low + patient.width * (high - low), t, st)
+    elif block == "normal":  # a normal, high ST goes over into a tall T
+        t = t + rng.uniform(0, 1.5) * st
+    return Form(time, turned, low + patient.width * (high - low), t, st, segment.slope)
 
 
 def draw_qrs(rng, patient, block):
@@ -152,4 +166,17 @@ def ventricular_form(rng, patient):
     mean = vector[:2].mean(0)
     width = rng.uniform(0.122, 0.18)
     t = -mean * rng.uniform(0.2, 0.6) + rng.normal(0, 0.05, 3)
-    return Form(fit_duration(time, vector), vector, width, t, -mean * rng.uniform(0, 0.18))
+    time, st = fit_duration(time, vector), -mean * rng.uniform(0, 0.18)
+    return Form(time, limit_size(time, vector, patient.leads), width, t, st, patient.st_slope)
+
+
+def pre_excited_form(rng, patient, usual):
+    """Return a usual form with a delta wave: QRS begins early and slowly, T is opposed to it."""
+    size = np.linalg.norm(usual.vector, axis=1).max()
+    delta = rng.normal(0, 1, 3)
+    delta *= rng.uniform(0.2, 0.5) * size / np.linalg.norm(delta)
+    time, vector = usual.time.copy(), usual.vector.copy()
+    time[3], vector[3] = (rng.uniform(-0.15, 0.05), 0.12, 0.16), delta
+    time, t = fit_duration(time, vector), usual.t - rng.uniform(0, 1) * delta
+    vector = limit_size(time, vector, patient.leads)
+    return usual._replace(time=time, vector=vector, width=rng.uniform(0.11, 0.16), t=t)

@@ -1,7 +1,7 @@
 """The patient: everything drawn before the class is looked at, alike for all classes.
 
 Ranges hold the published limits of normal and, about them, what is seen on wards. Rates 42 to 143 a
-minute; PR 120 to 200 ms, P up to 120 ms and 0.25 mV; frontal axis of QRS from -110 to 90 degrees,
+minute; PR 120 to 202 ms, P up to 120 ms and 0.25 mV; frontal axis of QRS from -110 to 90 degrees,
 mostly -30 to 90; QT after Fridericia 355 to 445 ms at 60 a minute (AHA/ACCF/HRS recommendations
 III and IV, Surawicz et al. and Rautaharju et al., Circulation 2009); amplitudes by a factor of
 about 3 to both sides (Rijnbeek et al., J Electrocardiol 2014); sinus arrhythmia from hardly any to
@@ -66,6 +66,11 @@ class Patient(NamedTuple):
     pr: float
 
 
+def at_rate(patient, rr):
+    """Return the patient with another RR (s) and the QT that belongs to it."""
+    return patient._replace(rr=rr, qt=patient.qt * (rr / patient.rr) ** (1 / 3))
+
+
 def draw_patient(rng):
     """Draw a patient."""
     age = int(np.clip(rng.normal(60, 15), 18, 92))
@@ -128,5 +133,5 @@ def draw_atria(rng):
         "pac_turn": rotation(rng.uniform(0.2, 3.0), rng.normal(0, 0.6)),
         "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
         "p_width": rng.uniform(0.8, 1.35),
-        "pr": rng.uniform(0.12, 0.195),
+        "pr": rng.uniform(0.12, 0.202),
     }

@@ -1,9 +1,15 @@
-"""ST shifts: how large a shift makes a class, in which leads, and vectors with and without one.
+"""ST shifts: how large a shift makes a class, in which leads, and segments with and without one.
 
-J + 60 ms counts, against the PR segment, in two neighbouring leads: from 0.1 mV, elevation in V2
-and V3 from 0.15 mV in women and 0.2 mV in men (fourth universal definition of myocardial
-infarction, Thygesen et al., Circulation 2018). Any territory, up-sloping, level or down-sloping.
+The fourth universal definition of myocardial infarction (Thygesen et al., Circulation 2018) counts
+the J point, against the PR segment, in two neighbouring leads: elevation from 0.1 mV, in V2 and V3
+from 0.15 mV in women, 0.2 mV in men and 0.25 mV in men below 40; level or down-sloping depression
+from 0.05 mV. A class is beyond its limit at J + 20 ms, where QRS is over, and at J + 60 ms. Normal
+elevation is below it at J + 20 ms only: in V2 and V3 of men, the young above all, ST rises steeply
+to 0.2 mV and more at J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation, Macfarlane
+et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,26 +20,46 @@ from ecg.simulation.leads import twelve_leads
 FRONTAL = (("aVL", "I"), ("II", "aVF"), ("aVF", "III"))
 CHEST = (("V1", "V2"), ("V2", "V3"), ("V3", "V4"), ("V4", "V5"), ("V5", "V6"), ("I", "V6"))
 NEIGHBOURS = np.array([(LEADS.index(a), LEADS.index(b)) for a, b in FRONTAL + CHEST])
-# directions of elevation, the usual one first: anterior; depression is opposed to: lateral
-ANTERIOR, LATERAL, OTHERS = (0.45, 0.1, -1), (0.9, 0.6, 0.1), ((1, 0.2, -0.25), (0.2, 1, 0))
-TERRITORIES = {
-    "STE": (ANTERIOR, ANTERIOR, (1, -0.3, 0.3), *OTHERS),
-    "STD": (LATERAL, LATERAL, ANTERIOR, *OTHERS),
-}
+# directions of elevation: anterior (V1-V4), inferior with reciprocal aVL, lateral and high lateral
+ANTERIOR, INFERIOR, LATERAL = (0.45, 0.1, -1), (-0.1, 1, 0.1), (0.9, 0.3, 0.1)
+HIGH_LATERAL = (1, -0.4, 0.2)
+TERRITORIES = (ANTERIOR, ANTERIOR, INFERIOR, INFERIOR, LATERAL, HIGH_LATERAL)
+# depression is opposed to what is elevated in the leads of these
+STRAIN = (0.9, 0.3, 0.6)  # V5, V6, I down and V1, V2 up, as in hypertrophy
+DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, STRAIN)
+STD_LIMIT = 0.065  # mV: healthy V4-V6 often reach 0.05 mV, where the definition begins
 
 
-def st_limits(name, sex):
-    """Return from how many mV at J + 60 ms a lead shows STD or STE: (12,)."""
-    limits = np.full(len(LEADS), 0.1)
-    if name == "STE":
-        limits[[LEADS.index("V2"), LEADS.index("V3")]] = 0.15 if sex == "Female" else 0.2
+class Segment(NamedTuple):
+    """An ST segment."""
+
+    st: np.ndarray  # vector at J + 60 ms (3,), in mV
+    slope: float  # change in 100 ms, a part of st
+
+
+def least_of(slope):
+    """Return the smaller shift of J + 20 and J + 60 ms, a part of that at J + 60 ms."""
+    return min(1, 1 - 0.4 * slope)
+
+
+def st_limits(name, patient):
+    """Return from how many mV a lead shows STD or STE: (12,)."""
+    if name == "STD":
+        return np.full(len(LEADS), STD_LIMIT)
+    limits, men = np.full(len(LEADS), 0.1), 0.25 if patient.age < 40 else 0.2
+    limits[[LEADS.index("V2"), LEADS.index("V3")]] = 0.15 if patient.sex == "Female" else men
     return limits
 
 
 def relative_shift(name, patient, st):
     """Return by how many times the limit of STD or STE a vector st (3,) shifts each lead: (12,)."""
     sign = 1 if name == "STE" else -1
-    return sign * twelve_leads(patient.leads @ st) / st_limits(name, patient.sex)
+    return sign * twelve_leads(patient.leads @ st) / st_limits(name, patient)
+
+
+def class_shift(name, patient, segment):
+    """Return the same of a Segment: where its shift is smaller, J + 20 or J + 60 ms."""
+    return least_of(segment.slope) * relative_shift(name, patient, segment.st)
 
 
 def strongest_pair(relative):
@@ -41,33 +67,75 @@ def strongest_pair(relative):
     return relative[NEIGHBOURS].min(1).max()
 
 
-def shifted_leads(name, patient, st):
+def shifted_leads(name, patient, segment):
     """Return the leads in which ST is beyond the limit of STD or STE."""
-    beyond = relative_shift(name, patient, st) >= 1
+    beyond = class_shift(name, patient, segment) >= 1
     return [lead for lead, shown in zip(LEADS, beyond, strict=True) if shown]
 
 
-def is_shifted(name, patient, st):
+def is_shifted(name, patient, segment):
     """Tell whether ST is beyond the limit of STD or STE in two neighbouring leads."""
-    return strongest_pair(relative_shift(name, patient, st)) >= 1
+    return strongest_pair(class_shift(name, patient, segment)) >= 1
 
 
-def draw_st(rng, patient, name=None, other=None):
-    """Draw the vector (3,) of ST at J + 60 ms: a shift of class STD or STE, or a normal one.
+def draw_direction(rng, territories, spread=0.3):
+    """Draw the direction of a shift (3,)."""
+    return np.array(territories[rng.integers(len(territories))]) + rng.normal(0, spread, 3)
+
+
+def pairs_of(patient, st):
+    """Return how far a vector (3,) is beyond the limits of STE and of STD, as is_shifted does."""
+    return [strongest_pair(relative_shift(name, patient, st)) for name in ("STE", "STD")]
+
+
+def draw_normal(rng, patient):
+    """Draw the Segment of a healthy heart: most often anterior elevation, below the limits at J."""
+    man, slope = patient.sex != "Female", patient.st_slope
+    if rng.random() < (0.8 if man else 0.5):
+        direction, height = draw_direction(rng, [ANTERIOR], 0.2), rng.uniform(0.2, 0.98)
+        if man and rng.random() < 0.5:
+            height = rng.uniform(0.4, 1.4)
+    else:
+        direction, height = draw_direction(rng, TERRITORIES), rng.uniform(0, 0.85)
+        if rng.random() < 0.5:
+            direction = -draw_direction(rng, DEPRESSED)
+            if rng.random() < 0.5:  # J below the line, then rising at once, as with a fast heart
+                slope = rng.uniform(-4, 0)
+    up, down = pairs_of(patient, direction)
+    scale = min(height / max(up, 0.3), 0.9 / max(down, 0.3))
+    height = scale * up  # of the limit, at J + 60 ms
+    if height > 0.7:  # ST rises steeply from below the limit at J + 20 ms
+        slope = max(slope, (1 - 0.9 / height) / 0.4 + rng.uniform(0.2, 0.6))
+    return Segment(scale * direction, slope)
+
+
+def draw_segment(rng, patient, name=None, other=None):
+    """Draw a Segment: a shift of class STD or STE, or a normal one.
 
     With both, the depression is the reciprocal of the elevation, itself beyond the limit.
     """
-    sign = -1 if name == "STD" else 1
-    territories = TERRITORIES[name or "STE"]
+    if name is None:
+        return draw_normal(rng, patient)
+    if name == "STE":
+        sign, in_mv, territories, slope = 1, 0.1, TERRITORIES, np.clip(patient.st_slope, -0.5, 0.9)
+    else:  # level or down-sloping
+        sign, in_mv, territories, slope = (
+            -1,
+            STD_LIMIT,
+            DEPRESSED,
+            np.clip(patient.st_slope, 0, 0.9),
+        )
     while True:
-        direction = sign * np.array(territories[rng.integers(len(territories))])
-        direction = direction + rng.normal(0, 0.3, 3)
-        up, down = (strongest_pair(relative_shift(c, patient, direction)) for c in ("STE", "STD"))
-        if name is None:  # within the normal range: more up, as in early repolarisation
-            size = rng.uniform(0, 0.65) * rng.choice([1, 1, 1, -0.7])
-            return size * direction / max(up, down, 0.3)
-        wanted, opposite = (up, down) if name == "STE" else (down, up)
+        direction = sign * draw_direction(rng, territories)
+        up, down = pairs_of(patient, direction)
+        wanted = min(up, down) if other else up if name == "STE" else down
+        # most are not far beyond the limit
+        size = 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / least_of(slope)
         if other:
-            wanted, opposite = min(up, down), 0.4 * max(up, down)
-        if wanted > max(opposite, 0.2):  # most are not far beyond the limit
-            return direction * 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / wanted
+            enough = wanted > 0.4 * max(up, down)
+        elif name == "STE":  # in mV, the larger of the two shifts
+            enough = 0.1 * up > STD_LIMIT * down
+        else:  # what is raised elsewhere is no STE
+            enough = size * up < 0.95 * down
+        if enough and in_mv * wanted > 0.02:
+            return Segment(size * direction / wanted, slope)

@@ -51,25 +51,25 @@ def add_pieces(dipole, rows, shape, vector):
         dipole[axis] += np.bincount(rows, weights, minlength=n)
 
 
-def add_p_waves(dipole, patient, beats):
-    """Add the P waves; those of PACs have an axis of their own."""
+def add_p_waves(dipole, patient, start, matrix):
+    """Add the P waves that begin at `start` (M,), s, turned by a matrix (3, 3)."""
     scale = patient.p_width
-    for early, matrix in ((False, patient.p_turn), (True, patient.pac_turn)):
-        start = beats.p[~np.isnan(beats.p) & ((beats.kind != "sinus") == early)]
-        for centre, width, *vector in P_WAVES if len(start) else ():
-            size = np.full(len(start), scale * width)
-            vectors = np.tile(patient.p_gain * matrix @ vector, (len(start), 1))
-            Waves(start + scale * centre, size, size, vectors).add_to(dipole)
+    for centre, width, *vector in P_WAVES if len(start) else ():
+        size = np.full(len(start), scale * width)
+        vectors = np.tile(patient.p_gain * matrix @ vector, (len(start), 1))
+        Waves(start + scale * centre, size, size, vectors).add_to(dipole)
 
 
 def draw_dipole(patient, beats, forms, n):
     """Return the dipole (3, T) of all beats."""
     dipole = np.zeros((3, n))
-    add_p_waves(dipole, patient, beats)
+    sinus, seen = beats.kind == "sinus", ~np.isnan(beats.p)
+    add_p_waves(dipole, patient, beats.p[sinus & seen], patient.p_turn)
+    add_p_waves(dipole, patient, beats.p[~sinus & seen], patient.pac_turn)
     conducted = beats.kind != "blocked PAC"
     onset, j, t_end = beats.onset[conducted], beats.j[conducted], beats.t_end[conducted]
     form, size = beats.form[conducted], beats.size[conducted, None, None]
-    time, vector, _, t, st = (np.stack(part)[form] for part in zip(*forms, strict=True))
+    time, vector, _, t, st, slope = (np.stack(part)[form] for part in zip(*forms, strict=True))
     time = time * (j - onset)[:, None, None]
     qrs = Waves(onset[:, None] + time[..., 0], time[..., 1], time[..., 2], vector * size)
     stretch = patient.t_width * np.clip(t_end - j, 0.15, 0.5) / 0.3
@@ -85,7 +85,7 @@ def draw_dipole(patient, beats, forms, n):
     late.add_to(dipole)
     # the segment brings J + 60 ms to its height, whatever T and QRS are there
     height = st - qrs.at(j + 0.06) - late.at(j + 0.06)
-    rows, shape = segment_shapes(j, t_end - 1.8 * after, patient.st_slope)
+    rows, shape = segment_shapes(j, t_end - 1.8 * after, slope[:, None])
     add_pieces(dipole, rows, shape, height)
     return dipole
 
@@ -93,7 +93,7 @@ def draw_dipole(patient, beats, forms, n):
 def segment_shapes(j, off, slope):
     """Return samples and shape (B, 375) of ST segments between J and `off` (B,), s.
 
-    They rise as QRS ends, end along T, and are 1 at J + 60 ms; the slope is that of 100 ms.
+    They rise as QRS ends, end along T, and are 1 at J + 60 ms; the slopes (B, 1) are per 100 ms.
     """
     rows = np.floor((j + MARGIN - 0.06) * SAMPLE_RATE).astype(int)[:, None] + np.arange(375)
     after_j = rows / SAMPLE_RATE - MARGIN - j[:, None]
@@ -102,6 +102,21 @@ def segment_shapes(j, off, slope):
         shape = 1 / (1 + np.exp(-(after_j - 0.008) / 0.005)) / (1 + np.exp((after_j - off) / 0.022))
     shape *= 1 + slope * np.clip((after_j - 0.06) / 0.1, -1, 1.5)
     return rows, shape * (1 + np.exp((0.06 - off) / 0.022))
+
+
+def flutter(rng, t, cycle):
+    """Return flutter waves as a dipole (3, T): steady saw-teeth, largest in II, III, aVF and V1."""
+    axis = np.array([-0.2, -0.8, -0.5]) + rng.normal(0, 0.25, 3)
+    angle = 2 * np.pi * (t / cycle + rng.random())
+    saw = np.sin(angle) + np.sin(2 * angle) / 2 + rng.uniform(0, 1) * np.sin(3 * angle) / 3
+    return log_uniform(rng, 0.03, 0.18) * axis[:, None] * saw
+
+
+def add_spikes(rng, dipole, times):
+    """Add the spikes of a pacemaker at `times` (M,), s; filters make most of them small."""
+    vector = rng.normal(0, 1, 3) * log_uniform(rng, 0.1, 6)
+    size = np.full(len(times), 0.0008)
+    Waves(times, size, size, np.tile(vector, (len(times), 1))).add_to(dipole)
 
 
 def fibrillation(rng, t):

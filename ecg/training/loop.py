@@ -2,18 +2,21 @@
 
 import numpy as np
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 from torch.utils.data import DataLoader
 
-from dataset import CLASSES, make_batches
+from dataset import make_batches
 from ecg.evaluation import metrics
 from ecg.inference.device import set_seed
 from ecg.inference.model import predict_scores
 from ecg.training import distributed
 from utils import Progress, fail
 
+EVIDENCE_WEIGHT = 1.0  # of the evidence head's loss beside that of the classes
+
 
 def train_epoch(training, network, dataset):
-    """Pass once over the records of a data set; return the mean loss per record.
+    """Pass once over the records of a data set; return the mean loss per known label.
 
     `training` gives the optimizer, schedule, loading, seed and the number of the epoch; `network`
     is its network as it is to be run: wrapped where there are several processes. Stops, naming
@@ -32,11 +35,12 @@ def train_epoch(training, network, dataset):
     losses = []
     hidden = distributed.rank() > 0
     progress = Progress(loader, f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
-    for i, (batch, rows, (x, y)) in enumerate(zip(batches, shares, progress, strict=True)):
+    for i, (batch, rows, parts) in enumerate(zip(batches, shares, progress, strict=True)):
         for group in training.optimizer.param_groups:
             group["lr"] = training.schedule.rate(epoch, i, len(batches))
-        weight = len(distributed.share(batch)) / len(batch)  # this process's part of the batch
-        loss = weight * batch_loss(network, x.to(device), y.to(device), loading.amp)
+        known = dataset.known(batch)  # the batch's size, where no label is unknown
+        weight = dataset.known(distributed.share(batch)) / (known or 1)  # this process's part
+        loss = weight * batch_loss(network, *(part.to(device) for part in parts), amp=loading.amp)
         if not torch.isfinite(loss):
             names = " ".join(dataset.patient_ids[row] for row in rows)
             fail(
@@ -46,16 +50,29 @@ def train_epoch(training, network, dataset):
         training.optimizer.zero_grad()
         (loss * distributed.world_size()).backward()  # which averages over the processes
         training.optimizer.step()
-        losses.append(loss.item() * len(batch))
+        losses.append(loss.item() * known)
         progress.set_postfix(loss=f"{loss.item() / weight if weight else 0:.4f}")
-    return float(distributed.gather(np.array([[sum(losses)]])).sum()) / len(dataset)
+    total = float(distributed.gather(np.array([[sum(losses)]])).sum())
+    return total / dataset.known(range(len(dataset)))
 
 
-def batch_loss(network, x, y, amp):
-    """Return the paper's loss: unweighted binary cross-entropy, mean over records and classes."""
+def batch_loss(network, x, y, shares=None, amp=False):
+    """Return the paper's loss: unweighted binary cross-entropy, mean over records and classes.
+
+    A label that is NaN is unknown: it is left out of the mean, which is 0 if none is known. With
+    `shares` (N, K, frames), the cross-entropy of the evidence head against them is added.
+    """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-        logits = network(x)  # (N, K)
-    return torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), y)
+        if shares is None:
+            logits, places = network(x), None  # (N, K)
+        else:
+            logits, places = network(x, with_evidence=True)
+    loss = 0 if places is None else EVIDENCE_WEIGHT * cross_entropy(places.float(), shares)
+    known = torch.isfinite(y)
+    if known.all():
+        return loss + cross_entropy(logits.float(), y)
+    losses = cross_entropy(logits.float(), y.nan_to_num(), reduction="none")
+    return loss + losses[known].sum() / max(1, int(known.sum()))
 
 
 def validate(network, dataset, loading):
@@ -72,6 +89,6 @@ def validate(network, dataset, loading):
             "lower --lr"
         )
     thresholds = metrics.find_thresholds(y_true, y_score)
-    table = metrics.score_table(y_true, y_score, thresholds, CLASSES)
+    table = metrics.score_table(y_true, y_score, thresholds, dataset.classes)
     average = table.iloc[-1]
     return float(metrics.mean_log_loss(y_true, y_score)), float(average.f1), float(average.auc)

@@ -138,7 +138,7 @@ def test_evaluate_run_takes_thresholds_from_validation_alone(parts, tmp_path):
 
     stored = json.loads((tmp_path / "thresholds.json").read_text())
     thresholds = metrics.find_thresholds(validation.y_true, validation.y_score)
-    assert list(stored["thresholds"].values()) == thresholds.tolist() == found.array().tolist()
+    assert list(stored["thresholds"].values()) == thresholds.tolist() == found.array(NINE).tolist()
     expected = sk.f1_score(test.y_true[:, 0], test.y_score[:, 0] >= thresholds[0])
     assert table.loc[0, "f1"] == pytest.approx(expected)
     predictions = pd.read_csv(tmp_path / "predictions.csv", dtype={"patient_id": str})
@@ -372,3 +372,77 @@ def test_the_printed_table_fits_100_columns_and_names_what_is_left_out():
     row = table.iloc[0]
     assert f"{row['f1']:.3f} [{row['f1_low']:.3f}, {row['f1_high']:.3f}]" in lines[1]
     assert lines[-1] == "no positives, so left out of the average: STE"
+
+
+def with_unknown(scored):
+    """Return labels of which every class lacks some, and the probabilities."""
+    y_true, y_score = scored
+    y_true = y_true.astype(float)
+    y_true[np.random.default_rng(8).random(y_true.shape) < 0.3] = np.nan
+    return y_true, y_score
+
+
+def test_unknown_labels_are_left_out_of_their_class_s_scores(scored):
+    y_true, y_score = with_unknown(scored)
+    limits = np.array([0.4, 0.5, 0.6])
+    table = metrics.score_table(y_true, y_score, limits, CLASSES, 30)
+    for k in range(3):
+        known = np.isfinite(y_true[:, k])
+        alone = metrics.score_table(
+            y_true[known, k, None].astype(int), y_score[known, k, None], limits[[k]], CLASSES[:1]
+        )
+        assert table.loc[k, "n"] == alone.loc[0, "n"] and table.loc[k, "known"] == known.sum()
+        for name in metrics.SCORES:
+            assert table.loc[k, name] == pytest.approx(alone.loc[0, name]), name
+        true, p = y_true[known, k], y_score[known, k]
+        assert table.loc[k, "auc"] == pytest.approx(sk.roc_auc_score(true, p))
+        assert table.loc[k, "f1"] == pytest.approx(sk.f1_score(true, p >= limits[k]))
+        assert table.loc[k, "accuracy"] == pytest.approx(np.mean(true == (p >= limits[k])))
+    assert table.loc[3, "f1"] == pytest.approx(table.f1[:3].mean())
+    assert "known" not in metrics.score_table(*scored, limits, CLASSES)
+
+
+def test_a_resample_with_unknown_labels_is_the_score_of_its_records(scored):
+    y_true, y_score = with_unknown(scored)
+    weights = metrics.resample_weights(len(y_true), 3, seed=1)
+    drawn = metrics.weighted_scores(y_true, y_score, np.full(3, 0.5), weights)
+    for b, times in enumerate(weights.astype(int)):
+        rows = np.repeat(np.arange(len(y_true)), times)
+        for k in range(3):
+            true, p = y_true[rows, k], y_score[rows, k]
+            known = np.isfinite(true)
+            expected = sk.roc_auc_score(true[known], p[known])
+            assert drawn["auc"][b, k] == pytest.approx(expected)
+            assert drawn["brier"][b, k] == pytest.approx(((true - p)[known] ** 2).mean())
+
+
+def test_thresholds_and_loss_are_of_the_known_labels(scored):
+    y_true, y_score = with_unknown(scored)
+    found = metrics.find_thresholds(y_true, y_score)
+    losses = []
+    for k in range(3):
+        known = np.isfinite(y_true[:, k])
+        true, p = y_true[known, k, None], y_score[known, k, None]
+        assert found[k] == metrics.find_thresholds(true.astype(int), p)[0]
+        p = np.clip(p[:, 0].astype(float), 1e-7, 1 - 1e-7)
+        losses += [*np.where(true[:, 0] == 1, -np.log(p), -np.log(1 - p))]
+    assert metrics.mean_log_loss(y_true, y_score) == pytest.approx(np.mean(losses))
+
+
+def test_a_class_that_is_known_of_no_record_has_no_score(scored):
+    y_true, y_score = scored[0].astype(float), scored[1]
+    y_true[:, 1] = np.nan
+    table = metrics.score_table(y_true, y_score, np.full(3, 0.5), CLASSES, 20)
+    assert (table.loc[1, "n"], table.loc[1, "known"]) == (0, 0)
+    assert table.loc[1].drop(["class", "n", "known"]).isna().all()
+    assert metrics.find_thresholds(y_true, y_score)[1] == 0.5
+    assert "no positives" in metrics.format_table(table)
+
+
+def test_thresholds_of_one_or_two_positives_are_said_to_be_a_guess():
+    y_true = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [0, np.nan, 0, 1]])
+    assert metrics.threshold_notes(y_true, "abcd") == [
+        "a: no positives in the validation fold, so 0.5",
+        "b: only one positive in the validation fold, so its threshold is a guess",
+        "c: only 2 positives in the validation fold, so its threshold is a guess",
+    ]

@@ -1,6 +1,7 @@
 """The pages of explained records: what they say, and which ten seconds they show."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,7 +45,8 @@ def test_a_residual_over_a_quarter_of_the_change_stands_in_the_title(monkeypatch
     explained = explanation(np.zeros((12, 4000)), 2000, residual=residual)
     record = Record("a", None, 6000, (CLASSES.index("AF"), CLASSES.index("PVC")))
     packed = packed_noise(6000)
-    explained_page.plot_patient("a.png", packed, Predicted(explained), record, LEADS)
+    model = SimpleNamespace(leads=LEADS, classes=CLASSES)
+    explained_page.plot_patient("a.png", packed, Predicted(explained), record, model)
     ((_, whole, shown, leads, text, begin),) = calls
     assert whole is packed and shown is explained and leads == LEADS and begin == 2000 - 1000
     assert all(part in text.title for part in ("a: ", "PVC", "0.50", "AF + PVC", said))

@@ -47,7 +47,7 @@ def test_a_flat_record_has_no_beats_and_no_borders():
     flat = np.zeros((12, 5000), np.int16)
     assert len(find_peaks(flat)) == 0
     assert beats.find_borders(flat / 1000, np.array([], int)).shape == (0, 4)
-    averages = beats.BeatAverages(LEADS)
+    averages = beats.BeatAverages(CLASSES, LEADS)
     averages.add(0, "a", np.ones((12, 5000)), flat, np.array([], int))
     assert averages.records.sum() == 0 and averages.table()["qrs"].isna().all()
 
@@ -69,7 +69,7 @@ def test_averages_by_hand(monkeypatch):
     phi[0, peaks - 100] = 1  # lead II: all in QRS
     phi[1, peaks[1:] - 100 - 30] = -3  # V1: before QRS
     phi[1, 1990] = 4
-    averages = beats.BeatAverages(["II", "V1"])
+    averages = beats.BeatAverages(CLASSES, ["II", "V1"])
     for name in ("AF", "PAC"):
         averages.add(CLASSES.index(name), "a", phi, packed, peaks)
     table = averages.table().set_index(["class", "lead"])
@@ -114,7 +114,7 @@ def test_beats_that_look_like_pvcs_are_pvcs_and_most_pvcs_look_like_it():
 def test_records_of_opposite_polarity_do_not_cancel_and_the_typical_one_is_shown():
     peaks = np.arange(300, 4700, 400)
     wave = np.exp(-((np.arange(-100, 101) / 30) ** 2))
-    averages, rng = beats.BeatAverages(["II", "V1"]), np.random.default_rng(0)
+    averages, rng = beats.BeatAverages(CLASSES, ["II", "V1"]), np.random.default_rng(0)
     for name, sign in {"up": 1, "up too": 1, "down": -1, "up as well": 1.2}.items():
         packed = rng.normal(0, 5, (12, 5000))
         for peak in peaks:
@@ -130,7 +130,7 @@ def test_the_beat_of_a_z_scored_record_is_in_standard_deviations():
     shapes = np.random.default_rng(0).normal(size=(12, 400))
     signal = np.tile(shapes, 13)[:, :5000]
     signal = (signal - signal.mean(1, keepdims=True)) / signal.std(1, keepdims=True)
-    averages = beats.BeatAverages(["II"])
+    averages = beats.BeatAverages(CLASSES, ["II"])
     packed = np.rint(200 * signal).astype(np.int16)  # one standard deviation is written as 0.2 mV
     averages.add(1, "z", np.zeros((1, 5000)), packed, peaks)
     found, _, _, unit = averages.beat(1)

@@ -41,7 +41,7 @@ def folder(tmp_path):
     population.insert(0, "class", [*CLASSES, "AVG"])
     population.insert(1, "n", [0, 2, 0, 0, 0, 0, 0, 0, 1, 3])
     population.to_csv(tmp_path / "population.csv", index=False)
-    averages = BeatAverages(LEADS)
+    averages = BeatAverages(CLASSES, LEADS)
     averages.records[[1, 8]] = 2, 1
     averages.shares[[1, 8]] = np.array([[0.25, 1, 0.5, 0.25], [0.2, 0.3, 0.4, 0.1]])[:, None]
     averages.table().to_csv(tmp_path / "beats.csv", index=False)
@@ -91,7 +91,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(folder):
     assert "No record predicted as this" in parts["SNR"] and "<img" not in parts["SNR"]
     assert "15.4%" in parts["AF"]  # 12 / 78 in V6
     assert "12.5%" in parts["AF"] and "50.0%" in parts["AF"]  # 0.25 / 2, 1 / 2
-    assert "AF + PVC" in parts["AF"] and "none of the nine" in parts["AF"]
+    assert "AF + PVC" in parts["AF"] and "none of the classes" in parts["AF"]
     assert parts["AF"].count("<article") == 2 and "R3" not in parts["AF"]
     articles = dict(re.findall(r'<article id="record-(\w+).*?>(.*?)</article>', text, re.S))
     assert "windows\n0.83, of the\nleads' shares 0.97, from 200 samples" in articles["R1"]
@@ -138,10 +138,7 @@ HOSTILE = "<script>document.title='run'<img src=x onerror=document.title='run'> 
 
 
 @NEEDS_CHROMIUM
-def test_no_record_class_or_run_is_markup_on_the_page_of_explanations(
-    folder, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(pages, "CLASSES", [HOSTILE, *CLASSES[2:]])
+def test_no_record_class_or_run_is_markup_on_the_page_of_explanations(folder, tmp_path):
     for name in ("values", "population", "beats"):
         table = pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
         table = table.replace({"R1": HOSTILE, "AF": HOSTILE, "AF;PVC": HOSTILE})

@@ -16,12 +16,15 @@ from sklearn.metrics import roc_auc_score
 from dataset import CLASSES, LEADS
 from ecg import synthetic
 from ecg.simulation import heart, leads, patient
+from ecg.simulation.others import RR
 
 FS = 500
 ORDER = ("III", "aVF", "II", "I", "aVL", "I", "V6", "V5", "V4", "V3", "V2", "V1")
 
 
 N = 1600  # quiet records
+# what a class draws itself
+OWN = {"IAVB": ("pr0",), "AF": ("rr0", "qt0"), "SNR": ("rr0", "qt0")}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,7 @@ def records():
     return {
         number: {"signal": signal / 1000, "classes": set(classes), "rows": rows, "patient": drawn,
                  "r": find_r(signal / 1000)}
-        for number, (signal, classes, rows, drawn) in made.items()
+        for number, (signal, classes, rows, drawn, _) in made.items()
     }  # fmt: skip
 
 
@@ -69,10 +72,10 @@ def movement(signal):
     return np.convolve(speed(signal), np.hanning(61), "same")
 
 
-def find_r(signal):
+def find_r(signal, apart=0.38):
     """Return the middles of the QRS complexes: where the leads move most within 120 ms."""
     moved = movement(signal)
-    peaks, _ = find_peaks(moved, height=0.34 * np.quantile(moved, 0.97), distance=int(0.38 * FS))
+    peaks, _ = find_peaks(moved, height=0.34 * np.quantile(moved, 0.97), distance=int(apart * FS))
     return peaks[(peaks > 50) & (peaks < len(moved) - 50)]  # whole complexes only
 
 
@@ -147,8 +150,8 @@ def test_evidence_covers_every_class_of_every_record_and_lies_inside(made, writt
 
 def test_evidence_of_every_class_in_all_records_of_many_seeds():
     for number in range(1, 401):
-        _, classes, rows, _ = heart.make_record(7, number, 5 if number % 2 else 10)
-        assert {row[0] for row in rows} == set(classes), number
+        record = heart.make_record(7, number, 5 if number % 2 else 10)
+        assert {row.name for row in record.evidence} == set(record.classes), number
 
 
 def test_every_class_is_common_and_pairs_occur(records):
@@ -179,15 +182,15 @@ def flatten(drawn):
 
 def test_nothing_but_the_criterion_tells_a_class():
     made = [heart.make_record(3, number, 5) for number in range(1, 721)]
-    table = pd.DataFrame([flatten(drawn) for *_, drawn in made])
-    for i, signal in enumerate(signal for signal, *_ in made):
+    table = pd.DataFrame([flatten(record.patient) for record in made])
+    for i, signal in enumerate(record.signal for record in made):
         lead, times = signal[0] / 1000, np.arange(2500) / FS
         table.loc[i, "noise"] = np.median(np.abs(np.diff(lead, 3)))
         table.loc[i, "hum"] = abs(np.mean(lead * np.exp(-2j * np.pi * 50 * times)))
     for name in CLASSES:
-        truth = np.array([name in classes for _, classes, *_ in made])
+        truth = np.array([name in record.classes for record in made])
         for feature in table.columns[table.nunique() > 1]:
-            if feature == "pr0" and name == "IAVB":
+            if feature in OWN.get(name, ()):
                 continue
             # about 115 against 600 records: one standard error is 0.03
             usual = table["pr0"] < 0.2 if feature == "pr0" else slice(None)
@@ -233,7 +236,8 @@ def rr_variation(record):
 def test_af_is_irregular_without_p_and_with_fibrillatory_waves(records):
     af, sinus = only(records, "AF"), only(records, "SNR", "IAVB", "STD", "STE", "RBBB", "LBBB")
     af_rr, sinus_rr = (np.array([rr_variation(r) for r in group]) for group in (af, sinus))
-    assert af_rr.min() > 0.08 and np.median(af_rr) > 0.18 > np.quantile(sinus_rr, 0.97)
+    # of the fastest, the detector misses beats
+    assert share(af_rr > 0.08) > 0.95 and np.median(af_rr) > 0.16 > np.quantile(sinus_rr, 0.97)
     assert np.quantile(sinus_rr, 0.5) < 0.04 and (sinus_rr > 0.08).mean() > 0.05  # look-alikes
 
     def p_height(record):
@@ -286,14 +290,18 @@ def test_pr_is_above_200_ms_in_iavb_alone(records, evidence):
 
 
 def test_qrs_is_wide_in_bundle_branch_block_alone(records, evidence):
-    rows = of(evidence, "LBBB"), of(evidence, "RBBB")
+    of_block = {}
+    for name in ("LBBB", "RBBB"):
+        rows = of(evidence, name)
+        of_block[name] = 2 * (rows["stop"] - rows["start"]).groupby(rows["patient_id"]).median()
+    told = pd.concat(of_block.values())
     widths = {k: 2 * np.ptp(qrs_bounds(average_beat(r))) + 2 for k, r in records.items()}
-    told = 2 * pd.concat([(r["stop"] - r["start"]).groupby(r["patient_id"]).median() for r in rows])
-    assert told.min() >= 118 and np.ptp(told) > 50
+    assert of_block["LBBB"].min() >= 118 and np.ptp(told) > 50
+    assert 88 <= of_block["RBBB"].min() < 100 and share(of_block["RBBB"] < 120) > 0.25
     blocked = {k: width for k, width in widths.items() if k in told}
     # a slow, low end of QRS escapes the measurement, here as in patients
-    assert share(width >= 116 for width in blocked.values()) > 0.8
-    seen = {name: width for name, width in blocked.items() if width >= 116}
+    assert share(width >= told[name] - 6 for name, width in blocked.items()) > 0.7
+    seen = {name: width for name, width in blocked.items() if width >= told[name] - 6}
     assert share(abs(width - told[name]) <= 24 for name, width in seen.items()) > 0.8
     usual = [width for name, width in widths.items() if name not in told]
     assert share(64 <= width < 118 for width in usual) > 0.92
@@ -319,7 +327,7 @@ def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
         broad.append(all(2 * (qrs[k] > 0.4 * qrs[k].max()).sum() > 45 for k in (0, 11)))
         deep.append(qrs[6].max() < 0.3 and qrs[6].min() < -0.2)
         opposed.append(t_wave[11].min() < -0.05 or t_wave[6].max() > 0.1)
-    assert min(share(no_q), share(broad), share(deep), share(opposed)) > 0.9
+    assert min(share(no_q), share(broad), share(deep), share(opposed)) > 0.88
     # the look-alike, incomplete block: a small late r' in V1 of a narrow QRS
     second = []
     for record in only(records, "SNR", "IAVB", "PAC", "PVC", "STD"):
@@ -332,13 +340,17 @@ def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
     assert len(second) > 5 and share(second) > 0.3
 
 
-def st_shift(record):
-    """J + 54 to 66 ms against the end of the PR segment, mV per lead, on the average beat."""
+def st_shift(record, after=60):
+    """J + `after` ms, +- 6, against the end of the PR segment, mV per lead, on the average beat."""
     beat = average_beat(record)
     start, stop = qrs_bounds(beat)
-    return beat[:, stop + 27 : stop + 34].mean(1) - np.median(
-        beat[:, start - 12 : start - 4], axis=1
-    )
+    level = np.median(beat[:, start - 12 : start - 4], axis=1)
+    return beat[:, stop + after // 2 - 3 : stop + after // 2 + 4].mean(1) - level
+
+
+def anterior_limit(patient):
+    """Limit of elevation in V2 and V3, mV (fourth universal definition)."""
+    return 0.15 if patient.sex == "Female" else 0.2 if patient.age >= 40 else 0.25
 
 
 @pytest.mark.parametrize("name, sign", [("STD", -1), ("STE", 1)])
@@ -352,24 +364,47 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
         if "AF" in records[patient_id]["classes"]:
             continue  # the waves ride on it
         shift = sign * st_shift(records[patient_id])
-        limits = np.full(12, 0.1)
+        limits = np.full(12, 0.1 if name == "STE" else 0.065)
         if name == "STE":
-            limits[[7, 8]] = 0.2 if records[patient_id]["patient"].sex == "Male" else 0.15
+            limits[[7, 8]] = anterior_limit(records[patient_id]["patient"])
         aside = [i for i in range(12) if i not in numbers]
         # the average over the segment is a little off the sample at J + 60 ms
         inside.append(((shift - limits)[numbers]).min() > -0.045)
         outside.append((shift - limits)[aside].max() < 0.05)
         largest.append(shift[numbers].max())
     assert share(inside) > 0.93 and share(outside) > 0.93
-    assert np.quantile(largest, 0.1) < 0.22 and np.quantile(largest, 0.9) > 0.27
+    lowest = 0.22 if name == "STE" else 0.11
+    assert np.quantile(largest, 0.1) < lowest and np.quantile(largest, 0.9) > 1.5 * lowest
 
 
-def test_st_is_level_in_the_other_classes(records):
+def test_normal_st_is_below_the_limits_at_j_and_highest_in_men(records):
     # not AF, whose fibrillatory waves ride on it, nor the blocks, whose own shift is expected
-    shifts = np.abs([st_shift(r) for r in only(records, "SNR", "IAVB", "PAC", "PVC")])
-    limbs = shifts[:, [0, 1, 2, 4, 5, 9, 10, 11]]
-    assert share(limbs.max(1) < 0.1) > 0.93 and share(shifts[:, [7, 8]].max(1) < 0.2) > 0.95
-    assert share(shifts.max(1) > 0.05) > 0.3  # but not flat
+    usual = [r for r in only(records, "SNR", "IAVB", "PAC", "PVC")]
+    shifts, take_off = (np.array([st_shift(r, after) for r in usual]) for after in (60, 20))
+    limits = np.array([anterior_limit(r["patient"]) for r in usual])
+    men = np.array([r["patient"].sex == "Male" for r in usual])
+    # 20 ms after QRS ends by this measurement, its last, slow part may go on
+    assert share((take_off[:, [7, 8]] < limits[:, None] + 0.03).all(1)) > 0.93
+    limbs = shifts[:, [0, 1, 2, 4, 5]]
+    assert share(limbs.max(1) < 0.12) > 0.93 and share(limbs.min(1) > -0.12) > 0.93
+    anterior = shifts[:, [7, 8]].max(1)
+    assert np.median(anterior[men]) > 0.09 > 1.3 * np.median(anterior[~men])
+    # at J + 60 ms some healthy men exceed what the definition allows at J
+    assert 0.04 < share(anterior[men] > 0.2) < 0.3 and share(anterior[~men] > 0.2) < 0.04
+
+
+def test_elevation_is_as_often_inferior_or_lateral_as_anterior_with_reciprocal_depression(records):
+    where = {"anterior": [7, 8], "inferior": [2, 5], "lateral": [0, 4]}
+    counts, reciprocal = dict.fromkeys(where, 0), []
+    for record in only(records, "STE"):
+        shift = st_shift(record)
+        territory = max(where, key=lambda name: shift[where[name]].mean())
+        counts[territory] += 1
+        if territory == "inferior":
+            reciprocal.append(shift[4])  # aVL
+    total = sum(counts.values())
+    assert min(counts.values()) > 0.15 * total and counts["anterior"] < 0.5 * total
+    assert np.median(reciprocal) < -0.04
 
 
 def early_beats(evidence, records, name, companions):
@@ -422,7 +457,91 @@ def test_records_depend_on_seed_and_number_alone():
     made = [heart.make_record(5, number, 6)[:2] for number in range(11, 15)]
     assert all(x.dtype == np.int16 and x.shape == (12, 3000) for x, _ in made)
     for i in (3, 0, 2):
-        signal, classes, _, _ = heart.make_record(5, 11 + i, 6)
-        np.testing.assert_array_equal(made[i][0], signal)
-        assert made[i][1] == classes and set(classes) <= set(CLASSES)
+        record = heart.make_record(5, 11 + i, 6)
+        np.testing.assert_array_equal(made[i][0], record.signal)
+        assert made[i][1] == record.classes and set(record.classes) <= set(CLASSES)
     assert len({heart.make_record(seed, 2, 6)[0].tobytes() for seed in range(3)}) == 3
+
+
+# --- rhythms that are none of the nine
+
+
+def quiet_other(rhythm, n=24):
+    """Quiet records of a rhythm: (signal in mV, Heart) of each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(leads, "noise_spectrum", lambda rng, f, n: np.zeros((9, len(f))))
+        patch.setattr(leads, "rare_disturbances", lambda rng, t: np.zeros((9, len(t))))
+        patch.setattr(leads, "recorder_response", lambda rng, f: np.ones(len(f)))
+        for seed in range(n):
+            rng = np.random.default_rng([21, seed])
+            drawn = heart.draw_other_heart(rng, 10, rhythm)
+            yield heart.render(rng, drawn) / 1000, drawn
+
+
+def test_a_sixth_of_the_wide_mix_is_none_of_the_nine_and_has_no_evidence():
+    made = [heart.make_record(8, number, 5, heart.WIDE_MIX) for number in range(1, 289)]
+    others = [record for record in made if not record.classes]
+    assert len(others) == 48 and not any(record.evidence for record in others)
+    assert {record.rhythm for record in others} == set(RR)
+    assert all(record.rhythm == "" for record in made if record.classes)
+    assert [name for name in heart.WIDE_MIX if name] == heart.MIX
+
+
+@pytest.mark.parametrize("rhythm", RR)
+def test_other_rhythms_are_regular_and_have_their_rate(rhythm):
+    low, high = RR[rhythm]
+    if rhythm == "flutter":  # two to four waves of 180 to 250 ms
+        low, high = 0.36, 1.0
+    within, regular = [], []
+    for signal, _ in quiet_other(rhythm):
+        rr = np.diff(find_r(signal, 0.7 * low)) / FS
+        within.append(0.93 * low < np.median(rr) < 1.07 * high)
+        regular.append(rr.std() / rr.mean() < 0.1)
+    # the detector takes a high T, P or spike for a beat here and there
+    assert share(within) > 0.7 and share(regular) > 0.5
+
+
+def test_flutter_waves_are_steady_at_240_to_330_a_minute():
+    rates = []
+    for signal, drawn in quiet_other("flutter"):
+        _, power = periodogram(signal[1], FS, nfft=20_000)
+        f = np.arange(len(power)) * FS / 20_000
+        near = (f > 3.8) & (f < 5.8)
+        rates.append((f[near][power[near].argmax()], 1 / drawn.extra.flutter))
+    rates = np.array(rates)
+    assert rates[:, 1].min() >= 4 and rates[:, 1].max() <= 5.6
+    assert (
+        share(np.abs(rates[:, 0] - rates[:, 1]) < 0.12) > 0.5
+    )  # else a multiple of the heart rate
+
+
+def test_paced_beats_are_wide_and_follow_a_spike():
+    wide, spikes = [], []
+    for signal, drawn in quiet_other("paced"):
+        wide.append((drawn.beats.j - drawn.beats.onset).min() >= 0.115)
+        times = drawn.extra.spikes[(drawn.extra.spikes > 0.1) & (drawn.extra.spikes < 9.9)]
+        at = np.rint(FS * times).astype(int)
+        jump = np.abs(np.diff(signal, 2, axis=1)).max(0)
+        spikes.append(np.median([jump[i - 3 : i + 3].max() for i in at]) > 2 * np.median(jump))
+    assert all(wide) and share(spikes) > 0.9
+
+
+def test_in_complete_block_p_and_qrs_go_their_own_ways():
+    for _, drawn in quiet_other("complete block", 8):
+        p, qrs = drawn.extra.p, drawn.beats.onset
+        assert np.diff(p).mean() < 0.9 * np.diff(qrs).mean() and np.isnan(drawn.beats.p).all()
+        before = [(time - p[p < time][-1]) for time in qrs[3:]]
+        assert np.ptp(before) > 0.15  # no constant PR
+
+
+def test_a_third_of_af_alone_is_fast():
+    rate = []
+    for seed in range(300):
+        rng = np.random.default_rng([22, seed])
+        rate.append(60 / heart.draw_heart(rng, ["AF"], 10).patient.rr)
+    assert 0.25 < share(np.array(rate) > 109) < 0.6 and 140 < max(rate) <= 163
+
+
+def test_no_qrs_exceeds_five_millivolts(records):
+    qrs = [np.abs(average_beat(r)[:, 200:300]).max() for r in records.values()]
+    assert 3 < max(qrs) < 5.6  # ST and T are added to it
