@@ -170,6 +170,20 @@ def test_another_class_list_keeps_its_last_layer_and_the_start_s_other_weights(d
     assert torch.allclose(first, last, atol=1e-6)
 
 
+def test_a_validation_fold_without_any_class_is_refused(done, capsys):
+    path = Path("data/own/labels.csv")
+    before = path.read_text()
+    labels = pd.read_csv(path, dtype=str, keep_default_na=False)
+    labels.loc[labels.fold == "9", list(STUDY)] = "0"
+    labels.to_csv(path, index=False)
+    with pytest.raises(SystemExit) as stop:
+        step(main, *LEADS, *NET, *TRAIN)
+    path.write_text(before)
+    assert (
+        stop.value.code == 2 and "validation fold of round 0 has a class" in capsys.readouterr().err
+    )
+
+
 def test_a_model_of_other_classes_is_refused_with_both_lists(done, capsys):
     general = str(Path(__file__).parents[1] / "models" / "general.pth")
     with pytest.raises(SystemExit) as stop:
