@@ -131,6 +131,11 @@ def load_data(args):
     train, validation, _ = split_labels(labels, args.round)
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
     validation_set = ECGDataset(signals, validation, **shape, centred=args.centred)
+    if not (validation_set.y == 1).any():
+        fail(
+            f"no record of the validation fold of round {args.round} has a class, so no epoch and "
+            "no threshold can be chosen; use another --round, or more records"
+        )
     if args.fresh:
         classes = validation_set.classes
         if others := [name for name in classes if name not in CLASSES]:

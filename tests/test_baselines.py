@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, roc_auc_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
@@ -330,3 +331,32 @@ def test_bad_input_is_one_line_and_status_2(work, capsys, options, message):
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
     assert not (work / "results").exists()
+
+
+def test_a_class_is_fitted_on_the_records_in_which_it_is_known():
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(90, 4))
+    y = (x[:, :3] + rng.normal(size=(90, 3)) > 0).astype(float)
+    y[rng.random(y.shape) < 0.4] = np.nan
+    y[np.isfinite(y[:, 2]), 2] = 0
+    for classifier in baselines.CLASSIFIERS:
+        model = baselines.make_model(classifier, "none", 42, 1)
+        notes = baselines.fit(model, x, y, "abc")
+        assert "no training record with c" in notes and "in which it is known" in notes[1]
+        p = model.predict_proba(x)
+        assert p.shape == (90, 3) and (p[:, 2] == 0).all()
+        if classifier == "LR":
+            for k in range(2):
+                known = np.isfinite(y[:, k])
+                alone = LogisticRegression(max_iter=1000).fit(x[known], y[known, k])
+                np.testing.assert_allclose(p[:, k], alone.predict_proba(x)[:, 1])
+
+
+def test_one_class_alone_is_fitted_and_scored():
+    x = np.random.default_rng(3).normal(size=(60, 2))
+    y = (x[:, :1] > 0).astype(int)
+    for classifier in ("LR", "MLP"):
+        model = baselines.make_model(classifier, "none", 42, 1)
+        baselines.fit(model, x, y, ["a"])
+        p = model.predict_proba(x)
+        assert p.shape == (60, 1) and roc_auc_score(y, p) > 0.99

@@ -62,6 +62,9 @@ def study(tmp_path_factory):
         step(compare, "--single-leads", *NET)
         step(shap_values, *LEADS, *NET, *FEW, "--classes", "all")
         step(faithfulness, *LEADS, *NET, *FEW, "--checks", "halves", "curves", "--few", "1")
+        table = {"class": STUDY, "records": 30, "percent": 50, "male_percent": 0}
+        table |= dict.fromkeys(("age_mean", "age_sd", "seconds_mean", "seconds_sd"), 1)
+        pd.DataFrame(table).to_csv("data/own/dataset_table.csv", index=False)
         step(report, *LEADS, *NET, "--latex")
     return folder
 
@@ -135,7 +138,8 @@ def test_the_report_and_its_pages_name_the_three_classes_and_none_of_the_others(
         assert all(name in plain for name in STUDY)
         assert not re.search(r"\b(IAVB|LBBB|RBBB|PAC|PVC|STE)\b", plain)
         assert "esearch use only" in plain and "nan" not in re.sub("<[^>]*>", "", plain)
-    assert "no comparison with the paper" in text and "F1 low QRS" in text
+    assert "This data set is not CPSC2018" in text and "F1 low QRS" in text
+    assert "Records per class" in text and "Not run yet: data" not in text
     assert (done / "results/latex").is_dir()
 
 
@@ -164,6 +168,20 @@ def test_another_class_list_keeps_its_last_layer_and_the_start_s_other_weights(d
     assert model.classes == STUDY[1:] and model.network.fc.out_features == 2
     first, last = (m.network.stem[0].weight for m in (start, model))
     assert torch.allclose(first, last, atol=1e-6)
+
+
+def test_a_validation_fold_without_any_class_is_refused(done, capsys):
+    path = Path("data/own/labels.csv")
+    before = path.read_text()
+    labels = pd.read_csv(path, dtype=str, keep_default_na=False)
+    labels.loc[labels.fold == "9", list(STUDY)] = "0"
+    labels.to_csv(path, index=False)
+    with pytest.raises(SystemExit) as stop:
+        step(main, *LEADS, *NET, *TRAIN)
+    path.write_text(before)
+    assert (
+        stop.value.code == 2 and "validation fold of round 0 has a class" in capsys.readouterr().err
+    )
 
 
 def test_a_model_of_other_classes_is_refused_with_both_lists(done, capsys):

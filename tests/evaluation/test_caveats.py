@@ -45,3 +45,13 @@ def test_printed_table_marks_the_class_and_says_why_and_the_columns_stay():
 def test_a_table_without_the_columns_has_no_marks():
     table = tables_of(1, np.full(4, 0.05))[2]
     assert doubtful_classes([table]) and not doubtful_classes([table[["class", "n", "f1"]]])
+
+
+def test_marks_count_the_records_in_which_a_class_is_known():
+    y_true, y_pred, _ = tables_of(1, np.full(4, 0.05))
+    unknown = np.random.default_rng(0).random(40) < 0.4
+    y_score, y_true = 0.9 * y_pred, y_true.astype(float)
+    y_true[unknown, 2] = np.nan
+    table = score_table(y_true, y_score, np.full(4, 0.05), NAMES)
+    called, known = y_pred[~unknown, 2].sum(), (~unknown).sum()
+    assert f"positive in {called} of {known}" in doubtful_classes([table])["C"]

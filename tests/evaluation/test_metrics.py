@@ -347,11 +347,18 @@ def test_write_scores_writes_the_table_and_the_challenge_score(parts, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), table)
 
 
-def test_other_classes_than_the_challenges_have_no_challenge_score(parts, tmp_path, monkeypatch):
-    monkeypatch.setattr(scored_run, "CLASSES", NINE[:-1])
-    test = parts[1]._replace(y_score=parts[1].y_score[:, :-1], thresholds=np.full(8, 0.5))
-    assert len(scored_run.write_scores(tmp_path, test)) == 9
-    assert not (tmp_path / "challenge.json").exists()
+def test_other_classes_and_unknown_labels_have_no_challenge_score(parts, tmp_path):
+    nine = parts[1]._replace(thresholds=np.full(9, 0.5))
+    labels = nine.labels.drop(columns="STE")
+    eight = Scored(labels, nine.y_score[:, :-1], np.full(8, 0.5))
+    unknown = nine._replace(
+        labels=nine.labels.assign(PVC=nine.labels.PVC.where(nine.labels.AF == 0))
+    )
+    for scored, n_rows in ((eight, 9), (unknown, 10)):
+        scored_run.write_scores(tmp_path, nine)
+        assert (tmp_path / "challenge.json").exists()
+        assert len(scored_run.write_scores(tmp_path, scored)) == n_rows
+        assert not (tmp_path / "challenge.json").exists()
 
 
 def test_the_seed_of_the_intervals_reaches_the_table(parts, tmp_path):
