@@ -17,6 +17,8 @@ GENERAL := --data-dir data/general
 NET := --arch resnet18 --width 24
 LOG := results/demo.log
 FRESH := --seconds 10 --windows --fresh 2000 --schedule cosine --batch-size 16 --lr 2e-3 --num-workers 1
+# what keeps healthy people from getting a finding (docs/model.md)
+HEALTHY := --centred --evidence --normal SNR --prevalence 0.05
 DATA ?= data/CPSC
 
 .PHONY: demo model reproduce test lint clean
@@ -45,9 +47,9 @@ demo: .venv/.installed
 	@$(BIN)/python -m ecg.report $(DEMO) $(NET)
 
 model: .venv/.installed
-	$(BIN)/python -m ecg.synthetic $(GENERAL) --records 2000 --seed 1
+	$(BIN)/python -m ecg.synthetic $(GENERAL) --records 4000 --seed 1
 	$(BIN)/python preprocess.py $(GENERAL)
-	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) --epochs $(or $(EPOCHS),12)
+	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) $(HEALTHY) --epochs $(or $(EPOCHS),12)
 	$(BIN)/python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
 
 reproduce: .venv/.workflow

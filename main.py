@@ -61,6 +61,7 @@ from ecg.training.training import SCHEDULES, Epoch, Loading, Schedule, Training,
 from utils import (
     checkpoint_path,
     fail,
+    fraction,
     make_parser,
     network_name,
     positive,
@@ -100,6 +101,9 @@ def parse_args(argv=None):
     group.add_argument("--fresh", type=positive, metavar="N", help=text)
     text = "with --fresh: teach a second head where each criterion is"
     group.add_argument("--evidence", action="store_true", help=text)
+    text = "choose thresholds as if each class were present in this share of the records, such as "
+    text += "0.05, and halfway to 0.5; not given: best F1 on the validation fold"
+    group.add_argument("--prevalence", type=fraction, metavar="SHARE", help=text)
     text = "take each lead's median off, so that an offset is not read as an ST shift"
     group.add_argument("--centred", action="store_true", help=text)
     text = "class that excludes all others, such as SNR: one window without it is enough"
@@ -225,21 +229,30 @@ def provenance(training, train_set, data_dir):
     )
 
 
-def make_model(training, train_set, validation_set, data_dir):
-    """Return the trained model: the best weights, with the thresholds that predict.py finds."""
+def choose_thresholds(y_true, y_score, prevalence):
+    """Return the thresholds (K,) that a model keeps, and their rule in words."""
+    if prevalence is None:
+        return metrics.find_thresholds(y_true, y_score), THRESHOLD_RULE
+    thresholds = metrics.prevalence_thresholds(y_true, y_score, prevalence)
+    return thresholds, f"best F1 at a prevalence of {100 * prevalence:g} %, halfway to 0.5"
+
+
+def make_model(training, train_set, validation_set, args):
+    """Return the trained model: the best weights, with thresholds from the validation fold."""
     network = training.network
     network.load_state_dict(training.best)
     loader = validation_set.loader(BATCH_SIZE, training.loading.num_workers)
     device = next(network.parameters()).device
-    thresholds = metrics.find_thresholds(*predict_scores(network, loader, device))
+    scores = predict_scores(network, loader, device)
+    thresholds, rule = choose_thresholds(*scores, args.prevalence)
     packed, used = validation_set.signals, list(validation_set.patient_ids)
     used += [] if isinstance(train_set, FreshRecords) else train_set.patient_ids
     return Model(
         network=network.eval(),
         settings=training.settings,
         thresholds=dict(zip(training.settings.classes, thresholds.tolist(), strict=True)),
-        threshold_rule=THRESHOLD_RULE,
-        provenance=provenance(training, train_set, data_dir),
+        threshold_rule=rule,
+        provenance=provenance(training, train_set, args.data_dir),
         training_records={name: signal_digest(packed[name]) for name in used},
         epoch=training.best_epoch,
         weights=weights_digest(training.best),
@@ -311,7 +324,7 @@ def main(args):
             return
         if not training.is_published():
             with writing(training.run):
-                publish(training, make_model(training, train_set, validation_set, args.data_dir))
+                publish(training, make_model(training, train_set, validation_set, args))
     path = checkpoint_path(training.run)
     print(f"epoch {training.best_epoch} is kept in {path}; next:")
     print(f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}")

@@ -153,6 +153,14 @@ def positive_number(text):
     return number
 
 
+def fraction(text):
+    """Parse a number above 0 and below 1, for argparse."""
+    number = positive_number(text)
+    if number >= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return number
+
+
 def run_name(method, data_dir, seed, round_number=0, leads=None):
     """Name a run; the names of all files it makes begin with this name.
 

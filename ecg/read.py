@@ -24,7 +24,7 @@ from pathlib import Path
 from dataset import BATCH_SIZE
 from ecg.explanation.attributions import METHODS, Options
 from ecg.explanation.own_record import FROM_ZERO, MethodAtHand, training_background
-from ecg.explanation.run import fraction, refuse_unused
+from ecg.explanation.run import refuse_unused
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_device_args, add_model_path_arg
 from ecg.inference.model import Model
@@ -32,7 +32,16 @@ from ecg.io.text_table import add_table_args
 from ecg.reading.answer import answer_recordings
 from ecg.reading.recording import Recordings, TableFormat
 from ecg.reading.writers import Head, check_targets, open_writers, parse_target, show
-from utils import RESEARCH_USE, fail, make_parser, natural, positive, results_path, run_main
+from utils import (
+    RESEARCH_USE,
+    fail,
+    fraction,
+    make_parser,
+    natural,
+    positive,
+    results_path,
+    run_main,
+)
 
 FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
 BUNDLED = Path(__file__).parents[1] / "models" / "general.pth"  # trained on no patient

@@ -267,3 +267,19 @@ def test_what_is_said_of_another_file_does_not_lead_to_its_loss(tiny, capsys, te
     assert stop.value.code == 2 and error.count("\n") == 1 and reason in error
     assert error.index("move it elsewhere before") < error.index("python preprocess.py")
     assert (tiny / "labels.csv").read_text() == text
+
+
+def test_centred_leads_do_not_change_with_an_offset(tiny):
+    labels, signals = dataset.load_labels(tiny), dataset.PackedSignals(tiny)
+    packed = {name: signals[name] for name in labels["patient_id"]}
+    raised = {name: packed[name] + 300 for name in packed}  # uV
+    for windows in (False, True):
+        one, other = (
+            dataset.ECGDataset(each, labels, seconds=2, windows=windows, centred=True)
+            for each in (packed, raised)
+        )
+        for i in range(5):
+            np.testing.assert_allclose(one[i][0], other[i][0], atol=1e-6)
+            median = np.median(packed[one.patient_ids[i]][:, -1000:] / 1000, axis=1)
+            expected = packed[one.patient_ids[i]][0, -1] / 1000 - median[0]
+            assert one[i][0][0, -1] == pytest.approx(expected, abs=1e-6) or windows

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -71,3 +72,37 @@ def test_a_model_with_a_window_scores_the_largest_logit_along_the_record():
         torch.testing.assert_close(model.record_logits(x[..., :1000]), parts[0])
         plain = resnet.ResNet1d("resnet18", 2, 3, 8).eval()
         torch.testing.assert_close(plain.record_logits(x), plain(x))
+
+
+def test_the_normal_class_is_scored_by_its_smallest_logit_along_the_record():
+    model = resnet.ResNet1d("resnet18", 2, 3, 8, window=1000, normal=0).eval()
+    x = torch.randn(2, 2, 2300)
+    with torch.no_grad():
+        parts = torch.stack([model(x[..., s : s + 1000]) for s in (0, 500, 1000, 1300)])
+        logits = model.record_logits(x)
+    torch.testing.assert_close(logits[:, 0], parts[..., 0].min(0).values)
+    torch.testing.assert_close(logits[:, 1:], parts[..., 1:].max(0).values)
+
+
+def test_the_evidence_head_sees_the_features_of_every_frame():
+    model = resnet.ResNet1d("resnet18", 2, 3, 8, evidence=True).eval()
+    seen = {}
+    model.stages.register_forward_hook(lambda m, i, out: seen.update(features=out))
+    x = torch.randn(2, 2, 5000)
+    with torch.no_grad():
+        logits, frames = model(x, with_evidence=True)
+        torch.testing.assert_close(logits, model(x))
+    assert frames.shape == (2, 3, 157)  # a frame of 32 samples
+    by_hand = torch.einsum("kc,nct->nkt", model.evidence.weight[..., 0], seen["features"])
+    torch.testing.assert_close(frames, by_hand + model.evidence.bias[:, None])
+    assert resnet.ResNet1d("resnet18", 2, 3, 8).evidence is None
+
+
+def test_shares_of_frames_are_those_of_their_samples():
+    covered = np.zeros(5000 + 64)
+    for start, stop in ((0, 40), (1000, 1100)):
+        covered[start:stop] = 1
+    shares = resnet.frame_shares([(0, 40), (1000, 1100)], 5000)
+    for frame in range(157):  # centred on sample 32 frame; before the record there is nothing
+        first = 32 * frame - 16
+        assert shares[frame] == covered[max(0, first) : first + 32].sum() / 32

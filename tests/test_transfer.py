@@ -286,3 +286,24 @@ def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monk
     assert average["f1"] == pytest.approx(0.633, abs=0.02)
     card = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
     assert f"macro AUC of {average['auc']:.2f}".replace("0.", ".") in card
+
+
+def test_evidence_is_learnt_from_fresh_records_and_survives_a_resume(workdir, capsys):
+    flags = [*THIN, "--seconds", "6", "--fresh", "20", "--epochs", "2", "--evidence"]
+    flags += ["--centred", "--normal", "SNR", "--prevalence", "0.05", "--schedule", "cosine"]
+    train(*flags)
+    whole = load(RUN)
+    model = Model.load(f"models/{RUN}.pth")
+    assert model.settings.evidence and model.settings.centred and model.network.normal == 0
+    assert model.threshold_rule == "best F1 at a prevalence of 5 %, halfway to 0.5"
+    untrained = model.settings.build_network()  # a head that no loss reaches keeps its weights
+    torch.manual_seed(0)
+    assert not torch.equal(whole["state_dict"]["evidence.weight"], untrained.evidence.weight)
+    train(*flags, "--resume")
+    assert same(load(RUN)["state_dict"], whole["state_dict"])
+    Path(f"models/{RUN}.pth").rename("models/base.pth")
+    train(*DATA, "--init", "models/base.pth", "--epochs", "1")
+    warm = Model.load("models/from-base_tiny_all_42.pth")
+    assert warm.settings.centred and warm.settings.normal == "SNR"
+    assert not warm.settings.evidence  # real records do not say where a criterion is
+    assert "--evidence needs --fresh" in refused(capsys, main.parse_args, [*THIN, "--evidence"])

@@ -79,6 +79,28 @@ def find_thresholds(y_true, y_score, rule="middle"):
     return np.where(true.any(0), THRESHOLD_GRID[chosen], NO_POSITIVES_THRESHOLD)
 
 
+def prevalence_thresholds(y_true, y_score, share):
+    """Return thresholds (K,) as if each class were present in a `share` of the records.
+
+    The positives count as many times as it takes. Of all thresholds whose F1 is within 0.005 of the
+    best, the middle is taken, and then halfway to 0.5: what the best F1 of a small sample prefers
+    is largely chance. A class without positives gets 0.5.
+    """
+    grid, chosen = np.linspace(0, 1, 1001), []
+    for true, score in zip(np.asarray(y_true).T, y_score.T, strict=True):
+        positive, known = true == 1, np.isfinite(true)
+        if not positive.any():
+            chosen.append(NO_POSITIVES_THRESHOLD)
+            continue
+        called = score[:, None] >= grid  # (N, 1001)
+        weight = share / (1 - share) * (known & ~positive).sum() / positive.sum()
+        hits, alarms = weight * called[positive].sum(0), called[known & ~positive].sum(0)
+        f1 = divide(2 * hits, hits + alarms + weight * positive.sum())
+        best = grid[f1 >= f1.max() - 0.005]
+        chosen.append(((best[0] + best[-1]) / 2 + 0.5) / 2)
+    return np.array(chosen)
+
+
 def threshold_notes(y_true, classes):
     """Return sentences on the classes whose thresholds rest on few positives of y_true, or none."""
     notes = []

@@ -3,7 +3,6 @@
 The values of a folder are made with the options in its run.json.
 """
 
-import argparse
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,7 @@ from ecg.evaluation.runs import is_training_data
 from ecg.explanation.attributions import METHODS, Options, batch_logits
 from ecg.explanation.explanation import Background, Record
 from ecg.inference.model import Model, predict_scores
-from utils import RESEARCH_USE, fail, positive, positive_number, read_json, write_json
+from utils import RESEARCH_USE, fail, fraction, positive, read_json, write_json
 
 POOL = 10  # times as many records are scored as are drawn from them, at most
 
@@ -45,14 +44,6 @@ def add_explain_args(parser, records, samples):
     group.add_argument("--resume", choices=["auto"], help=text)
     group.add_argument("--force", action="store_true", help="delete the folder's values first")
     return group
-
-
-def fraction(text):
-    """Parse a number above 0 and below 1, for argparse."""
-    number = positive_number(text)
-    if number >= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
-    return number
 
 
 def refuse_unused(parser, method, reliability):

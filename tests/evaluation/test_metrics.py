@@ -453,3 +453,22 @@ def test_thresholds_of_one_or_two_positives_are_said_to_be_a_guess():
         "b: only one positive in the validation fold, so its threshold is a guess",
         "c: only 2 positives in the validation fold, so its threshold is a guess",
     ]
+
+
+def test_thresholds_at_a_prevalence_are_those_of_as_many_copies_of_the_positives():
+    rng = np.random.default_rng(3)
+    y_true = (rng.random((400, 2)) < 0.5).astype(int)
+    y_true[:, 1] = 0
+    y_score = np.clip(0.35 * y_true + 0.65 * rng.random((400, 2)), 0, 1)
+    positive = y_true[:, 0] == 1
+    share = 3 * positive.sum() / (3 * positive.sum() + (~positive).sum())  # each positive thrice
+    scores = np.concatenate([y_score[:, 0], *[y_score[positive, 0]] * 2])
+    truth = np.concatenate([y_true[:, 0], *[y_true[positive, 0]] * 2])
+    grid = np.linspace(0, 1, 1001)
+    f1 = np.array([sk.f1_score(truth, scores >= threshold) for threshold in grid])
+    best = grid[f1 >= f1.max() - 0.005]
+    found = metrics.prevalence_thresholds(y_true, y_score, share)
+    assert found[0] == pytest.approx(((best[0] + best[-1]) / 2 + 0.5) / 2, abs=1e-6)
+    assert found[1] == 0.5
+    rare = metrics.prevalence_thresholds(y_true, y_score, 0.05)
+    assert rare[0] > metrics.prevalence_thresholds(y_true, y_score, 0.5)[0]

@@ -156,3 +156,32 @@ def test_a_logit_that_is_not_finite_is_no_probability(value):
     batches = [(torch.tensor([[value, 1.0]]), torch.zeros(1, 2))]
     _, y_score = predict_scores(torch.nn.Identity(), batches, torch.device("cpu"))
     assert np.isnan(y_score[0, 0]) and y_score[0, 1] == pytest.approx(1 / (1 + np.exp(-1)))
+
+
+def test_the_normal_class_and_a_finding_exclude_each_other(tmp_path):
+    classes, thresholds = ["SNR", "AF", "PVC"], {"SNR": 0.5, "AF": 0.2, "PVC": 0.5}
+    network = ResNet1d("resnet18", 1, 3, 4)
+    kept = content(classes=classes, thresholds=thresholds, state_dict=network.state_dict())
+    scores = np.array(
+        [
+            [0.9, 0.1, 0.1],  # normal alone
+            [0.9, 0.3, 0.1],  # logit .9 is 2.2 above its threshold's, AF .54: normal
+            [0.6, 0.9, 0.6],  # AF is 3.6 above: both findings
+            [0.4, 0.3, 0.6],  # not normal
+            [0.4, 0.1, 0.1],  # nothing
+        ]
+    )
+    for normal, expected in (
+        ("SNR", ["SNR", "SNR", "AF PVC", "AF PVC", ""]),
+        (None, ["SNR", "SNR AF", "SNR AF PVC", "AF PVC", ""]),
+    ):
+        checkpoint.save_checkpoint(tmp_path / "m.pth", kept | {"normal": normal})
+        model = Model.load(tmp_path / "m.pth")
+        found = [" ".join(np.array(classes)[row]) for row in model.findings(scores)]
+        assert found == expected and model.network.normal == (0 if normal else None)
+        assert " ".join(np.array(classes)[model.findings(scores[2])]) == expected[2]
+
+
+def test_a_normal_class_that_is_none_of_the_classes_is_refused(tmp_path, capsys):
+    checkpoint.save_checkpoint(tmp_path / "m.pth", content(normal="SNR"))
+    assert "damaged (normal)" in refused(tmp_path / "m.pth", capsys)
