@@ -53,9 +53,7 @@ def read_record(path, labels=None, sample_rate=None, **table):
     is_table = suffix in TABLES
     if is_table:
         if sample_rate is None:
-            raise ValueError(
-                f"a {suffix} file has no sample rate; give it in Hz: --sample-rate 500"
-            )
+            raise ValueError(f"a {suffix} file has no sample rate; give --sample-rate in Hz")
         check_rate(sample_rate)
         if path.stat().st_size > matlab.MAX_BYTES:
             raise ValueError("the file is larger than 256 MB")
