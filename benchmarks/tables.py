@@ -77,13 +77,25 @@ def baseline_rows(tables):
 def zero_rows(tables):
     """Return the scores on real records of models trained without patients, by class."""
     table = tables["zero"]
-    rows = [["records", f"mean of {table['model'].nunique()}", "macro", *CLASSES]]
+    rows = [["records", f"mean of {table['model'].nunique()}", "macro", *CLASSES, "exactly right"]]
     for (records, score), group in table.groupby(["records", "score"], sort=False):
         cells = [short(group[name].mean()) for name in CLASSES]
-        rows.append([records, score, mean_interval(group["macro"]), *cells])
+        exact = short(group["exactly right"].mean()) if score.startswith("F1, own") else ""
+        rows.append([records, score, mean_interval(group["macro"]), *cells, exact])
         if score == "AUC":
             counts = [str(group[f"n {name}"].iloc[0]) for name in CLASSES]
-            rows.append([records, "positives", "", *counts])
+            rows.append([records, "positives", "", *counts, ""])
+    return rows
+
+
+def healthy_rows(tables):
+    """Return the share of healthy people with a false alarm, mean of the models, by group."""
+    table = tables["healthy"]
+    alarms = [name for name in CLASSES if name in table]
+    rows = [["healthy people", "n", "any finding", *alarms, "exactly right"]]
+    for group, part in table.groupby("group", sort=False):
+        cells = [mean_interval(part["any"]), *(short(part[name].mean()) for name in alarms)]
+        rows.append([group, str(part["n"].iloc[0]), *cells, short(part["exactly right"].mean())])
     return rows
 
 
@@ -183,6 +195,7 @@ TABLES = {
         "README.md", "zero, few and ptbxl", real_rows, "zero", "zero_demo", "few", "ptbxl"
     ),
     "zero": transfer_source("docs/model.md", "zero --models ...", zero_rows, "zero"),
+    "healthy": transfer_source("README.md", "healthy --models ...", healthy_rows, "healthy"),
     "few": transfer_source("docs/model.md", "few --amp --models ...", few_rows, "few"),
     "ptbxl": transfer_source("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
     "paper": transfer_source("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),

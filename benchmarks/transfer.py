@@ -1,6 +1,7 @@
 """Measure how synthetic records help with real ones: with no patients in training, and with few.
 
     python -m benchmarks.transfer zero --models models/general.pth ...
+    python -m benchmarks.transfer healthy --models models/general.pth ...  # false alarms
     python -m benchmarks.transfer few --models models/general.pth ...      # ten-fold, 100 records
     python -m benchmarks.transfer ptbxl --models models/general.pth ...    # 528 records
     python -m benchmarks.transfer ptbxl --paper --models models/general34.pth
@@ -57,6 +58,8 @@ SETS = {
     "ludb": ("ludb",),
     "ptbxl_zscored": ("ptbxl_zscored",),
 }
+HEALTHY = "ptbxl_official"  # with 300 healthy people
+YOUNG = 30  # years
 OUT = results_path("transfer")
 SHARED = Path(__file__).parents[2] / "shared/data"
 SEEDS = (42, 43, 44)
@@ -64,7 +67,7 @@ SEEDS = (42, 43, 44)
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    parser.add_argument("part", choices=("zero", "few", "ptbxl"), help="what to measure")
+    parser.add_argument("part", choices=("zero", "healthy", "few", "ptbxl"), help="what to measure")
     parser.add_argument("--models", nargs="+", required=True, help="models of synthetic records")
     parser.add_argument("--shared", type=Path, default=SHARED, help="records")
     parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
@@ -92,14 +95,13 @@ def write_table(table, name):
 
 def score_set(path, folders):
     """Return labels.csv's rows and the scores (N, K) of a model on the records of some folders."""
-    model = Model.load(path)
-    rows, scores = [], []
+    model, rows, scores = Model.load(path), [], []
     for folder in folders:
         labels = load_labels(folder)
         data = model.dataset(PackedSignals(folder), labels)
         rows.append(labels)
         scores.append(model.score(data, 16))
-    return pd.concat(rows, ignore_index=True), np.concatenate(scores), model.limits
+    return pd.concat(rows, ignore_index=True), np.concatenate(scores), model
 
 
 def f1(y_true, y_pred):
@@ -125,21 +127,48 @@ def zero(args):
     for title, names in SETS.items():
         pack(args, names)
         for path in args.models:
-            labels, y_score, own = score_set(path, [args.data / name for name in names])
-            y_true = labels[list(CLASSES)].to_numpy()
+            labels, y_score, model = score_set(path, [args.data / name for name in names])
+            y_true, found = labels[list(CLASSES)].to_numpy(), model.findings(y_score)
             auc = [
                 roc_auc_score(y, s) if 0 < y.sum() < len(y) else np.nan
                 for y, s in zip(y_true.T, y_score.T, strict=True)
             ]
-            parts = {"AUC": auc, "F1, own thresholds": f1(y_true, apply_thresholds(y_score, own))}
+            parts = {"AUC": auc, "F1, own thresholds": f1(y_true, found)}
             parts["F1, cross-validated"] = f1(y_true, cross_validated(labels, y_score))
+            exactly = (found == y_true).all(1).mean()
             for score, values in parts.items():
                 row = {"records": title, "model": Path(path).name, "score": score}
                 row |= dict(zip(CLASSES, values, strict=True)) | {"macro": np.nanmean(values)}
+                row["exactly right"] = exactly
                 rows.append(
                     row | {f"n {c}": n for c, n in zip(CLASSES, y_true.sum(0), strict=True)}
                 )
     write_table(pd.DataFrame(rows), "zero_demo" if args.demo else "zero")
+
+
+def healthy(args):
+    """Count the abnormal findings in healthy people: false alarms, by class, sex and age."""
+    pack(args, [HEALTHY])
+    folder, rows = args.data / HEALTHY, []
+    people = pd.read_csv(folder / "reference.csv").set_index("patient_id")
+    for path in args.models:
+        labels, y_score, model = score_set(path, [folder])
+        found = pd.DataFrame(model.findings(y_score), columns=list(CLASSES))
+        y_true = labels[list(CLASSES)].to_numpy()
+        own = people.loc[labels["patient_id"]].reset_index()
+        normal, male = labels["SNR"] == 1, own["sex"] == "Male"
+        groups = {
+            "all": normal,
+            "women": normal & (own["sex"] == "Female"),
+            "men": normal & male,
+            f"men up to {YOUNG}": normal & male & (own["age"] <= YOUNG),
+        }
+        for group, chosen in groups.items():
+            alarms = found.loc[chosen, list(CLASSES[1:])]
+            row = {"model": Path(path).name, "group": group, "n": chosen.sum()}
+            row |= {"any": alarms.any(axis=1).mean(), **alarms.mean()}
+            rows.append(row | {"exactly right": (found.to_numpy() == y_true)[chosen].all(1).mean()})
+    write_table(pd.DataFrame(rows), "healthy")
 
 
 def train_and_score(job):
