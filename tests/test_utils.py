@@ -2,7 +2,6 @@ import argparse
 import io
 import os
 import random
-import shlex
 import signal
 import subprocess
 import sys
@@ -322,24 +321,3 @@ def test_the_line_after_ctrl_c_adds_resume_where_there_is_one(monkeypatch, capsy
     err = capsys.readouterr().err
     assert err.endswith("go on with: python main.py --data-dir 'my data' --resume auto\n")
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-SCRIPTS = [
-    *("preprocess", "baselines", "main", "predict", "shap_values"),
-    *(f"ecg.{name}" for name in ("compare", "download", "faithfulness", "release", "report")),
-    "ecg.synthetic",
-]
-
-
-@pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.parametrize("library", ["numpy", "torch"])
-def test_ctrl_c_while_a_library_is_loaded_is_one_line(name, library, tmp_path):
-    (tmp_path / f"{library}.py").write_text("raise KeyboardInterrupt\n")
-    root = Path(__file__).parents[1]
-    script = ["-m", name] if "." in name else [f"{name}.py"]
-    command = [sys.executable, *script, "--data-dir", "x"]
-    done = subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(tmp_path)},
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 130 and done.stdout == ""
-    assert done.stderr.count("\n") == 1 and done.stderr.startswith("stopped; go on with: ")
-    assert shlex.split(done.stderr)[-2:] == ["--data-dir", "x"]
