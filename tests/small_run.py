@@ -13,6 +13,7 @@ from resnet import ResNet1d, save_checkpoint
 from utils import run_name
 
 SECONDS = 1
+WIDTH = 8  # a thin network
 N_SAMPLES = SECONDS * SAMPLE_RATE
 QUICK = ["--arch", "resnet18", "--samples", "4", "--background", "3", "--batch-size", "16"]
 
@@ -39,8 +40,8 @@ def write_data(folder, n=24, first=1):
 def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
     """Write a checkpoint with random weights, as main.py would after training on data/own."""
     torch.manual_seed(0)
-    model = ResNet1d("resnet18", len(leads), len(CLASSES))
-    nn.init.normal_(model.fc.weight, 0, 0.1)
+    model = ResNet1d("resnet18", len(leads), len(CLASSES), WIDTH)
+    nn.init.normal_(model.fc.weight, 0, 0.3)
     with torch.no_grad():  # as if trained: normalised by the statistics of such signals
         for _ in range(20):
             model(0.3 * torch.randn(8, len(leads), N_SAMPLES))
@@ -50,8 +51,8 @@ def write_model(folder, leads=LEADS, seconds=SECONDS, pad="window"):
         folder / "models" / f"{run}.pth",
         state_dict=model.state_dict(), epoch=1, leads=list(leads), classes=list(CLASSES),
         labels=labels_digest(load_labels(folder / "data/own")), versions={}, shortest=1.0,
-        args={"arch": "resnet18", "seconds": seconds, "pad": pad, "data_dir": "data/own",
-              "round": 0, "limit": None, "seed": 42},
+        args={"arch": "resnet18", "width": WIDTH, "seconds": seconds, "pad": pad,
+              "data_dir": "data/own", "round": 0, "limit": None, "seed": 42},
         **model_keys(folder / "data/own"),
     )  # fmt: skip
     return model

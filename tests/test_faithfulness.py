@@ -15,6 +15,7 @@ from ecg import faithfulness
 from ecg.explanation import checks, values
 from ecg.processing.beats import REGIONS
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 RUN = "resnet18_own_all_42"
 QUICK = ["--arch", "resnet18", "--samples", "4", "--background", "6", "--batch-size", "16"]
 
@@ -44,6 +45,7 @@ def run_script(*flags):
     return pd.read_csv(f"explanations/{RUN}/faithfulness.csv")
 
 
+@pytest.mark.figures
 @NEEDS_SHARED
 def test_script_runs_every_check_and_goes_on_where_it_was(work, capsys, monkeypatch):
     monkeypatch.setattr(checks, "SAMPLES_STEPS", (20, 64))
