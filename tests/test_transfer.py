@@ -21,6 +21,7 @@ from ecg.simulation.heart import make_record
 from ecg.training.fresh import FIRST, FreshRecords
 from ecg.training.loop import schedule_factor
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 DATA = ["--data-dir", "data/tiny", "--batch-size", "16"]
 THIN = [*DATA, "--arch", "resnet18", "--width", "4", "--seconds", "2"]
 RUN = "resnet18w4_tiny_all_42"
