@@ -268,7 +268,7 @@ def ptbxl(args):
 
 def main(args):
     torch.set_num_threads(1)
-    {"zero": zero, "few": few, "ptbxl": ptbxl}[args.part](args)
+    {"zero": zero, "healthy": healthy, "few": few, "ptbxl": ptbxl}[args.part](args)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ hands its command, folder, environment, stdin, stdout and stderr to a fork of th
 """
 
 import atexit
+import contextlib
 import json
 import os
 import runpy
@@ -102,7 +103,7 @@ def run_and_exit(function, files):
 
 
 def serve(folder):
-    """Start a server for the Pythons that this process starts; return its process number."""
+    """Start a server for the Pythons that this process starts; return what stops it again."""
     Path(folder, "sitecustomize.py").write_text(SITE)
     name = f"ecg-tests-{os.getpid()}"
     listener = socket.socket(socket.AF_UNIX)
@@ -112,16 +113,24 @@ def serve(folder):
     pid = os.fork()
     if pid:
         listener.close()
-        return pid
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
+        return lambda: os.kill(pid, signal.SIGTERM) or os.waitpid(pid, 0)
+    signal.signal(signal.SIGTERM, stop_serving)
     while True:
         connection, _ = listener.accept()
         if not os.fork():
             listener.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
             answer(connection)
             os._exit(0)
         connection.close()
+
+
+def stop_serving(*_):
+    """Wait for all that answer, so that their time counts as that of the tests; end the server."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    os._exit(0)
 
 
 def answer(connection):

@@ -14,6 +14,7 @@ from resnet import ResNet1d
 from utils import run_name
 
 SECONDS = 1
+WIDTH = 8  # a thin network
 N_SAMPLES = SECONDS * SAMPLE_RATE
 QUICK = ["--arch", "resnet18", "--samples", "4", "--background", "3", "--batch-size", "16"]
 
@@ -40,14 +41,15 @@ def write_data(folder, n=24, first=1):
 def write_model(folder, leads=LEADS, seconds=SECONDS):
     """Write a model with random weights, as main.py would after training; return its network."""
     torch.manual_seed(0)
-    network = ResNet1d("resnet18", len(leads), len(CLASSES))
-    nn.init.normal_(network.fc.weight, 0, 0.1)
+    network = ResNet1d("resnet18", len(leads), len(CLASSES), WIDTH)
+    nn.init.normal_(network.fc.weight, 0, 0.3)
     with torch.no_grad():  # as if trained: normalised by the statistics of such signals
         for _ in range(20):
             network(0.3 * torch.randn(8, len(leads), N_SAMPLES))
     network.eval()
     data = folder / "data/own"
     flags = {"arch": "resnet18", "seconds": seconds, "data_dir": "data/own", "round": 0}
+    flags |= {"width": WIDTH}
     content = {
         "state_dict": network.state_dict(),
         "epoch": 1,

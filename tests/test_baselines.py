@@ -48,6 +48,7 @@ def run(data_dir, *options):
     baselines.main(baselines.parse_args(args))
 
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 NAMES = [f"{name}-standard_synthetic_42" for name in baselines.CLASSIFIERS]
 
 

@@ -32,6 +32,8 @@ def test_leads_text():
 def test_rounds_use_every_fold_once_for_test_and_once_for_validation():
     rounds = [dataset.round_folds(r) for r in range(10)]
     assert rounds[0] == (list(range(1, 9)), 9, 10)
+    assert rounds[1] == (list(range(2, 10)), 10, 1)  # one fold on, not back
+    assert rounds[3] == ([4, 5, 6, 7, 8, 9, 10, 1], 2, 3)
     assert sorted(test for _, _, test in rounds) == list(range(1, 11))
     assert sorted(validation for _, validation, _ in rounds) == list(range(1, 11))
     for train, validation, test in rounds:

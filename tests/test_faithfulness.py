@@ -16,6 +16,7 @@ from ecg.explanation import checks
 from ecg.explanation.explanation import Explainer
 from ecg.processing.beats import REGIONS
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 RUN = "resnet18_own_all_42"
 QUICK = ["--arch", "resnet18", "--samples", "4", "--background", "6", "--batch-size", "16"]
 
@@ -45,6 +46,7 @@ def run_script(*flags):
     return pd.read_csv(f"explanations/{RUN}/faithfulness.csv")
 
 
+@pytest.mark.figures
 @NEEDS_SHARED
 def test_script_runs_every_check_and_resumes_where_it_stopped(work, capsys, monkeypatch):
     monkeypatch.setattr(checks, "SAMPLES_STEPS", (20, 64))

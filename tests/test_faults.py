@@ -7,6 +7,7 @@ everything.
 """
 
 import hashlib
+import importlib
 import json
 import random
 import re
@@ -16,6 +17,7 @@ import faults
 import pandas as pd
 import pytest
 import torch
+from conftest import DX, draw_plain_figures, noise, write_record
 
 import baselines
 import main
@@ -26,7 +28,6 @@ import shap_values
 import utils
 from ecg import compare, report
 from ecg.evaluation import scored_run
-from ecg.plot import figures
 
 DATA = ["--data-dir", "data/tiny"]
 NET = ["--arch", "resnet18", "--batch-size", "16"]
@@ -46,6 +47,8 @@ STEPS = {  # name: (module, flags); in the order of a fresh run
 EVERY_EPOCH = {f"models/{RUN}.last.pth"} | {  # written after each epoch: whole, if not the last
     f"results/{RUN}/{name}" for name in ("history.csv", "history.png", "history.svg", "run.json")
 }
+# what the steps load only where they need it: once here, not in every process
+LAZY = ("torch._dynamo", "wfdb", "shap", "lightgbm")
 SAMPLE = 2  # fault points of a step and kind, without --long
 SEQUENCES, LENGTH = 3, 6  # random orders without --long; steps of each
 TIMES = ("seconds", "seconds_per_epoch", "peak_memory_mb", "duration")
@@ -118,12 +121,12 @@ def step(name, folder, plan=("count", 0), extra=()):
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     """Run the pipeline once; return {step: (folder before it, state after it, operations)}."""
-    from conftest import DX, noise, write_record
-
     patch = pytest.MonkeyPatch()
     patch.setattr(resnet, "WIDTHS", (4, 4, 8, 8))
-    patch.setattr(figures, "DPI", 20)
+    draw_plain_figures(patch)
     patch.setattr(scored_run, "N_RESAMPLES", 20)
+    for name in LAZY:
+        importlib.import_module(name)
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("faults")
     folder = root / "work"

@@ -21,7 +21,8 @@ import dataset
 import main
 import predict
 import resnet
-from ecg.training import training
+from ecg.evaluation import metrics
+from ecg.training import loop, training
 
 pytestmark = pytest.mark.usefixtures("plain_figures")
 TESTS = Path(__file__).parent
@@ -172,6 +173,45 @@ def test_the_model_keeps_the_thresholds_that_predict_finds_and_its_records(workd
     by_hand = hashlib.sha256(packed[name].astype("<i2").tobytes()).hexdigest()[:16]
     assert model["training_records"][name] == by_hand
     assert model["signals"] == packed.fingerprint
+
+
+def thresholds_by_hand(weights):
+    """Return the best thresholds of weights on the validation fold: its four last 2 s, in mV."""
+    network = resnet.ResNet1d("resnet18", 12, 9).eval()
+    network.load_state_dict(weights)
+    labels, packed = dataset.load_labels("data/tiny"), dataset.PackedSignals("data/tiny")
+    fold = labels[labels["fold"] == 9]
+    x = np.stack([packed[name][:, -1000:] for name in fold["patient_id"]]) / np.float32(1000)
+    with torch.no_grad():
+        scores = torch.sigmoid(network(torch.from_numpy(x).float())).numpy()
+    return metrics.find_thresholds(fold[list(dataset.CLASSES)].to_numpy(), scores)
+
+
+def test_the_models_thresholds_are_those_of_its_best_weights_not_of_its_last(workdir, monkeypatch):
+    monkeypatch.setattr(training.Schedule, "best_epoch", lambda self, history: 1)
+    train("--epochs", "3", "--lr", "1e-2")
+    model, last = load(RUN), load(f"{RUN}.last")
+    assert (model["epoch"], last["epoch"]) == (1, 3)
+    best, other = (thresholds_by_hand(one["state_dict"]) for one in (model, last))
+    assert list(model["thresholds"].values()) == pytest.approx(best, abs=1e-5)
+    assert (np.abs(best - other) > 0.01).any()
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_records(workdir, monkeypatch):
+    seen, entropy = [], torch.nn.functional.binary_cross_entropy_with_logits
+
+    def spy(logits, y):
+        loss = entropy(logits, y)
+        seen.append((loss.item(), len(y)))
+        return loss
+
+    monkeypatch.setattr(loop, "cross_entropy", spy)
+    train("--epochs", "1")
+    losses, sizes = np.transpose(seen)
+    assert sizes.tolist() == [7, 7, 7, 7, 4]  # a record of the small batch counts like any other
+    history = pd.read_csv(f"results/{RUN}/history.csv")
+    expected = np.average(losses, weights=sizes)
+    assert history["train_loss"].item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_training_started_anew_and_killed_leaves_the_model_of_the_one_before(

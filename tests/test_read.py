@@ -84,7 +84,9 @@ def refused(capsys, *argv):
     return lines, errors[0]
 
 
-def test_a_folder_gets_the_probabilities_of_the_data_set_run(tiny, monkeypatch, capsys):
+def test_a_folder_gets_the_probabilities_of_the_data_set_run(
+    tiny, monkeypatch, capsys, plain_figures
+):
     monkeypatch.chdir(tiny.parents[1])
     make_model(data="elsewhere").save(MODEL)
     predict.main(predict.parse_args(["--data-dir", "data/tiny", "--model-path", MODEL]))
@@ -270,7 +272,7 @@ def test_nothing_readable_is_refused_in_one_line(workdir, capsys):
     assert "required: FILE" in error
 
 
-def test_records_of_one_name_keep_their_pages_apart(workdir, capsys):
+def test_records_of_one_name_keep_their_pages_apart(workdir, capsys, plain_figures):
     for folder in ("a", "b"):
         write_record(workdir / folder, "A1", noise(5, 700), "59118001")
     ask("a", "b")
@@ -350,7 +352,7 @@ def test_an_answer_loads_nothing_it_does_not_need():
     assert done.stdout.strip() == ""
 
 
-def test_every_format_is_explained_on_request_and_only_then(workdir, capsys):
+def test_every_format_is_explained_on_request_and_only_then(workdir, capsys, plain_figures):
     write_record(workdir / "own", "h", noise(5, 700), "59118001")
     scipy.io.savemat(workdir / "own/m.mat", {"ECG": {"data": noise(5, 700) / 1000}})
     table = pd.DataFrame((noise(5, 700) / 1000).T, columns=LEADS)

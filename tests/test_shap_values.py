@@ -1,12 +1,10 @@
 """Explanations: right on functions with known answers, reproducible, resumable, fairly drawn."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import faults
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +16,8 @@ from dataset import CLASSES, LEADS
 from ecg.explanation.attributions import Options
 from ecg.explanation.explanation import Explanation, Record
 from ecg.plot import explained_page
+
+pytestmark = pytest.mark.usefixtures("plain_figures")
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,7 @@ def run(work, tmp_path, monkeypatch):
     return script
 
 
+@pytest.mark.figures
 def test_files_of_a_run(work, run):
     _, signals, labels, model = work
     folder = run(figures=True)
@@ -350,10 +351,13 @@ def test_flags_of_single_ecgs_name_the_command_they_moved_to(capsys, flag):
 
 def test_processes_share_the_records_and_give_the_same_bytes(run, tmp_path):
     flags = ["--data-dir", "data/own", *QUICK, "--records", "2"]
-    script = Path(shap_values.__file__)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, script, *flags], check=True, capture_output=True, env=environment)
+
+    def explain(argv):
+        torch.set_num_threads(1)
+        shap_values.main(shap_values.parse_args(argv))
+
+    status, err = faults.run_two(explain, flags, tmp_path)
+    assert status == 0, err
     (tmp_path / "explanations").rename(tmp_path / "two")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

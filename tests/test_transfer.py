@@ -23,6 +23,7 @@ from ecg.simulation.heart import WIDE_MIX, make_record
 from ecg.training.synthetic_stream import FIRST, FreshRecords
 from ecg.training.training import Epoch, Schedule, Training
 
+pytestmark = pytest.mark.usefixtures("plain_figures")
 DATA = ["--data-dir", "data/tiny", "--batch-size", "16"]
 THIN = [*DATA, "--arch", "resnet18", "--width", "4", "--seconds", "2"]
 RUN = "resnet18w4_tiny_all_42"

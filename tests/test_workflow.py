@@ -80,12 +80,12 @@ def start(*argv, **environment):
 
     def snakemake():
         os.environ |= environment
-        server = forked.serve(site)
+        stop = forked.serve(site)
         sys.argv = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), *map(str, argv)]
         try:
             cli.main()
         finally:
-            os.kill(server, signal.SIGKILL)
+            stop()
 
     return forked.Forked(snakemake, site)
 

@@ -38,6 +38,19 @@ def bounded_memory():
     resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the bytes of a valid record's files by suffix; those of a struct, by compression."""
+    folder = tmp_path_factory.mktemp("whole")
+    write_record(folder, "A0001", noise(0, 600), "164889003,59118001")
+    content = {suffix: (folder / f"A0001{suffix}").read_bytes() for suffix in (".hea", ".mat")}
+    ecg = {"sex": "Male", "age": 61, "data": noise(0, 520) / 1000}
+    for compressed in (False, True):
+        scipy.io.savemat(folder / "S.mat", {"ECG": ecg}, do_compression=compressed)
+        content[compressed] = (folder / "S.mat").read_bytes()
+    return content
+
+
 @pytest.fixture
 def opened(monkeypatch):
     """Collect the paths that the reader opens, or hands to wfdb as links."""
@@ -91,10 +104,10 @@ def mutate(draw, data):
 
 @FUZZ
 @given(data=st.data())
-def test_any_header_is_read_or_skipped(data, tmp_path, opened):
-    write_record(tmp_path, "A0001", noise(0, 600), "164889003,59118001")
+def test_any_header_is_read_or_skipped(data, tmp_path, opened, whole):
+    (tmp_path / "A0001.mat").write_bytes(whole[".mat"])
     path = tmp_path / "A0001.hea"
-    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    lines = [line.split(" ") for line in whole[".hea"].decode().splitlines()]
     for _ in range(data.draw(st.integers(1, 3))):
         line = data.draw(st.integers(0, len(lines) - 1))
         word = data.draw(st.integers(0, len(lines[line]) - 1))
@@ -106,19 +119,18 @@ def test_any_header_is_read_or_skipped(data, tmp_path, opened):
 
 @FUZZ
 @given(data=st.data())
-def test_any_header_bytes_are_read_or_skipped(data, tmp_path, opened):
-    write_record(tmp_path, "A0001", noise(0, 600), "164889003,59118001")
+def test_any_header_bytes_are_read_or_skipped(data, tmp_path, opened, whole):
+    (tmp_path / "A0001.mat").write_bytes(whole[".mat"])
     path = tmp_path / "A0001.hea"
-    path.write_bytes(mutate(data.draw, path.read_bytes()))
+    path.write_bytes(mutate(data.draw, whole[".hea"]))
     check(path, opened, tmp_path)
 
 
 @FUZZ
 @given(data=st.data())
-def test_any_signal_file_is_read_or_skipped(data, tmp_path, opened):
-    write_record(tmp_path, "A0001", noise(0, 600), "164889003,59118001")
-    path = tmp_path / "A0001.mat"
-    original = path.read_bytes()
+def test_any_signal_file_is_read_or_skipped(data, tmp_path, opened, whole):
+    (tmp_path / "A0001.hea").write_bytes(whole[".hea"])
+    path, original = tmp_path / "A0001.mat", whole[".mat"]
     head = mutate(data.draw, original[:24]) if data.draw(st.booleans()) else original[:24]
     body = original[24:]
     if data.draw(st.booleans()):
@@ -129,11 +141,8 @@ def test_any_signal_file_is_read_or_skipped(data, tmp_path, opened):
 
 @FUZZ
 @given(data=st.data(), compressed=st.booleans())
-def test_any_struct_is_read_or_skipped(data, compressed, tmp_path, opened):
-    path = tmp_path / "A0001.mat"
-    ecg = {"sex": "Male", "age": 61, "data": noise(0, 520) / 1000}
-    scipy.io.savemat(path, {"ECG": ecg}, do_compression=compressed)
-    content = path.read_bytes()
+def test_any_struct_is_read_or_skipped(data, compressed, tmp_path, opened, whole):
+    path, content = tmp_path / "A0001.mat", whole[compressed]
     # the tags and dimensions lie at the front, where a change does most harm
     front = data.draw(st.sampled_from((200, 400, len(content))))
     path.write_bytes(mutate(data.draw, content[:front]) + content[front:])

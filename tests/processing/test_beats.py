@@ -31,6 +31,18 @@ def test_borders_of_known_waves(classes):
     assert (np.mean(near, axis=0) > 0.8).all(), np.mean(near, axis=0)
 
 
+@pytest.mark.parametrize(("rr", "samples"), [(256, 164), (500, 205), (864, 246)])
+def test_t_ends_where_fridericias_formula_says(rr, samples):
+    """RR of 0.512, 1 and 1.728 s: 0.41 s times its cube root, 0.8, 1 and 1.2 (Fridericia 1920)."""
+    peaks = np.arange(rr, 15 * rr, rr)
+    wave = np.exp(-((np.arange(-25, 26) / 8) ** 2))
+    signal = np.zeros((12, 16 * rr))
+    for peak in peaks:
+        signal[:, peak - 25 : peak + 26] = wave
+    borders = beats.find_borders(signal, peaks)
+    assert set(borders[:, 3] - borders[:, 1]) == {samples}
+
+
 def test_regions_leave_no_sample_twice_and_stay_in_the_record():
     signal, _ = made_beats(["AF"])
     peaks = find_peaks(signal)

@@ -148,7 +148,8 @@ def test_evidence_covers_every_class_of_every_record_and_lies_inside(made, writt
         assert text == "all" or names == [lead for lead in LEADS if lead in names]
 
 
-def test_evidence_of_every_class_in_all_records_of_many_seeds():
+def test_evidence_of_every_class_in_all_records_of_many_seeds(monkeypatch):
+    monkeypatch.setattr(heart, "render", lambda *args: None)  # the signals are not looked at
     for number in range(1, 401):
         record = heart.make_record(7, number, 5 if number % 2 else 10)
         assert {row.name for row in record.evidence} == set(record.classes), number
