@@ -326,6 +326,7 @@ def test_runs_are_named_and_flags_written_as_the_steps_do():
 def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
     text, scope = (ROOT / "Snakefile").read_text(), {"DIR": tmp_path, "Path": Path}
     scope |= {"functools": functools, "hashlib": hashlib}
+    exec(re.search(r"^RECORDS = .*?\)\n", text, re.M | re.S)[0], scope)
     for name in ("files", "fingerprint"):
         exec(re.search(rf"^(@.*\n)?def {name}.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from dataset import SAMPLE_RATE
 from ecg.io import matlab
-from ecg.io.dicom import read_dicom
+from ecg.io.hospital import SUFFIXES as HOSPITAL
+from ecg.io.hospital import read_hospital
 from ecg.io.physionet import read_wfdb
 from ecg.io.record import Record, check_length, check_matrix, check_rate, parse_age, parse_sex
 from ecg.io.text_table import check_unit, read_npy, read_text_table
@@ -31,20 +32,13 @@ def read_struct(path):
 READERS = {
     ".hea": read_wfdb,
     ".mat": read_struct,
-    ".dcm": read_dicom,
+    **dict.fromkeys(HOSPITAL, read_hospital),
     ".csv": read_text_table,
     ".tsv": read_text_table,
     ".txt": read_text_table,
     ".npy": read_npy,
 }
 TABLES = (".csv", ".tsv", ".txt", ".npy")  # without a sampling rate
-# How to convert a format that has no reader.
-CONVERTERS = {
-    ".edf": "edf2mit of PhysioNet's WFDB software package turns it into a WFDB record",
-    ".xml": "ecg2dcm-convert, from python -m pip install ecg2dcm in an environment of its own, "
-    "turns GE MUSE and HL7 aECG files into DICOM",
-    ".scp": "the C# ECG Toolkit (sourceforge.net/projects/ecgtoolkit-cs) turns it into DICOM",
-}
 
 
 def read_record(path, labels=None, sample_rate=None, **table):
@@ -65,7 +59,8 @@ def read_record(path, labels=None, sample_rate=None, **table):
         check_rate(sample_rate)
         if path.stat().st_size > matlab.MAX_BYTES:
             raise ValueError("the file is larger than 256 MB")
-    record, signal, notes = READERS[suffix](path, **table if is_table else {})
+    reader = READERS.get(suffix, read_hospital)  # which goes by content
+    record, signal, notes = reader(path, **table if is_table else {})
     if is_table:
         check_unit(signal)
         record = record._replace(sample_rate=sample_rate, dx=())

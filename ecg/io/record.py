@@ -21,6 +21,8 @@ class Record(NamedTuple):
     sex: str = ""  # 'Male', 'Female' or ''
     dx: tuple | None = None  # the diagnoses as written; None: they are in REFERENCE.csv
     patient: str = ""  # records of one patient share a fold
+    recorded: str = ""  # date and time of day, as ISO 8601 with a blank between
+    identity: str = ""  # name and date of birth; only for whoever reads the answer
 
 
 def check_rate(sample_rate):
@@ -45,6 +47,25 @@ def check_matrix(signal, n_rows=N_LEADS):
             f"its data are not {n_rows} x n numbers but {signal.dtype} {signal.shape}{hint}"
         )
     return signal
+
+
+def arrange_leads(rows):
+    """Return (12, n) in the order of LEADS of a dict lead -> samples (n,), and notes.
+
+    Devices often store eight leads, as III and the augmented ones are sums of I and II.
+    """
+    rows, made = dict(rows), []
+    if "I" in rows and "II" in rows:
+        i, ii = rows["I"], rows["II"]
+        sums = {"III": ii - i, "aVR": -(i + ii) / 2, "aVL": i - ii / 2, "aVF": ii - i / 2}
+        made = [lead for lead in sums if lead not in rows]
+        rows |= {lead: sums[lead] for lead in made}
+    missing = [lead for lead in LEADS if lead not in rows]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise ValueError(f"lead{'s' * (verb == 'are')} {', '.join(missing)} {verb} missing")
+    notes = [f"calculated from I and II: {' '.join(made)}"] if made else []
+    return np.stack([rows[lead] for lead in LEADS]), notes
 
 
 def parse_age(value):

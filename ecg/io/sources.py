@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from dataset import CLASSES
-from ecg.io.formats import CONVERTERS, READERS, TABLES
+from ecg.io.formats import READERS, TABLES
+from ecg.io.hospital import find_format
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".pdf", ".svg")
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 
 
@@ -88,13 +88,8 @@ def find_records(path):
                 return [path.with_suffix(ending)]
     if suffix == ".dat":
         raise ValueError("it has no .hea header beside it")
-    if suffix in PICTURES:
-        raise ValueError(
-            "a picture holds no samples; export the recording as WFDB, DICOM or a table (.csv)"
-        )
     if suffix not in READERS:
-        hint = CONVERTERS.get(suffix, "a .csv has a header row of lead names, a .npy is 12 x n")
-        raise ValueError(f"it is not a record: give {', '.join(READERS)} or .dat ({hint})")
+        find_format(path)  # raises ValueError if the content is not a recording either
     return [path]
 
 
