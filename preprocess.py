@@ -28,9 +28,10 @@ import pandas as pd
 from dataset import CLASSES, N_FOLDS, add_data_args
 from ecg.io.diagnoses import classes_of
 from ecg.io.folds import assign_folds, find_groups, read_groups
+from ecg.io.own_tables import stop_if_foreign, write_tables
 from ecg.io.packing import Row, pack, read_index, remove_unused, sources_digest
 from ecg.io.sources import find_sources, read_reference
-from utils import fail, make_parser, positive, run_main, write_csv
+from utils import fail, make_parser, positive, run_main
 
 REFERENCE_COLUMNS = [*Row._fields[: Row._fields.index("note") + 1]]
 
@@ -165,6 +166,7 @@ def main(args):
             f"no folder {data_dir}; put the records there, or make some: python -m ecg.synthetic "
             "--data-dir data/synthetic"
         )
+    stop_if_foreign(data_dir)
     sources, labels_by_name, references, patients = read_inputs(args, data_dir)
     if not sources:
         fail(
@@ -175,11 +177,6 @@ def main(args):
         fail(
             f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
             "challenge's REFERENCE.csv into it"
-        )
-    if data_dir / "reference.csv" in references:
-        fail(
-            f"{data_dir / 'reference.csv'} is the challenge's table of labels, and preprocess.py "
-            f"writes a file of that name; move it to {data_dir / 'TrainingSet1'}"
         )
     key = sources_digest(sources, references, data_dir)
     index = read_index(data_dir, key)
@@ -200,9 +197,9 @@ def main(args):
     groups = find_groups(labels.patient_id, index.rows, patients)
     labels = assign_folds(labels, args.folds, args.seed, groups)
     table = dataset_table(reference, labels)
-    write_csv(reference_frame(index.rows), data_dir / "reference.csv")
-    write_csv(labels, data_dir / "labels.csv")
-    write_csv(table, data_dir / "dataset_table.csv")
+    reference = reference_frame(index.rows)
+    tables = {"reference.csv": reference, "labels.csv": labels, "dataset_table.csv": table}
+    write_tables(data_dir, tables)
     report(index, labels, table, data_dir)
     if len(set(groups)) < len(groups):
         print(

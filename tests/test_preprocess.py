@@ -10,7 +10,7 @@ from conftest import DX, NEEDS_SHARED, SHARED, noise, write_record, write_struct
 
 import preprocess
 from dataset import CLASSES, PackedSignals
-from ecg.io import folds, packing
+from ecg.io import folds, own_tables, packing
 from utils import HOST
 
 # made once from cpsc2018_metadata.csv with seed 42: the split that the results stand on
@@ -466,3 +466,52 @@ def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path, ca
             run(tmp_path)
         err = capsys.readouterr().err
         assert stop.value.code == 2 and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "reference.csv", "dataset_table.csv"])
+def test_a_table_that_is_not_ours_is_never_touched(name, records, capsys):
+    own = records / name
+    own.write_text("filename,diagnosis\nT0001,AF\n")
+    before = {path: path.read_bytes() for path in records.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        run(records)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and str(own) in err
+    assert f"move it to {records / 'own'}" in err
+    assert {path: path.read_bytes() for path in records.rglob("*") if path.is_file()} == before
+
+
+def test_an_own_table_that_was_edited_is_the_user_s(tiny, capsys):
+    labels = tiny / "labels.csv"
+    labels.write_text(labels.read_text().replace("T0000,1", "T0000,0"))
+    with pytest.raises(SystemExit):
+        run(tiny)
+    assert f"--labels {tiny / 'own' / 'labels.csv'}" in capsys.readouterr().err
+    assert "T0000,0" in labels.read_text()
+
+
+def test_tables_of_a_version_without_digests_are_recognised_by_the_signals_beside(tiny, capsys):
+    (tiny / "tables.json").unlink()
+    before = csv_bytes(tiny)
+    run(tiny)
+    assert csv_bytes(tiny) == before
+    (tiny / "tables.json").unlink()
+    (tiny / "signals.json").unlink()  # as the paper's own code leaves a folder
+    with pytest.raises(SystemExit):
+        run(tiny)
+    assert csv_bytes(tiny) == before
+
+
+def test_a_run_killed_between_its_tables_can_be_repeated(tiny, monkeypatch):
+    write_csv = own_tables.write_csv
+
+    def killed(frame, path):
+        if path.name == "labels.csv":
+            raise KeyboardInterrupt
+        write_csv(frame, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(own_tables, "write_csv", killed)
+        run(tiny, "--seed", "7", "--limit", "20")
+    run(tiny, "--seed", "7", "--limit", "20")
+    assert len(read(tiny, "reference.csv")) == 20

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -233,6 +234,8 @@ def read_index(data_dir, key):
 def remove_unused(data_dir, kept):
     """Remove all packed signals except the file `kept`, and files that a process reads."""
     for path in data_dir.glob("signals-*.i16"):
+        if not re.fullmatch(r"signals-[0-9a-f]{16}\.i16", path.name):
+            continue  # the user's
         if path.name != kept and is_read(path):
             print(f"{path.name} is being read by another process; a later run removes it")
         elif path.name != kept:

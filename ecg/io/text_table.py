@@ -7,11 +7,9 @@ and `II..mV.`, or a second row of units. Numbers without a unit are mV.
 """
 
 import argparse
-import codecs
 import csv
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,6 +17,7 @@ import pandas as pd
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
 from ecg.io.record import IMPLAUSIBLE_MV, Record, check_matrix
+from ecg.io.tables import read_text
 from utils import positive_number
 
 UNNAMED = "-"  # in --leads-order, skips a column
@@ -54,19 +53,6 @@ def parse_leads_order(text):
             f"{text!r} does not name each of {','.join(LEADS)} once, with - for other columns"
         )
     return tuple(names)
-
-
-def read_text(path):
-    """Return a text file's content with LF line ends, less a first line `sep=;` for Excel."""
-    data = Path(path).read_bytes()
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        text = data.decode("utf-16", "replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252", "replace")
-    return re.sub(r"\A\s*sep=.*\n", "", text.replace("\r\n", "\n").replace("\r", "\n")).lstrip("\n")
 
 
 def find_separator(line):
