@@ -63,7 +63,12 @@ class Table(NamedTuple):
 
 
 def read_text(path):
-    """Return a text file's content with LF line ends, less a first line `sep=;` for Excel."""
+    """Return a text file's content with LF line ends, less a first line `sep=;` for Excel.
+
+    Of an xlsx file, the first sheet with tabs.
+    """
+    if Path(path).suffix.lower() == ".xlsx":
+        return "\n".join("\t".join(row) for row in read_sheet(path))
     data = Path(path).read_bytes()
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         text = data.decode("utf-16", "replace")
