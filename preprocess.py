@@ -1,21 +1,25 @@
 """Turn a folder of 12-lead records into labels, ten folds and packed signals.
 
-Reads   data/CPSC: WFDB records (.hea with .mat or .dat, in any sub-folders), or the challenge's
-        structs (TrainingSet*/*.mat) with REFERENCE.csv.
+Reads   data/CPSC: WFDB records (.hea with .mat or .dat, in any sub-folders), the challenge's
+        structs (TrainingSet*/*.mat) with REFERENCE.csv, files of hospitals, or a data set that is
+        recognised by its own table (docs/data.md): PTB-XL, CODE-15 %, SPH, Chapman, MIMIC-IV-ECG.
+        --labels: a table of record and classes, for any of these and for .csv and .npy.
 Writes  into the same folder
         reference.csv      all records: patient_id, sample_rate, signal_len, age, sex, dx, note
-        labels.csv         records with one of the nine labels: patient_id, the classes, fold
+        labels.csv         the labelled records: patient_id, the classes (empty: unknown), fold
         dataset_table.csv  records, sex, age and length per class
+        tables.json        digests of these three: a file that is not ours is never replaced
         signals.json, signals-<hash>.i16   all signals at 500 Hz, int16 microvolts
 
-A record is skipped, with the reason in `note`, if it lacks one of the twelve leads, is shorter than
-1 s or longer than an hour, cannot be read, or has the name of an earlier one. It is kept, with a
-note, if samples are missing (set to 0 mV), a lead is constant, the amplitude exceeds 20 mV (cut at
-32.767 mV), its checksum differs, a gain is negative, the limb leads do not add up, it was resampled
-or has the same signal as another. Records with the same signal or of one patient (by the header's
-'#Patient: ...' or by --groups) share a fold.
+A record is skipped, with the reason in `note`, if it lacks one of the twelve leads (III, aVR, aVL
+and aVF are calculated), is flat in all, shorter than 1 s or longer than an hour, cannot be read, or
+has the name of an earlier one. It is kept, with a note, if samples are missing (set to 0 mV), a
+lead is constant, the amplitude exceeds 20 mV (cut at 32.767 mV), its checksum differs, a gain is
+negative, the limb leads do not add up, it was resampled or has the same signal as another. Records
+with the same signal or of one patient (by the header, the labels or --groups) share a fold.
 
     python preprocess.py --data-dir data/CPSC
+    python preprocess.py --data-dir data/mine --labels labels.xlsx
 """
 
 import os

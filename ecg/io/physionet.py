@@ -19,11 +19,11 @@ from ecg.io.record import (
     check_length,
     check_rate,
     lead_of,
-    limb_deviation,
     parse_age,
     parse_sex,
     refuse_twice,
 )
+from ecg.processing.quality import limb_deviation
 from utils import is_safe_name
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}

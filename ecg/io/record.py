@@ -63,20 +63,6 @@ def lead_of(name):
     return SPELLING[match[1].upper()] if match else None
 
 
-def limb_deviation(limb):
-    """Return by how much six limb leads (6, n) miss their relations, in parts of their size.
-
-    The relations are I - II + III = 0, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2
-    (Einthoven, Goldberger). NaN counts as zero; the mean of each lead is left out.
-    """
-    limb = np.nan_to_num(limb)
-    limb = limb - limb.mean(axis=-1, keepdims=True)
-    i, ii, iii, avr, avl, avf = limb
-    sums = np.array([i - ii + iii, avr + (i + ii) / 2, avl - i + ii / 2, avf - ii + i / 2])
-    size = np.sqrt((limb**2).mean())
-    return sums.std(axis=-1).max() / size if size else 0.0
-
-
 def refuse_twice(names):
     """Raise ValueError if two of some names mean the same lead."""
     leads = [lead for lead in map(lead_of, names) if lead]

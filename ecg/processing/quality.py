@@ -14,7 +14,6 @@ import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.io.record import limb_deviation
 from ecg.processing.detection import cut_beats, find_peaks
 
 SHORTEST = 6  # s; the shortest record of CPSC2018, for a model that does not say its own
@@ -213,6 +212,20 @@ def baseline_cautions(signal, flat):
         return []
     text = f"the baseline is more than {MAX_BASELINE_MV} mV off zero in {' '.join(names)}"
     return [Caution(f"{text}; subtract the median of each lead")]
+
+
+def limb_deviation(limb):
+    """Return by how much six limb leads (6, n) miss their relations, in parts of their size.
+
+    The relations are I - II + III = 0, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2
+    (Einthoven, Goldberger). NaN counts as zero; the mean of each lead is left out.
+    """
+    limb = np.nan_to_num(limb)
+    limb = limb - limb.mean(axis=-1, keepdims=True)
+    i, ii, iii, avr, avl, avf = limb
+    sums = np.array([i - ii + iii, avr + (i + ii) / 2, avl - i + ii / 2, avf - ii + i / 2])
+    size = np.sqrt((limb**2).mean())
+    return sums.std(axis=-1).max() / size if size else 0.0
 
 
 def limb_leads_agree(signal):

@@ -165,7 +165,7 @@ def test_an_order_names_each_lead_once(text):
             "line 601 of the samples has 14 cells, the first 12",
         ),
         (table(UV * 1.0, ";", LEADS, ","), {}, "--units-per-mv 1000.*gain"),
-        (table(MV, ",", LEADS[:11]), {}, "V6 is missing; .*leave its column empty"),
+        (table(MV[:11], ",", LEADS[:11]), {}, "V6 is missing; .*leave its column empty"),
         ("", {}, "empty"),
         ("\ufeff\n\n", {}, "empty"),
     ],
