@@ -21,7 +21,7 @@ DATA ?= data/CPSC
 
 .PHONY: demo model reproduce test lint clean
 
-.venv/.installed: requirements.txt requirements-dicom.txt requirements-dev.txt
+.venv/.installed: requirements.txt requirements-hospital.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'error: Python 3.11 or later is needed; try: make PYTHON=python3.11' >&2; exit 2; }
 	$(PYTHON) -m venv .venv

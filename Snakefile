@@ -112,6 +112,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [workflow.basedir, os.environ.get("PYTHONPATH")]))
 
 
+RECORDS = (".hea", ".mat", ".dcm", ".dicom", ".xml", ".scp", ".edf", ".ecg", ".ishne", ".mwf",
+           ".mfer")
+
+
 def files(*endings):
     """Return the files of the data folder with one of these endings, whatever their case."""
     return [path for path in sorted(Path(DIR).rglob("*"))
@@ -122,7 +126,7 @@ def files(*endings):
 def fingerprint(_=None):
     """Return a hash of the records' headers, sizes and label files: what preprocess.py reads."""
     digest, own = hashlib.sha256(), Path(DIR, "reference.csv")  # written by preprocess.py itself
-    for path in files(".hea", ".mat", ".dat", ".dcm", "reference.csv"):
+    for path in files(*RECORDS, ".dat", "reference.csv"):
         if path != own:
             digest.update(f"{path.relative_to(DIR)} {path.stat().st_size}\n".encode())
             if path.suffix.lower() in (".hea", ".csv"):
@@ -141,7 +145,7 @@ def is_made_by_hand():
     """Tell whether there are labels that the rule below has not made."""
     if not all(map(os.path.isfile, PACKED)):
         return False
-    return not is_stamped(PACKED[0], STAMP) or not files(".hea", ".mat", ".dcm")
+    return not is_stamped(PACKED[0], STAMP) or not files(*RECORDS)
 
 
 def paths(runs, names):

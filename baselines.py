@@ -21,11 +21,6 @@ A .joblib file is a pickle: loading it runs whatever code it holds. Load only yo
 package versions in run.json. No script here loads one.
 """
 
-from ecg.inference.flags import add_network_args
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
-
 import os
 import time
 from typing import NamedTuple
@@ -51,6 +46,7 @@ from ecg.evaluation.scored_run import (
     write_research_json,
     write_thresholds,
 )
+from ecg.inference.flags import add_network_args
 from ecg.processing.features import add_features_arg, load_features
 from utils import (
     RESEARCH_USE,
@@ -62,6 +58,7 @@ from utils import (
     replacing,
     results_dir,
     results_path,
+    run_main,
     run_name,
     software_versions,
     write_csv,

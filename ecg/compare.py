@@ -16,11 +16,6 @@ Writes  results/compare_rounds_<run>/rounds.csv      mean and sd over the rounds
     python -m ecg.compare --single-leads --data-dir data/CPSC
 """
 
-from ecg.inference.flags import add_network_args
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
-
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +27,18 @@ from ecg.evaluation.intervals import FEW_POSITIVES
 from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.evaluation.pairs import COMPARED, differences, differences_by_round
 from ecg.evaluation.scored_run import Scored
+from ecg.inference.flags import add_network_args
 from ecg.plot.scores import Ranking, plot_ranking
 from ecg.reporting.tables import number, p_value
-from utils import RESEARCH_USE, fail, make_parser, network_name, results_dir, write_csv
+from utils import (
+    RESEARCH_USE,
+    fail,
+    make_parser,
+    network_name,
+    results_dir,
+    run_main,
+    write_csv,
+)
 
 ENDS = ("", "_low", "_high")  # the columns of a score
 MODELS_NOTE = (

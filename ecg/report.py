@@ -16,10 +16,6 @@ table of scores: the headers in the data folder, or synthetic.txt in that of the
 it. Sections of what has not been run name the command that runs it.
 """
 
-from utils import run_main  # first, as it also knows of Ctrl-C while the others load
-
-# isort: split
-
 import shlex
 from pathlib import Path
 
@@ -42,6 +38,7 @@ from utils import (
     network_name,
     positive,
     results_path,
+    run_main,
 )
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}

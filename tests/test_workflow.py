@@ -164,7 +164,7 @@ def test_the_whole_killed_in_a_training_and_started_again(folder, thin):
     assert not {"baseline", "features", "preprocess"} & set(rules)
     assert lines[0] == "11 jobs to do" and "2 models, 2 to train" in lines[1]
     assert "4 epochs of" in lines[2] and "measured in resnet18_tiny" in lines[2]
-    assert lines[3].startswith("all but the epochs takes about") and "score" in lines[3]
+    assert lines[3].startswith("everything but the epochs takes about") and "score" in lines[3]
     rules, _ = to_do("samples=3")
     assert set(rules) == {"explain", "faithfulness", "report", "all", "total"}
     header = next(Path("data/tiny").glob("*.hea"))
@@ -326,6 +326,7 @@ def test_runs_are_named_and_flags_written_as_the_steps_do():
 def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
     text, scope = (ROOT / "Snakefile").read_text(), {"DIR": tmp_path, "Path": Path}
     scope |= {"functools": functools, "hashlib": hashlib}
+    exec(re.search(r"^RECORDS = .*?\)\n", text, re.M | re.S)[0], scope)
     for name in ("files", "fingerprint"):
         exec(re.search(rf"^(@.*\n)?def {name}.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)
 
@@ -375,7 +376,7 @@ def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     assert "benchmark" in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
     unknown = estimated(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
     # 130 x 40 / 8 = 650 s
-    assert "not known" in unknown and unknown.endswith("an epoch is 11 minutes of the whole")
+    assert "not known" in unknown and unknown.endswith("an epoch adds 11 minutes")
     assert len(estimated(runs, [], paper(), 1, 1000, 2)) == 1
 
 
@@ -409,10 +410,10 @@ def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeyp
     sentences = estimate_others(left, tmp_path, 2)
     # (16 x 30 + 60 + 3 x (100 - 80)) / 2 = 300 s
     assert sentences[0].startswith(
-        "all but the epochs takes about 5 minutes, as they did before (score"
+        "everything but the epochs takes about 5 minutes, from the times of finished jobs (score"
     )
     assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in sentences[0]
-    assert sentences[1] == "not counted, as none has been done here: baseline"
+    assert sentences[1] == "not counted, because none has finished here yet: baseline"
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock")

@@ -14,10 +14,10 @@ DPI = 200
 PAGE_DPI = 150  # of the many pages of explained records
 INCH = 25.4  # mm
 EDGE = 3.5  # mm below the panels, for footnotes
-BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart with every common colour blindness
+BLUE, ORANGE = "#0072b2", "#d55e00"  # distinct with every common colour blindness
 
-# What lowers and what raises a logit, everywhere: far from each other and from the red grid of ECG
-# paper, also half faded and as seen with deuteranopia or protanopia (docs/figures.md).
+# What lowers and what raises a logit, in every figure: far from each other and from the red grid of
+# ECG paper, even at half strength and with deuteranopia or protanopia (docs/figures.md).
 LOWERS, RAISES = "#1450c8", "#d9a400"
 VALUE_MAP = LinearSegmentedColormap.from_list("values", (LOWERS, "white", RAISES))
 COLOUR_NAMES = "gold raises, blue lowers"

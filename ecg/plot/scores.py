@@ -255,7 +255,7 @@ def draw_panel(ax, panels, true, score, row):
 def plot_curves(panels, scored, table, path, title):
     """Write a figure of Panels from Scored records and their table, as PNG and SVG.
 
-    Panels stand beside each other, not lines upon each other: nine colours look too much alike.
+    Each class has its own panel: nine colours in one would look too much alike.
     """
     figure, axes = make_panels(len(table) - 1, 3, 2.4, 2.35)
     y_true = scored.y_true

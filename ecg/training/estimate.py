@@ -124,8 +124,8 @@ def training_sentence(settings, work):
         epoch = benchmark_epoch(settings, work)
         source = f"from the benchmark: {work.threads} processor cores each"
     if epoch is None:
-        text = "the time is not known before one model has been trained on this machine: "
-        return f"{text}each second of an epoch is {in_words(passes)} of the whole"
+        text = "the time is not known until one model has been trained on this machine; "
+        return f"{text}each second of an epoch adds {in_words(passes)}"
     return (
         f"training takes about {in_words(passes * epoch)}: {counted(settings.epochs, 'epoch')} of "
         f"{epoch:.1f} s each ({source}), {work.lanes} at a time"
@@ -164,8 +164,9 @@ def estimate_others(left, folder, lanes):
             unknown.append(rule)
     sentences = []
     if known:
-        text = f"{in_words(total / lanes)}, as they did before ({', '.join(known)}), {lanes}"
-        sentences.append(f"all but the epochs takes about {text} at a time")
+        source = f"from the times of finished jobs ({', '.join(known)})"
+        text = f"everything but the epochs takes about {in_words(total / lanes)}"
+        sentences.append(f"{text}, {source}, {lanes} at a time")
     if unknown:
-        sentences.append(f"not counted, as none has been done here: {', '.join(unknown)}")
+        sentences.append(f"not counted, because none has finished here yet: {', '.join(unknown)}")
     return sentences

@@ -79,28 +79,6 @@ def test_find_records_says_what_it_misses(name, tmp_path):
         sources.find_records(tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "way"),
-    [
-        (".edf", "edf2mit"),
-        (".scp", "ecgtoolkit-cs"),
-        (".xml", "ecg2dcm"),
-        (".XML", "HL7 aECG"),
-    ],
-)
-def test_other_formats_are_refused_with_the_name_of_a_converter(suffix, way, tmp_path):
-    (tmp_path / f"a{suffix}").touch()
-    with pytest.raises(ValueError, match=f"not a record.*{way}"):
-        sources.find_records(tmp_path / f"a{suffix}")
-
-
-@pytest.mark.parametrize("name", ["page.png", "page.PDF"])
-def test_a_picture_is_refused_with_what_to_export(name, tmp_path):
-    (tmp_path / name).touch()
-    with pytest.raises(ValueError, match="a picture holds no samples; export the recording as"):
-        sources.find_records(tmp_path / name)
-
-
 def test_linked_folders_are_followed_and_each_is_read_once(tmp_path):
     data, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
     write_record(data / "g1", "A1", noise(0, 500), "164889003")
