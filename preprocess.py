@@ -27,12 +27,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, parse_leads
 from ecg.io.catalogue import RecordNames, add_labels, join_facts, list_folder
-from ecg.io.diagnoses import classes_of, without_class
+from ecg.io.diagnoses import without_class
 from ecg.io.folds import (
     assign_folds,
     class_columns,
@@ -41,20 +38,17 @@ from ecg.io.folds import (
     read_folds,
     read_groups,
 )
-from ecg.io.formats import TABLES
 from ecg.io.label_table import find_label_table, read_label_table
+from ecg.io.labels import dataset_table, make_labels, reference_frame
 from ecg.io.layouts.known import read_layout
 from ecg.io.own_tables import stop_if_foreign, write_tables
-from ecg.io.packing import Reading, Row, pack, read_index, remove_unused, sources_digest
-from ecg.io.sources import walk
+from ecg.io.packing import Reading, pack, read_index, remove_unused, sources_digest
+from ecg.io.stops import stop_if_empty, stop_if_odd, stop_without_labels
 from ecg.io.text_table import TableFormat, add_table_args
-from ecg.processing.quality import MAX_SPAN_MV, MIN_SPAN_MV
 from utils import fail, make_parser, positive, run_main
 
 KINDS = ("random", "stratified")  # of folds
-TYPICAL_SPAN_MV = 2  # of the tallest lead
 MAX_LISTED = 20  # diagnoses without a class
-REFERENCE_COLUMNS = [*Row._fields[: Row._fields.index("note") + 1]]
 
 
 def parse_args(argv=None):
@@ -78,62 +72,6 @@ def parse_args(argv=None):
     group.add_argument("--force-signals", action="store_true", help=text)
     group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
-
-
-def reference_frame(rows):
-    """Return Rows as a DataFrame with the columns of reference.csv."""
-    frame = pd.DataFrame(rows, columns=Row._fields)[REFERENCE_COLUMNS]
-    return frame.astype({"signal_len": "Int64"})
-
-
-def make_labels(reference, catalogue=None):
-    """Return patient_id and the classes as 1, 0 or empty of the labelled records, by name.
-
-    `reference` has the columns of reference.csv, of packed records alone. A record is labelled if
-    it has a class, or if a Catalogue says which of its classes it does not have.
-    """
-    reference = reference.sort_values("patient_id")
-    facts, classes = ({}, CLASSES) if catalogue is None else (catalogue.facts, catalogue.classes)
-    names, cells = [], []
-    for name, dx in zip(reference.patient_id, reference.dx, strict=True):
-        known = facts[name].cells if name in facts else None
-        if known is None:
-            present = classes_of(dx.split(";")) if classes == CLASSES else ()
-            known = tuple(int(each in present) for each in classes) if present else ()
-        if any(cell is not None for cell in known):
-            names.append(name)
-            cells.append(known)
-    labels = pd.DataFrame(cells, columns=list(classes), dtype="Int64")
-    whole = [name for name in classes if not labels[name].isna().any()]
-    labels = labels.astype(dict.fromkeys(whole, "int64"))
-    labels.insert(0, "patient_id", names)
-    return labels
-
-
-def dataset_table(reference, labels):
-    """Return the paper's table: per class records, %, male %, age and seconds as mean and sd.
-
-    Percentages are of all labelled records; an age of -1 is kept in the means, as in the paper.
-    """
-    reference = reference.set_index("patient_id")
-    rows = []
-    for name in class_columns(labels):
-        part = reference.loc[labels.patient_id[(labels[name] == 1).fillna(False)]]
-        age = part.age.astype(float)
-        seconds = (part.signal_len / part.sample_rate).astype(float)
-        rows.append(
-            {
-                "class": name,
-                "records": len(part),
-                "percent": 100 * len(part) / len(labels),
-                "male_percent": 100 * (part.sex == "Male").mean(),
-                "age_mean": age.mean(),
-                "age_sd": age.std(),
-                "seconds_mean": seconds.mean(),
-                "seconds_sd": seconds.std(),
-            }
-        )
-    return pd.DataFrame(rows).round(2)
 
 
 def report(index, labels, table, data_dir):
@@ -166,75 +104,6 @@ def find_catalogue(args, data_dir):
     known = catalogue.table_format
     merged = TableFormat(*(new or old for new, old in zip(given, known, strict=True)))
     return catalogue._replace(sources=catalogue.sources[: args.limit], table_format=merged)
-
-
-def stop_if_empty(catalogue, data_dir):
-    """Stop if a folder holds no record, or no labels for what it holds."""
-    if not catalogue.sources:
-        endings = sorted({path.suffix.lower() for path in walk(data_dir)} & {*TABLES})
-        if endings:
-            fail(
-                f"{data_dir} holds only tables ({', '.join(endings)}); if they are records, name "
-                "the table of their labels: --labels TABLE"
-            )
-        fail(
-            f"{data_dir} holds no .hea header and no .mat struct; name the folder of the records "
-            "with --data-dir"
-        )
-    if not catalogue.tables and all(
-        source.path.suffix.lower() == ".mat" for source in catalogue.sources
-    ):
-        fail(
-            f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
-            "challenge's REFERENCE.csv into it"
-        )
-
-
-def stop_without_labels(catalogue, rows):
-    """Stop if no record is readable and has a label; `rows` are joined with the catalogue."""
-    packed = [row for row in rows if not row.skipped]
-    if not make_labels(reference_frame(packed), catalogue).empty:
-        return
-    first, last = rows[0], "name a table of labels: --labels TABLE"
-    if not packed:
-        last = "read the reasons with --limit 1" if len(rows) > 1 else "give another file"
-        why = first.note
-    elif catalogue.layout and not any(row.dx for row in packed):
-        why = f"{catalogue.layout} comes without classes"
-    else:
-        first = packed[0]
-        why = f"its diagnoses are {first.dx}" if first.dx else "it has no diagnoses"
-    lacks = "has one of the nine labels" if catalogue.classes == CLASSES else "has a label"
-    fail(
-        f"none of the {len(rows)} records is readable and {lacks} "
-        f"(the first, {first.patient_id}: {why}); {last}; nothing was written"
-    )
-
-
-def stop_if_odd(rows):
-    """Stop if most of the records (Rows) that can be read cannot be ECGs as they are read."""
-    rows = [row for row in rows if row.span is not None]
-    blank = [row for row in rows if row.span == 0]
-    low = [row.span for row in rows if 0 < row.span < MIN_SPAN_MV]
-    high = [row.span for row in rows if row.span > MAX_SPAN_MV]
-    standardised = [row for row in rows if row.standardised]
-    go_on = "or go on with --force-signals; nothing was written"
-    if len(blank) > len(rows) / 2:
-        fail(f"{len(blank)} of {len(rows)} records are flat in all leads; copy them again, {go_on}")
-    for spans, size in ((low, "small"), (high, "large")):
-        if len(spans) > len(rows) / 2:
-            middle = float(np.median(spans))
-            unit = 10.0 ** round(np.log10(middle / TYPICAL_SPAN_MV))
-            fail(
-                f"{len(spans)} of {len(rows)} records are too {size} for ECGs in mV (the tallest "
-                f"lead spans {middle:.3g} mV); if the unit is wrong, give --units-per-mv {unit:g}, "
-                f"{go_on}"
-            )
-    if len(standardised) > len(rows) / 2:
-        fail(
-            f"{len(standardised)} of {len(rows)} records are standardised, each lead by its own "
-            f"deviation, so heights mean nothing; take the raw records, {go_on}"
-        )
 
 
 def report_unknown(patients, missing, path):
@@ -312,7 +181,9 @@ def main(args):
         return rows
 
     reading = Reading(catalogue.table_format, args.leads or LEADS, args.jobs)
-    key = sources_digest(catalogue.sources, catalogue.tables, data_dir, reading)
+    structs = any(source.path.suffix.lower() == ".mat" for source in catalogue.sources)
+    read_tables = catalogue.tables if structs else ()  # the diagnoses of structs are in a table
+    key = sources_digest(catalogue.sources, read_tables, data_dir, reading)
     index = read_index(data_dir, key)
     if index:
         print(f"the packed signals of {len(index.packed)} records are up to date")

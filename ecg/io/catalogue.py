@@ -181,9 +181,11 @@ def join_facts(rows, catalogue):
             continue
         if catalogue.labels:
             against += contradictions(row, facts, catalogue.classes)
+        labelled = facts.dx or facts.cells is not None
+        written = not catalogue.layout and classes_of(row.dx.split(";"))  # in the header, as agreed
         joined.append(
             row._replace(
-                dx=row.dx if row.dx and not catalogue.layout else ";".join(facts.dx),
+                dx=";".join(facts.dx) if labelled and not written else row.dx,
                 age=row.age if math.isnan(facts.age) else facts.age,
                 sex=facts.sex or row.sex,
                 patient=facts.patient or row.patient,

@@ -13,10 +13,11 @@ from dataset import CLASSES, N_FOLDS, is_class_name
 from ecg.io.catalogue import Facts
 from ecg.io.diagnoses import class_of
 from ecg.io.record import parse_age, parse_sex
-from ecg.io.sources import is_challenge
+from ecg.io.sources import is_challenge, walk
 from ecg.io.tables import AGE, FOLD, NAMES, SEX, parse_fold, read_table, read_text
 
 CELLS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "": None, "nan": None}
+OWN_REFERENCE = "patient_id,sample_rate"  # begins a reference.csv of preprocess.py
 
 
 class LabelTable(NamedTuple):
@@ -128,12 +129,18 @@ def named_classes(table, place):
 
 
 def find_label_table(data_dir):
-    """Return the path of a REFERENCE.csv in a folder that is no table of the challenge; or None."""
-    for path in sorted(data_dir.glob("*")):
-        if (
-            path.name.lower() in ("reference.csv", "reference.xlsx")
-            and path.name != "reference.csv"
-        ):
-            if path.suffix.lower() == ".xlsx" or not is_challenge(read_text(path)):
-                return path
-    return None
+    """Return the path of a REFERENCE.csv (or .xlsx) that is not the challenge's, or None.
+
+    Raises ValueError if there are two.
+    """
+    found = []
+    for path in walk(data_dir):
+        if path.name.lower() == "reference.xlsx":
+            found.append(path)
+        elif path.name.lower() == "reference.csv" and path != data_dir / "reference.csv":
+            text = read_text(path)
+            if not is_challenge(text) and not text.startswith(OWN_REFERENCE):
+                found.append(path)
+    if len(found) > 1:
+        raise ValueError(f"{found[0]} and {found[1]} may both be the labels; name one: --labels")
+    return next(iter(found), None)

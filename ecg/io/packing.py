@@ -147,7 +147,7 @@ def sources_digest(sources, references, data_dir, reading=None):
             files.update(signal_files(path))
     for path in [*sorted(path for path in files if path.is_file()), *references]:
         info = path.stat()
-        name = os.fsencode(path.relative_to(data_dir))
+        name = os.fsencode(os.path.relpath(path, data_dir))
         digest.update(name + f" {info.st_size} {info.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 

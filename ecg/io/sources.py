@@ -170,6 +170,8 @@ def read_reference(data_dir):
         head = rows[0][0].strip().lower() if rows and rows[0] else ""
         if head == "patient_id":
             continue  # preprocess.py's own reference.csv, on a file system without case
+        if not is_challenge(lines[0] if lines else ""):
+            continue  # a table as for --labels
         if head != "recording":
             raise ValueError(
                 f"{path} is empty or its first row does not begin with Recording; the "

@@ -128,6 +128,8 @@ class Header(NamedTuple):
 
 def count_leads(line):
     """Return how many cells of a line are names of leads."""
+    if LEAD_CELL.fullmatch(line.strip(" '\"")):
+        return 1
     return sum(map(bool, map(LEAD_CELL.fullmatch, split_line(line, find_separator(line)))))
 
 
@@ -139,7 +141,8 @@ def split_head(text):
     lines = text.split("\n", MAX_HEAD)[:MAX_HEAD]
     counts = [count_leads(line) for line in lines]
     place = counts.index(max(counts))
-    separator = find_separator(lines[place])
+    one = LEAD_CELL.fullmatch(lines[place].strip(" '\""))  # 'Lead I' is one name
+    separator = "," if one else find_separator(lines[place])
     names = split_line(lines[place], separator)
     while place + 1 < len(lines) and counts[place] and counts[place + 1]:
         more = split_line(lines[place + 1], separator)
