@@ -85,12 +85,17 @@ def classes_of(labels):
     return tuple(name for name in labels.columns if name not in ("patient_id", "fold"))
 
 
+def is_class_name(name):
+    """Tell whether a class may have this name, in files and in tables."""
+    return is_safe_name(name) and ";" not in name and name not in NOT_A_CLASS
+
+
 def refuse_classes(names):
     """Raise ValueError if there is no class, or a name that a file or a table cannot have."""
     if not names:
         raise ValueError("there is no class between patient_id and fold")
     for name in names:
-        if not is_safe_name(name) or ";" in name or name in NOT_A_CLASS:
+        if not is_class_name(name):
             raise ValueError(f"{name[:40]!r} cannot be the name of a class")
         if names.count(name) > 1:
             raise ValueError(f"the class {name} is listed twice")

@@ -1,21 +1,25 @@
 """Turn a folder of 12-lead records into labels, ten folds and packed signals.
 
-Reads   data/CPSC: WFDB records (.hea with .mat or .dat, in any sub-folders), or the challenge's
-        structs (TrainingSet*/*.mat) with REFERENCE.csv.
+Reads   data/CPSC: WFDB records (.hea with .mat or .dat, in any sub-folders), the challenge's
+        structs (TrainingSet*/*.mat) with REFERENCE.csv, files of hospitals, or a data set that is
+        recognised by its own table (docs/data.md): PTB-XL, CODE-15 %, SPH, Chapman, MIMIC-IV-ECG.
+        --labels: a table of record and classes, for any of these and for .csv and .npy.
 Writes  into the same folder
         reference.csv      all records: patient_id, sample_rate, signal_len, age, sex, dx, note
-        labels.csv         records with one of the nine labels: patient_id, the classes, fold
+        labels.csv         the labelled records: patient_id, the classes (empty: unknown), fold
         dataset_table.csv  records, sex, age and length per class
+        tables.json        digests of these three: a file that is not ours is never replaced
         signals.json, signals-<hash>.i16   all signals at 500 Hz, int16 microvolts
 
-A record is skipped, with the reason in `note`, if it lacks one of the twelve leads, is shorter than
-1 s or longer than an hour, cannot be read, or has the name of an earlier one. It is kept, with a
-note, if samples are missing (set to 0 mV), a lead is constant, the amplitude exceeds 20 mV (cut at
-32.767 mV), its checksum differs, a gain is negative, the limb leads do not add up, it was resampled
-or has the same signal as another. Records with the same signal or of one patient (by the header's
-'#Patient: ...' or by --groups) share a fold.
+A record is skipped, with the reason in `note`, if it lacks one of the twelve leads (III, aVR, aVL
+and aVF are calculated), is flat in all, shorter than 1 s or longer than an hour, cannot be read, or
+has the name of an earlier one. It is kept, with a note, if samples are missing (set to 0 mV), a
+lead is constant, the amplitude exceeds 20 mV (cut at 32.767 mV), its checksum differs, a gain is
+negative, the limb leads do not add up, it was resampled or has the same signal as another. Records
+with the same signal or of one patient (by the header, the labels or --groups) share a fold.
 
     python preprocess.py --data-dir data/CPSC
+    python preprocess.py --data-dir data/mine --labels labels.xlsx
 """
 
 import os
@@ -23,76 +27,51 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pandas as pd
+from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, parse_leads
+from ecg.io.catalogue import RecordNames, add_labels, join_facts, list_folder
+from ecg.io.diagnoses import without_class
+from ecg.io.folds import (
+    assign_folds,
+    class_columns,
+    find_groups,
+    given_folds,
+    read_folds,
+    read_groups,
+)
+from ecg.io.label_table import find_label_table, read_label_table
+from ecg.io.labels import dataset_table, make_labels, reference_frame
+from ecg.io.layouts.known import read_layout
+from ecg.io.own_tables import stop_if_foreign, write_tables
+from ecg.io.packing import Reading, pack, read_index, remove_unused, sources_digest
+from ecg.io.stops import stop_if_empty, stop_if_odd, stop_without_labels
+from ecg.io.text_table import TableFormat, add_table_args
+from utils import fail, make_parser, positive, run_main
 
-from dataset import CLASSES, N_FOLDS, add_data_args
-from ecg.io.diagnoses import classes_of
-from ecg.io.folds import assign_folds, find_groups, read_groups
-from ecg.io.packing import Row, pack, read_index, remove_unused, sources_digest
-from ecg.io.sources import find_sources, read_reference
-from utils import fail, make_parser, positive, run_main, write_csv
-
-REFERENCE_COLUMNS = [*Row._fields[: Row._fields.index("note") + 1]]
+KINDS = ("random", "stratified")  # of folds
+MAX_LISTED = 20  # diagnoses without a class
 
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_data_args(parser)
-    group = parser.add_argument_group("folds and speed")
+    group = parser.add_argument_group("labels and folds")
+    text = "table (csv, xlsx) of record and classes; not given: REFERENCE.csv, or the headers"
+    group.add_argument("--labels", metavar="TABLE", help=text)
     group.add_argument(
         "--folds",
-        choices=("random", "stratified"),
-        default="random",
-        help="random: a seeded permutation, as in the paper; stratified: with balanced labels",
+        metavar="KIND|TABLE",
+        help="random: a seeded permutation, as in the paper; stratified: with balanced labels; or "
+        "a table of record (or patient) and fold; not given: those of the labels, else random",
     )
-    group.add_argument("--groups", help="csv of patient_id,patient: one patient, one fold")
+    group.add_argument("--groups", help="table of record and patient: one patient, one fold")
+    group = parser.add_argument_group("signals")
+    text = "leads that every record must hold; without it: all twelve"
+    group.add_argument("--leads", type=parse_leads, help=text)
+    add_table_args(group)
+    text = "pack them even if most are flat, of an impossible size or standardised"
+    group.add_argument("--force-signals", action="store_true", help=text)
     group.add_argument("--jobs", type=positive, default=os.cpu_count(), help="processes to use")
     return parser.parse_args(argv)
-
-
-def reference_frame(rows):
-    """Return Rows as a DataFrame with the columns of reference.csv."""
-    frame = pd.DataFrame(rows, columns=Row._fields)[REFERENCE_COLUMNS]
-    return frame.astype({"signal_len": "Int64"})
-
-
-def make_labels(reference):
-    """Return patient_id and the nine classes as 0/1 of the records that have a class, by name.
-
-    `reference` has the columns of reference.csv, of packed records alone.
-    """
-    reference = reference.sort_values("patient_id")
-    labels = pd.DataFrame({"patient_id": reference.patient_id.to_list()})
-    classes = [classes_of(dx.split(";")) for dx in reference.dx]
-    for name in CLASSES:
-        labels[name] = [int(name in present) for present in classes]
-    return labels[labels[list(CLASSES)].any(axis=1)].reset_index(drop=True)
-
-
-def dataset_table(reference, labels):
-    """Return the paper's table: per class records, %, male %, age and seconds as mean and sd.
-
-    Percentages are of all labelled records; an age of -1 is kept in the means, as in the paper.
-    """
-    reference = reference.set_index("patient_id")
-    rows = []
-    for name in CLASSES:
-        part = reference.loc[labels.patient_id[labels[name] == 1]]
-        age = part.age.astype(float)
-        seconds = (part.signal_len / part.sample_rate).astype(float)
-        rows.append(
-            {
-                "class": name,
-                "records": len(part),
-                "percent": 100 * len(part) / len(labels),
-                "male_percent": 100 * (part.sex == "Male").mean(),
-                "age_mean": age.mean(),
-                "age_sd": age.std(),
-                "seconds_mean": seconds.mean(),
-                "seconds_sd": seconds.std(),
-            }
-        )
-    return pd.DataFrame(rows).round(2)
 
 
 def report(index, labels, table, data_dir):
@@ -107,7 +86,7 @@ def report(index, labels, table, data_dir):
     print(f"\n{n} records, {n - n_packed} skipped, {n_packed} packed, {len(labels)} labelled")
     for kind, count in kinds.most_common():
         print(f"  {count} with a note: {kind}")
-    counts = labels.groupby("fold")[list(CLASSES)].sum().T
+    counts = labels.groupby("fold")[class_columns(labels)].sum().T
     counts = counts.reindex(columns=range(1, N_FOLDS + 1), fill_value=0)
     counts["all"] = counts.sum(axis=1)
     print(f"\nrecords per class and fold\n{counts.to_string()}")
@@ -115,47 +94,59 @@ def report(index, labels, table, data_dir):
     print(f"\nwrote reference.csv, labels.csv, dataset_table.csv and packed signals to {data_dir}")
 
 
-def read_inputs(args, data_dir):
-    """Return the sources, the labels by name, their files and the patients; stop on an error."""
-    remedy = "correct that and run preprocess.py again"
-    try:
-        sources = find_sources(data_dir)[: args.limit]
-        labels, references = read_reference(data_dir)
-    except (OSError, ValueError) as error:
-        fail(f"{error}; {remedy}")
-    try:
-        patients = read_groups(args.groups) if args.groups else {}
-    except (OSError, ValueError) as error:
-        fail(f"--groups {args.groups}: {error}; {remedy}")
-    return sources, labels, references, patients
+def find_catalogue(args, data_dir):
+    """Return the Catalogue of a data folder; raises ValueError."""
+    catalogue = read_layout(data_dir) or list_folder(data_dir)
+    labels = args.labels or find_label_table(data_dir)
+    if labels:
+        catalogue = add_labels(catalogue, read_label_table(labels), data_dir)
+    given = (args.sample_rate, args.leads_order, args.units_per_mv)
+    known = catalogue.table_format
+    merged = TableFormat(*(new or old for new, old in zip(given, known, strict=True)))
+    return catalogue._replace(sources=catalogue.sources[: args.limit], table_format=merged)
 
 
-def stop_without_labels(index):
-    """Stop if no record is readable and has one of the nine labels."""
-    if make_labels(reference_frame(index.packed)).empty:
-        first = index.rows[0]
-        if first.skipped or not first.dx:
-            why = first.note or "it has no diagnoses"
-        else:
-            why = f"its diagnoses are {first.dx}"
-        fail(
-            f"none of the {len(index.rows)} records is readable and has one of the nine labels "
-            f"(the first, {first.patient_id}: {why}); nothing was written"
-        )
-
-
-def report_unknown(patients, rows, path):
+def report_unknown(patients, missing, path):
     """Say which records of --groups are not there; stop if none is: the names do not match."""
-    names = {row.patient_id for row in rows}
-    unknown = [name for name in patients if name not in names]
-    first = ", ".join(unknown[:3]) + " ..." * (len(unknown) > 3)
-    if patients and len(unknown) == len(patients):
+    first = ", ".join(missing[:3]) + " ..." * (len(missing) > 3)
+    if missing and not patients:
         fail(
-            f"--groups {path} names none of the {len(rows)} records (it names {first}); "
-            "name each record like its file, without the ending"
+            f"--groups {path} names none of the records (it names {first}); "
+            "name each record like its file, with or without the ending"
         )
-    if unknown:
-        print(f"{len(unknown)} of the {len(patients)} records of --groups are not there: {first}")
+    if missing:
+        n = len(patients) + len(missing)
+        print(f"{len(missing)} of the {n} records of --groups are not there: {first}")
+
+
+def report_without_class(rows, catalogue):
+    """Say how often which diagnoses have no class."""
+    if catalogue.classes != CLASSES:
+        return
+    counts = Counter(dx for row in rows for dx in without_class(row.dx.split(";")))
+    if counts:
+        listed = ", ".join(f"{dx} {n}" for dx, n in counts.most_common(MAX_LISTED))
+        more = len(counts) - MAX_LISTED
+        text = f" and {more} more (column dx of reference.csv)" if more > 0 else ""
+        print(f"without a class: {listed}{text}")
+
+
+def choose_folds(args, labels, groups, rows, catalogue, names):
+    """Return labels with the folds of --folds, else of the labels, else random ones."""
+    facts = [catalogue.facts.get(name) for name in labels.patient_id]
+    wanted = [each and each.fold for each in facts]
+    try:
+        if args.folds and args.folds not in KINDS:
+            patients = {row.patient_id: row.patient for row in rows}
+            table = read_folds(args.folds, names)
+            wanted = [table.find(name, patients[name]) for name in labels.patient_id]
+            return given_folds(labels, groups, wanted)
+        if not args.folds and any(wanted):
+            return given_folds(labels, groups, wanted)
+    except (OSError, ValueError) as error:
+        where = f"--folds {args.folds}" if args.folds else catalogue.tables[-1]
+        fail(f"{where}: {error}; correct that, or give --folds random; no label was written")
+    return assign_folds(labels, args.folds or "random", args.seed, groups)
 
 
 def main(args):
@@ -165,50 +156,65 @@ def main(args):
             f"no folder {data_dir}; put the records there, or make some: python -m ecg.synthetic "
             "--data-dir data/synthetic"
         )
-    sources, labels_by_name, references, patients = read_inputs(args, data_dir)
-    if not sources:
-        fail(
-            f"{data_dir} holds no .hea header and no .mat struct; name the folder of the records "
-            "with --data-dir"
-        )
-    if not references and all(path.suffix.lower() == ".mat" for path in sources):
-        fail(
-            f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
-            "challenge's REFERENCE.csv into it"
-        )
-    if data_dir / "reference.csv" in references:
-        fail(
-            f"{data_dir / 'reference.csv'} is the challenge's table of labels, and preprocess.py "
-            f"writes a file of that name; move it to {data_dir / 'TrainingSet1'}"
-        )
-    key = sources_digest(sources, references, data_dir)
+    stop_if_foreign(data_dir)
+    remedy = "correct that and run preprocess.py again"
+    try:
+        catalogue = find_catalogue(args, data_dir)
+    except (OSError, ValueError) as error:
+        fail(f"{error}; {remedy}")
+    stop_if_empty(catalogue, data_dir)
+    names = RecordNames(catalogue.sources, data_dir)
+    try:
+        patients, missing = read_groups(args.groups, names) if args.groups else ({}, [])
+    except (OSError, ValueError) as error:
+        fail(f"--groups {args.groups}: {error}; {remedy}")
+    report_unknown(patients, missing, args.groups)
+
+    def check(index):
+        try:
+            rows = join_facts(index.rows, catalogue)
+        except ValueError as error:
+            fail(f"{error}; nothing was written")
+        if not args.force_signals:
+            stop_if_odd(index.rows)
+        stop_without_labels(catalogue, rows)
+        return rows
+
+    reading = Reading(catalogue.table_format, args.leads or LEADS, args.jobs)
+    structs = any(source.path.suffix.lower() == ".mat" for source in catalogue.sources)
+    read_tables = catalogue.tables if structs else ()  # the diagnoses of structs are in a table
+    key = sources_digest(catalogue.sources, read_tables, data_dir, reading)
     index = read_index(data_dir, key)
     if index:
         print(f"the packed signals of {len(index.packed)} records are up to date")
     else:
         try:
-            index = pack(data_dir, sources, labels_by_name, key, args.jobs, stop_without_labels)
+            index = pack(data_dir, catalogue, key, reading, check)
         except OSError as error:
             fail(
                 f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
                 "the folder writable, and run preprocess.py again"
             )
     remove_unused(data_dir, index.file)
-    report_unknown(patients, index.rows, args.groups)
-    reference = reference_frame(index.packed)
-    labels = make_labels(reference)
-    groups = find_groups(labels.patient_id, index.rows, patients)
-    labels = assign_folds(labels, args.folds, args.seed, groups)
-    table = dataset_table(reference, labels)
-    write_csv(reference_frame(index.rows), data_dir / "reference.csv")
-    write_csv(labels, data_dir / "labels.csv")
-    write_csv(table, data_dir / "dataset_table.csv")
+    rows = check(index)
+    index = index._replace(rows=rows)
+    packed = reference_frame(index.packed)
+    labels = make_labels(packed, catalogue)
+    groups = find_groups(labels.patient_id, rows, patients)
+    labels = choose_folds(args, labels, groups, rows, catalogue, names)
+    table = dataset_table(packed, labels)
+    reference = reference_frame(rows)
+    tables = {"reference.csv": reference, "labels.csv": labels, "dataset_table.csv": table}
+    write_tables(data_dir, tables)
     report(index, labels, table, data_dir)
     if len(set(groups)) < len(groups):
         print(
             f"{len(groups)} labelled records come from {len(set(groups))} patients or signals, "
             "each in one fold"
         )
+    for note in catalogue.notes:
+        print(note)
+    report_without_class(index.packed, catalogue)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ def pack(args, names):
     for name in names:
         if not (args.data / name / "signals.json").is_file():
             shutil.copytree(args.shared / name, args.data / name, dirs_exist_ok=True)
-            preprocess.main(preprocess.parse_args(["--data-dir", str(args.data / name)]))
+            flags = ["--force-signals"]  # ptbxl_zscored is standardised
+            preprocess.main(preprocess.parse_args(["--data-dir", str(args.data / name), *flags]))
 
 
 def write_table(table, name):

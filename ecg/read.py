@@ -28,9 +28,9 @@ from ecg.explanation.run import refuse_unused
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_device_args, add_model_path_arg
 from ecg.inference.model import Model
-from ecg.io.text_table import add_table_args
+from ecg.io.text_table import TableFormat, add_table_args
 from ecg.reading.answer import answer_recordings
-from ecg.reading.recording import Recordings, TableFormat
+from ecg.reading.recording import Recordings
 from ecg.reading.writers import Head, check_targets, open_writers, parse_target, show
 from utils import (
     RESEARCH_USE,

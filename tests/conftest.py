@@ -17,6 +17,7 @@ from ecg.plot import scores
 
 N_MADE = 240  # records of the synthetic set
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+CASES = SHARED.parent / "cases"  # small inputs that were once misread; each has a README.case
 NEEDS_SHARED = pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
 
 

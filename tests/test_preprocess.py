@@ -10,7 +10,8 @@ from conftest import DX, NEEDS_SHARED, SHARED, noise, write_record, write_struct
 
 import preprocess
 from dataset import CLASSES, PackedSignals
-from ecg.io import folds, packing
+from ecg.io import folds, own_tables, packing
+from ecg.io.sources import Source
 from utils import HOST
 
 # made once from cpsc2018_metadata.csv with seed 42: the split that the results stand on
@@ -167,10 +168,10 @@ def test_an_interrupted_packing_leaves_the_old_data_whole(records, monkeypatch):
     write_record(records / "g1", "T0050", noise(50, 1200), DX["STE"])
     read_source = packing.read_source
 
-    def interrupted(path, labels):
-        if path.stem == "T0020":
+    def interrupted(source, *args):
+        if source.name == "T0020":
             raise KeyboardInterrupt
-        return read_source(path, labels)
+        return read_source(source, *args)
 
     monkeypatch.setattr(packing, "read_source", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -243,15 +244,15 @@ def test_limit_takes_the_first_records_by_name(records):
 
 def test_groups_that_name_other_records_are_not_taken_in_silence(records, capsys):
     table = records / "groups.csv"
-    table.write_text("patient_id,patient\nT0001.hea,p\nT0002.hea,p\n")
+    table.write_text("patient_id,patient\nX0001.hea,p\nX0002.hea,p\n")
     with pytest.raises(SystemExit) as stop:
         run(records, "--groups", str(table))
     err = capsys.readouterr().err
-    assert stop.value.code == 2 and "names none of the 40 records" in err and "T0001.hea" in err
+    assert stop.value.code == 2 and "names none of the records" in err and "X0001.hea" in err
     assert not (records / "labels.csv").exists()
-    table.write_text("patient_id,patient\nT0001,p\nT0002.hea,p\n")
+    table.write_text("patient_id,patient\nT0001,p\nT0003.hea,p\nX0002,p\n")
     run(records, "--groups", str(table))
-    assert "1 of the 2 records of --groups are not there: T0002.hea" in capsys.readouterr().out
+    assert "1 of the 3 records of --groups are not there: X0002" in capsys.readouterr().out
 
 
 def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
@@ -285,7 +286,7 @@ def test_a_failed_run_leaves_the_data_of_an_earlier_one(records, capsys):
 
 
 def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path, capsys):
-    write_struct(tmp_path / "T" / "A0001.mat", np.ones((12, 600)))
+    write_struct(tmp_path / "T" / "A0001.mat", noise(0, 600) / 1000)
     (tmp_path / "T" / "REFERENCE.csv").write_text("Recording,First_label\n")
     with pytest.raises(SystemExit):
         run(tmp_path)
@@ -293,7 +294,7 @@ def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path, capsys):
 
 
 def test_the_challenge_s_table_is_never_overwritten(tmp_path, capsys):
-    write_struct(tmp_path / "TrainingSet1" / "A0001.mat", np.ones((12, 600)))
+    write_struct(tmp_path / "TrainingSet1" / "A0001.mat", noise(0, 600) / 1000)
     (tmp_path / "reference.csv").write_text("Recording,First_label\nA0001,5\n")
     with pytest.raises(SystemExit):
         run(tmp_path)
@@ -303,7 +304,7 @@ def test_the_challenge_s_table_is_never_overwritten(tmp_path, capsys):
 
 def test_packs_again_when_a_time_or_the_label_table_changes(tmp_path):
     for i in range(3):
-        write_struct(tmp_path / "TrainingSet1" / f"A000{i}.mat", np.ones((12, 600)))
+        write_struct(tmp_path / "TrainingSet1" / f"A000{i}.mat", noise(0, 600) / 1000)
     table = tmp_path / "TrainingSet1" / "REFERENCE.csv"
     table.write_text("Recording,First_label\nA0000,5\nA0001,1\nA0002,2\n")
     run(tmp_path)
@@ -311,9 +312,10 @@ def test_packs_again_when_a_time_or_the_label_table_changes(tmp_path):
     table.write_text("Recording,First_label\nA0000,1\nA0001,5\nA0002,2\n")  # the same size
     run(tmp_path)
     assert read(tmp_path, "labels.csv")["RBBB"].tolist() == [0, 1, 0]
-    sources = sorted((tmp_path / "TrainingSet1").glob("*.mat"))
+    paths = sorted((tmp_path / "TrainingSet1").glob("*.mat"))
+    sources = [Source(path, path.stem) for path in paths]
     key = packing.sources_digest(sources, [table], tmp_path)
-    os.utime(sources[0], ns=(1, 1))
+    os.utime(paths[0], ns=(1, 1))
     assert packing.sources_digest(sources, [table], tmp_path) != key
 
 
@@ -369,7 +371,7 @@ def test_sources_that_were_only_touched_give_the_same_packed_file(records):
 
 
 def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeypatch, capsys):
-    def full(path, labels):
+    def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(packing, "read_record", full)
@@ -430,9 +432,10 @@ def test_records_of_a_patient_share_a_fold(kind, records, tmp_path, capsys):
     assert len({dealt[name] for name in ("T0010", "T0011", "T0012")}) == 1
     assert "38 labelled records come from 36 patients" in capsys.readouterr().out
     for text, message in (
-        ("", "its first row is not patient_id,patient"),
+        ("", "is empty"),
+        ("patient_id,fold\nT0010,1\n", "no column of the patients"),
         ("patient_id,patient\nT0010\n", "line 2"),
-        ("patient_id,patient\nT1,a\nT1,b\n", "line 3 gives T1 a second patient"),
+        ("patient_id,patient\nT0001,a\nT0001,b\n", "line 3 gives T0001 a second patient"),
     ):
         table.write_text(text)
         with pytest.raises(SystemExit) as stop:
@@ -458,7 +461,7 @@ def test_a_name_that_could_be_a_path_is_skipped(records, capsys):
 
 
 def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path, capsys):
-    write_struct(tmp_path / "TrainingSet1" / "A0001.mat", np.ones((12, 600)))
+    write_struct(tmp_path / "TrainingSet1" / "A0001.mat", noise(0, 600) / 1000)
     table = tmp_path / "TrainingSet1" / "REFERENCE.csv"
     for text, message in (("", "is empty"), ("Recording,L\nA0001,5\nA0001,6\n", "but RBBB in")):
         table.write_text(text)
@@ -466,3 +469,52 @@ def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path, ca
             run(tmp_path)
         err = capsys.readouterr().err
         assert stop.value.code == 2 and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "reference.csv", "dataset_table.csv"])
+def test_a_table_that_is_not_ours_is_never_touched(name, records, capsys):
+    own = records / name
+    own.write_text("filename,diagnosis\nT0001,AF\n")
+    before = {path: path.read_bytes() for path in records.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as stop:
+        run(records)
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.count("\n") == 1 and str(own) in err
+    assert f"move it to {records / 'own'}" in err
+    assert {path: path.read_bytes() for path in records.rglob("*") if path.is_file()} == before
+
+
+def test_an_own_table_that_was_edited_is_the_user_s(tiny, capsys):
+    labels = tiny / "labels.csv"
+    labels.write_text(labels.read_text().replace("T0000,1", "T0000,0"))
+    with pytest.raises(SystemExit):
+        run(tiny)
+    assert f"--labels {tiny / 'own' / 'labels.csv'}" in capsys.readouterr().err
+    assert "T0000,0" in labels.read_text()
+
+
+def test_tables_of_a_version_without_digests_are_recognised_by_the_signals_beside(tiny, capsys):
+    (tiny / "tables.json").unlink()
+    before = csv_bytes(tiny)
+    run(tiny)
+    assert csv_bytes(tiny) == before
+    (tiny / "tables.json").unlink()
+    (tiny / "signals.json").unlink()  # as the paper's own code leaves a folder
+    with pytest.raises(SystemExit):
+        run(tiny)
+    assert csv_bytes(tiny) == before
+
+
+def test_a_run_killed_between_its_tables_can_be_repeated(tiny, monkeypatch):
+    write_csv = own_tables.write_csv
+
+    def killed(frame, path):
+        if path.name == "labels.csv":
+            raise KeyboardInterrupt
+        write_csv(frame, path)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(own_tables, "write_csv", killed)
+        run(tiny, "--seed", "7", "--limit", "20")
+    run(tiny, "--seed", "7", "--limit", "20")
+    assert len(read(tiny, "reference.csv")) == 20

@@ -16,11 +16,14 @@ def test_requirements_are_the_imports_pinned():
     names |= {node.module.split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
     third_party = names - sys.stdlib_module_names - OWN
     lines = (ROOT / "requirements.txt").read_text().split()
-    base, first, *optional = (ROOT / "requirements-hospital.txt").read_text().split()
-    assert (base, first) == ("-r", "requirements.txt")
-    names = [re.fullmatch(r"(\w+)==[\d.]+", line)[1] for line in optional]
-    assert names == ["ecgdatakit", "pydicom"]  # which ecgdatakit imports for DICOM
-    third_party.remove("ecgdatakit")
+    optional = {}
+    for name in ("hospital", "layouts"):
+        base, first, *pinned = (ROOT / f"requirements-{name}.txt").read_text().split()
+        assert (base, first) == ("-r", "requirements.txt")
+        optional[name] = [re.fullmatch(r"(\w+)==[\d.]+", line)[1] for line in pinned]
+    assert optional["hospital"] == ["ecgdatakit", "pydicom"]  # which ecgdatakit imports for DICOM
+    assert optional["layouts"] == ["h5py", "openpyxl"]
+    third_party -= {"ecgdatakit", "h5py", "openpyxl"}
     assert lines == sorted(lines, key=str.lower)
     assert all(re.fullmatch(r"[\w-]+==[\d.]+", line) for line in lines)
     assert {line.split("==")[0] for line in lines} == {

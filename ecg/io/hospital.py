@@ -14,7 +14,7 @@ import numpy as np
 from dataset import LEADS
 from ecg.io.bounds import bounded
 from ecg.io.physionet import MV_PER_UNIT
-from ecg.io.record import Record, arrange_leads, check_length, check_rate, parse_age, parse_sex
+from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
 
 MAX_BYTES, MAX_MEMORY, MAX_SECONDS = 64 << 20, 1 << 30, 20  # an hour of 12 leads at 500 Hz: 43 MB
 MAX_NOTES = 3  # of a file; ecgdatakit warns of each lead with a wrong checksum
@@ -183,7 +183,7 @@ def read_hospital(path):
         raise ValueError("its leads have different sample rates")
     check_rate(rate)
     fault = FAULT if source.source_format == "ishne_holter" else np.nan
-    signal, more = arrange_leads(align(leads, fault, rate))
+    rows = align(leads, fault, rate)
     when, meta, patient = source.recording.date, source.raw_metadata, source.patient
     unknown = set(patient.patient_id.split()) == {"X"}  # as EDF writes it
     record = Record(
@@ -195,4 +195,4 @@ def read_hospital(path):
         recorded=when.isoformat(" ", "seconds") if when else meta.get("acquisition_date", ""),
         identity=describe_person(patient),
     )
-    return record, signal, notes + more
+    return record, rows, notes

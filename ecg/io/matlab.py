@@ -47,6 +47,8 @@ def load_bounded(path):
 
 def inflate(data):
     """Return the bytes of a MATLAB 5 file with its compressed elements inflated."""
+    if data.startswith(b"MATLAB 7.3"):
+        raise ValueError("it is a MATLAB 7.3 file; save it in MATLAB with -v7")
     if not data.startswith(b"MATLAB 5.0") or data[126:128] != b"IM":
         raise ValueError("it has no .hea header beside it and is not a little-endian MATLAB 5 file")
     parts, position, size = [data[:128]], 128, 0

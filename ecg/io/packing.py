@@ -5,17 +5,25 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 from scipy.signal import resample_poly
 
-from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, signal_digest
-from ecg.io.formats import read_record
+from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, signal_digest, to_mv
+from ecg.io.formats import TABLES, read_record
 from ecg.io.physionet import signal_files
 from ecg.io.record import IMPLAUSIBLE_MV, describe_error
-from ecg.processing.quality import DISAGREE, limb_leads_agree
+from ecg.io.text_table import TableFormat
+from ecg.processing.quality import (
+    DISAGREE,
+    flat_leads,
+    limb_leads_agree,
+    standard_deviation,
+    tallest_span,
+)
 from utils import Progress, is_safe_name, read_json, remove, replacing, workers
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
@@ -35,11 +43,13 @@ class Row(NamedTuple):
     note: str = ""  # what is odd about it, separated by "; "; why it is skipped
     patient: str = ""
     signal: str | None = None  # the digest of its packed signal; None: it is skipped
+    span: float | None = None  # mV, of the tallest lead in a typical second; if flat, in all
+    standardised: bool = False  # whether each lead was divided by its standard deviation
 
     @classmethod
-    def skip(cls, patient_id, why):
-        """Return the row of a record that is not packed."""
-        return cls(patient_id, note=f"skipped: {why}")
+    def skip(cls, patient_id, why, span=None):
+        """Return the row of a record that is not packed; `span` if only because it is flat."""
+        return cls(patient_id, note=f"skipped: {why}", span=span)
 
     @property
     def skipped(self):
@@ -58,8 +68,17 @@ class Row(NamedTuple):
     def entry(self):
         """Return the row as signals.json keeps it."""
         if self.skipped:
-            return {"patient_id": self.patient_id, "note": self.note}
+            flat = {} if self.span is None else {"span": self.span}
+            return {"patient_id": self.patient_id, "note": self.note, **flat}
         return self._asdict()
+
+
+class Reading(NamedTuple):
+    """How records are read."""
+
+    table_format: TableFormat = TableFormat()
+    needed: tuple[str, ...] = LEADS  # leads without which a record is skipped
+    jobs: int = 1  # processes
 
 
 class Index(NamedTuple):
@@ -87,12 +106,16 @@ def pack_signal(signal, sample_rate):
     """Turn (12, n) mV into (12, m) int16 microvolts at 500 Hz; return it and notes on it."""
     notes = []
     missing = np.isnan(signal)
+    absent = missing.all(1)
     if missing.any():
-        notes.append(f"{missing.sum()} missing samples set to 0 mV")
+        if not absent.all() and absent.any():
+            notes.append(f"not recorded: {name_rows(absent)}")
+        single = missing.sum() if absent.all() else missing[~absent].sum()
+        notes += [f"{single} missing samples set to 0 mV"] if single else []
         signal = np.where(missing, 0, signal)
-    constant = [lead for lead, row in zip(LEADS, signal, strict=True) if np.ptp(row) == 0]
-    if constant:
-        notes.append(f"constant: {' '.join(constant)}")
+    constant = (np.ptp(signal, axis=1) == 0) & (~absent | absent.all())
+    if constant.any():
+        notes.append(f"constant: {name_rows(constant)}")
     if sample_rate != SAMPLE_RATE:
         notes.append(f"resampled from {sample_rate:g} Hz")
         signal = resample(signal, sample_rate)
@@ -102,42 +125,56 @@ def pack_signal(signal, sample_rate):
     return np.rint(signal * UNITS_PER_MV).astype("<i2"), notes
 
 
-def sources_digest(sources, references, data_dir):
+def name_rows(chosen):
+    """Return the names of the leads whose entry in (12,) is true."""
+    return " ".join(lead for lead, yes in zip(LEADS, chosen, strict=True) if yes)
+
+
+def sources_digest(sources, references, data_dir, reading=None):
     """Hash the names, sizes and times of all source files; any change packs again."""
     digest = hashlib.sha256(f"{FORMAT_VERSION} {SAMPLE_RATE} {LEADS}".encode())
-    stems = {path.with_suffix("") for path in sources}
-    files = set()
-    for folder in {path.parent for path in sources}:
+    reading = reading or Reading()
+    digest.update(repr([*reading.table_format, reading.needed]).encode())
+    named = [(source.name, source.row) for source in sources]
+    digest.update(repr(named).encode())
+    paths = {source.path for source in sources}
+    stems = {path.with_suffix("") for path in paths}
+    files = set(paths)
+    for folder in {path.parent for path in paths}:
         files.update(path for path in folder.iterdir() if path.with_suffix("") in stems)
-    for path in sources:
+    for path in paths:
         if path.suffix.lower() == ".hea":  # its signal files may have any name
             files.update(signal_files(path))
     for path in [*sorted(path for path in files if path.is_file()), *references]:
         info = path.stat()
-        name = os.fsencode(path.relative_to(data_dir))
+        name = os.fsencode(os.path.relpath(path, data_dir))
         digest.update(name + f" {info.st_size} {info.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def record_name(path):
-    """Return a record's patient_id: its file's name without the ending."""
-    return os.fsencode(path.stem).decode("utf-8", "replace")
-
-
-def read_source(path, labels):
-    """Return (Row, packed signal) of a record, or (Row, None) if it is skipped."""
-    name = record_name(path)
+def read_source(source, labels, reading=None):
+    """Return (Row, packed signal) of a Source, or (Row, None) if it is skipped."""
+    reading, name = reading or Reading(), source.name
     try:
         if not is_safe_name(name):
             raise ValueError("a name with a backslash or a control character; rename its files")
-        record, signal, notes = read_record(path, labels)
+        record, signal, notes = read_record(
+            source.path, labels, reading.needed, source.row, **reading.table_format._asdict()
+        )
+        factor = reading.table_format.units_per_mv
+        if factor and source.path.suffix.lower() not in TABLES:
+            signal = signal / factor  # the header's unit is wrong
         packed, more = pack_signal(signal, record.sample_rate)
+        if len(flat_leads(to_mv(packed))) == len(LEADS):
+            span = float(np.ptp(np.nan_to_num(signal), axis=1).max())
+            return Row.skip(name, "all leads are flat", span), None
     except Exception as error:  # a damaged file makes the libraries raise almost anything
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # not the record's fault
         return Row.skip(name, describe_error(error)), None
     if not limb_leads_agree(packed):
         more.append(DISAGREE)
+    in_mv = to_mv(packed)
     row = Row(
         name,
         record.sample_rate,
@@ -148,43 +185,47 @@ def read_source(path, labels):
         note="; ".join(notes + more),
         patient=record.patient,
         signal=signal_digest(packed),
+        span=round(tallest_span(in_mv), 6),
+        standardised=standard_deviation(in_mv) is not None,
     )
     return row, packed
 
 
-def read_all(sources, labels, jobs):
+def read_all(sources, labels, reading):
     """Yield read_source's result of every source, in order, a bounded number at a time."""
-    listed = [labels.get(path.stem) for path in sources]
-    if jobs == 1:
-        yield from map(read_source, sources, listed)
+    listed = [labels.get(source.name) for source in sources]
+    if reading.jobs == 1:
+        yield from map(read_source, sources, listed, [reading] * len(sources))
         return
     import wfdb  # noqa: F401  (takes half a second; imported once here, before the processes fork)
 
-    with workers(jobs) as pool:
+    with workers(reading.jobs) as pool:
         for start in range(0, len(sources), CHUNK):
             part = slice(start, start + CHUNK)
-            yield from pool.map(read_source, sources[part], listed[part], chunksize=8)
+            same = [reading] * len(sources[part])
+            yield from pool.map(read_source, sources[part], listed[part], same, chunksize=8)
 
 
-def pack(data_dir, sources, labels, key, jobs, check):
+def pack(data_dir, catalogue, key, reading, check):
     """Write signals-<hash>.i16 and signals.json, which names it; return its Index.
 
     The hash is that of the records' names and samples: the same signals have the same name,
-    wherever they were packed. `key` is the digest of the sources; `check(index)` may stop the run
-    before anything is replaced. signals.json is renamed into place last: a run killed earlier
-    leaves the old one and its binary file.
+    wherever they were packed. `key` is the digest of the sources, `reading` a Reading;
+    `check(index)` may stop the run before anything is replaced. signals.json is renamed into place
+    last: a run killed earlier leaves the old one and its binary file.
     """
-    rows, records, paths, start = [], [], {}, 0
+    rows, records, paths, start, sources = [], [], {}, 0, catalogue.sources
+    labels = {name: facts.dx for name, facts in catalogue.facts.items()}
     digest, written = hashlib.sha256(), data_dir / f"signals-{key}.i16"
     with replacing(written) as temporary, open(temporary, "wb") as file:
-        results = read_all(sources, labels, jobs)
+        results = read_all(sources, labels, reading)
         read = zip(sources, results, strict=True)
-        for path, (row, packed) in Progress(read, "reading", len(sources), unit="record"):
+        for source, (row, packed) in Progress(read, "reading", len(sources), unit="record"):
             name = row.patient_id
             if not row.skipped and name in paths:
                 row = Row.skip(name, f"same name as {paths[name]}")
             if not row.skipped:
-                paths[name] = path.relative_to(data_dir).as_posix()
+                paths[name] = source.path.relative_to(data_dir).as_posix()
                 content = packed.tobytes()
                 records.append([name, start, packed.shape[1], row.note])
                 digest.update(f"{name} {len(content)}\n".encode() + content)
@@ -233,6 +274,8 @@ def read_index(data_dir, key):
 def remove_unused(data_dir, kept):
     """Remove all packed signals except the file `kept`, and files that a process reads."""
     for path in data_dir.glob("signals-*.i16"):
+        if not re.fullmatch(r"signals-[0-9a-f]{16}\.i16", path.name):
+            continue  # the user's
         if path.name != kept and is_read(path):
             print(f"{path.name} is being read by another process; a later run removes it")
         elif path.name != kept:

@@ -11,18 +11,42 @@ import numpy as np
 
 from dataset import LEADS
 from ecg.io import matlab
-from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
+from ecg.io.diagnoses import split_diagnoses
+from ecg.io.record import (
+    MAX_AGE,
+    PATIENT_FOLDER,
+    Record,
+    check_length,
+    check_rate,
+    lead_of,
+    parse_age,
+    parse_sex,
+    refuse_twice,
+)
+from ecg.processing.quality import limb_deviation
 from utils import is_safe_name
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
 BITS = {"16": 16, "24": 24, "32": 32, "80": 8, "212": 12}  # of a sample, by WFDB format
+# LUDB's gains differ between the leads and contradict its samples, which obey the relations of the
+# limb leads to .0075 without them; at 1 uV a unit the heights are those of an ECG.
+EQUAL_UNIT = 1e-3  # mV
+SURE_SUM = 0.02  # of limb_deviation
+GIT_LFS = "version https://git-lfs"
 MAX_HEADER = 1 << 20  # bytes; like MAX_SIGNALS, more than in any real record
 MAX_SIGNALS = 64
 # The words that wfdb reads correctly; of others it reads a part, without an error.
 LAYOUT = re.compile(r"(\d+)(?:x1)?(?::\d+)?(?:\+(\d{1,9}))?", re.ASCII)
 GAIN = re.compile(r"(?:-?\d+\.?\d*(?:e[-+]?\d+)?)?(?:\(-?\d+\))?(?:/\w+)?", re.ASCII)
+NO_GAIN = re.compile(r"0+\.?0*(?![\d.])", re.ASCII)  # WFDB: unknown, so 200 units per mV
 WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 COMMENT = re.compile(r"#\s*<?(\w+)>?\s*:\s*(.*)")
+FIELD = re.compile(r"<(\w+)>\s*:?\s*([^<]*)")  # several in a line of INCART
+# '# patient 1', '# <subject_id>: 1', '#Patient no: 1'; an admission is of one patient
+PATIENT = re.compile(
+    r"#\s*<?(?:patient|subject|hadm)[\s_]*(?:id|no|number)?\.?>?(?:\s*[:=]\s*(.+)|\s+(\S+))", re.I
+)
+DIAGNOSES = ("dx", "labels", "label", "diagnosis")  # keys of comments
 
 
 class SignalFile(NamedTuple):
@@ -65,7 +89,7 @@ def read_wfdb(path):
         try:
             read = wfdb.rdrecord(
                 f"{folder}/r",
-                channels=[places.index(place) for place in order],
+                channels=[places.index(place) for place in order.values()],
                 physical=False,
                 return_res=32,
             )
@@ -73,8 +97,13 @@ def read_wfdb(path):
             raise ValueError(
                 f"wfdb cannot read it ({type(error).__name__}: {error}); copy or export it again"
             ) from None
-    signal, notes = to_physical(read, files)
-    return Record(sample_rate, *parse_comments(comments)), signal, notes
+    signal, notes = to_physical(read, files, list(order))
+    zero = [lead for lead, place in order.items() if NO_GAIN.match(rows[place][2])]
+    notes += [f"gain 0 is read as 200 per mV: {' '.join(zero)}"] if zero else []
+    record = Record(sample_rate, *parse_comments(comments))
+    if not record.patient and PATIENT_FOLDER.fullmatch(path.parent.name):
+        record = record._replace(patient=path.parent.name)
+    return record, dict(zip(order, signal, strict=True)), notes + age_notes(comments)
 
 
 def header_lines(path):
@@ -101,9 +130,13 @@ def signal_files(path):
 def parse_record_line(line):
     """Return (signals, Hz, samples) of a line such as 'A0001 12 500 7500 05-Feb-2020 11:39:16'."""
     words = line.split()
+    if line.startswith(GIT_LFS):
+        raise ValueError("it is a git-lfs pointer, not the record; fetch it: git lfs pull")
+    if len(words) > 2 and not words[1].isdecimal() and words[2].isdecimal():
+        raise ValueError("the record line begins with a name with a blank; rename the record")
     if len(words) < 2 or not words[1].isdecimal() or not 1 <= int(words[1]) <= MAX_SIGNALS:
         raise ValueError("the record line gives no number of signals")
-    if "/" in words[0]:
+    if re.fullmatch(r".+/\d+", words[0]):
         raise ValueError("multi-segment records are not supported")
     try:
         sample_rate = float(re.split(r"[/(]", words[2])[0]) if len(words) > 2 else 250.0
@@ -117,18 +150,23 @@ def parse_record_line(line):
 
 
 def find_leads(rows):
-    """Return the place of each of the twelve leads among the signal lines, by its name."""
-    names = [row[8].strip().upper() if len(row) > 8 else None for row in rows]
-    missing = [lead for lead in LEADS if lead.upper() not in names]
-    if missing:
-        raise ValueError(f"lead {', '.join(missing)} is missing")
-    return [names.index(lead.upper()) for lead in LEADS]
+    """Return lead -> its place among the signal lines, by its name, of the leads that are there."""
+    names = [row[8] if len(row) > 8 else "" for row in rows]
+    refuse_twice(names)
+    places = {lead_of(name): place for place, name in enumerate(names)}
+    order = {lead: places[lead] for lead in LEADS if lead in places}
+    if not order:
+        few = ", ".join(name.strip() for name in names[:3] if name.strip())
+        raise ValueError(
+            f"none of its signals is called like a lead ({few or 'they have no names'})"
+        )
+    return order
 
 
 def find_files(path, rows, order):
     """Return the SignalFiles that hold the leads; other signals in them keep their places."""
     files = {}
-    for lead, place in zip(LEADS, order, strict=True):
+    for lead, place in order.items():
         name, _, gain, _, zero, _, checksum, _, _ = rows[place]
         known = gain.lower().replace("µ", "u").replace("μ", "u")  # micro sign, Greek letter
         if not is_safe_name(name):
@@ -173,11 +211,11 @@ def bounded_length(files, n, sample_rate):
     return n
 
 
-def to_physical(read, files):
-    """Return the signal (12, n) in mV of wfdb's record of stored samples, and notes."""
+def to_physical(read, files, leads):
+    """Return the signal (L, n) of some leads in mV of wfdb's stored samples, and notes."""
     signal = np.empty(read.d_signal.shape[::-1])
-    wrong, negative = [], []
-    for i, lead in enumerate(LEADS):
+    wrong, negative, factors = [], [], []
+    for i, lead in enumerate(leads):
         samples, gain, baseline = read.d_signal[:, i], read.adc_gain[i], float(read.baseline[i])
         if read.units[i].lower() not in MV_PER_UNIT:
             raise ValueError(f"lead {lead}: a gain in {read.units[i][:20]!r} cannot become mV")
@@ -187,14 +225,31 @@ def to_physical(read, files):
             wrong.append(lead)
         if gain < 0:
             negative.append(lead)
-        signal[i] = (samples - baseline) * (MV_PER_UNIT[read.units[i].lower()] / gain)
+        factors.append(MV_PER_UNIT[read.units[i].lower()] / gain)
+        signal[i] = samples - baseline
         signal[i, samples == -(1 << BITS[read.fmt[i]] - 1)] = np.nan  # WFDB's mark of a missing one
+    factors = np.array(factors)[:, None]
+    equal = gains_contradict(signal, factors, leads)
+    signal *= EQUAL_UNIT if equal else factors
     notes = [f"checksum differs: {' '.join(wrong)}"] if wrong else []
     for file in files if wrong else ():
         check_size(file, len(signal[0]))
+    notes += ["gains contradict the samples: 1 unit is taken as 1 uV"] if equal else []
     if negative:
         notes.append(f"negative gain: {' '.join(negative)}")
     return signal, notes
+
+
+def gains_contradict(samples, factors, leads):
+    """Tell whether the limb leads add up without their gains and do not with them, as in LUDB.
+
+    `samples` (L, n) have the baseline subtracted, `factors` (L, 1) make mV of them.
+    """
+    places = [leads.index(lead) for lead in LEADS[:6] if lead in leads]
+    limb, gains = samples[places], factors[places]
+    if len(places) < 6 or np.ptp(gains) == 0:
+        return False
+    return bool(limb_deviation(limb) < SURE_SUM < limb_deviation(limb * gains))
 
 
 def check_size(file, n):
@@ -214,17 +269,27 @@ def parse_comments(comments):
 
     In LUDB's headers every line after '#<diagnoses>:' is one diagnosis.
     """
-    values, dx, sentences = {}, [], False
+    values, dx, patient, sentences = {}, [], "", False
     for line in comments:
         match = COMMENT.fullmatch(line)
         key = match[1].lower() if match else ""
+        person = PATIENT.fullmatch(line)
         if sentences:
             dx.append(line.lstrip("# "))
-        elif key == "dx":
-            dx += re.split(r"[,;\s]+", match[2])
+        elif person:
+            patient = (person[1] or person[2]).strip()
+        elif key in DIAGNOSES:
+            dx += split_diagnoses(match[2])
+        elif len(FIELD.findall(line)) > 1:
+            values |= {name.lower(): text.strip() for name, text in FIELD.findall(line)}
         elif key:
             values[key] = match[2]
         sentences = sentences or key == "diagnoses"
-    patient = values.get("patient") or values.get("patient_id") or ""
     age, sex = parse_age(values.get("age")), parse_sex(values.get("sex"))
-    return age, sex, tuple(text for text in dx if text), patient.strip()
+    return age, sex, tuple(text for text in dx if text), patient
+
+
+def age_notes(comments):
+    """Return a note, in a list, on an age that is no person's."""
+    ages = re.findall(r"#.*?age>?\s*:\s*(\d+)", "\n".join(comments), re.IGNORECASE)
+    return [f"age {age} left out" for age in ages if int(age) > MAX_AGE]

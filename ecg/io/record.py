@@ -1,6 +1,8 @@
 """What a reader of a file format returns, and bounds that no real record reaches."""
 
 import math
+import os
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,12 @@ N_LEADS = len(LEADS)
 IMPLAUSIBLE_MV = 20  # more than any ECG reaches: a wrong unit, or an artefact
 MIN_RATE, MAX_RATE = 50, 10_000  # Hz
 MAX_SECONDS = 3600
+MAX_AGE = 120  # years
+PATIENT_FOLDER = re.compile(r"patient\d+", re.IGNORECASE)  # of PTB
+SPELLING = {lead.upper(): lead for lead in LEADS}
+SPELLING |= {"D" + lead: lead for lead in ("I", "II", "III")} | {"MLII": "II"}
+LEAD_WORD = rf"(?:(?:lead|ecg|ekg)[ ._]*)?({'|'.join(sorted(SPELLING, key=len, reverse=True))})"
+LEAD_NAME = re.compile(LEAD_WORD, re.IGNORECASE)
 
 
 class Record(NamedTuple):
@@ -49,10 +57,25 @@ def check_matrix(signal, n_rows=N_LEADS):
     return signal
 
 
-def arrange_leads(rows):
+def lead_of(name):
+    """Return the lead that a name means ('AVR', 'Lead I', 'ECG I', 'DII', 'MLII'), or None."""
+    match = LEAD_NAME.fullmatch(name.strip())
+    return SPELLING[match[1].upper()] if match else None
+
+
+def refuse_twice(names):
+    """Raise ValueError if two of some names mean the same lead."""
+    leads = [lead for lead in map(lead_of, names) if lead]
+    for lead in LEADS:
+        if leads.count(lead) > 1:
+            raise ValueError(f"lead {lead} is there twice; rename or remove the one not meant")
+
+
+def arrange_leads(rows, needed=LEADS):
     """Return (12, n) in the order of LEADS of a dict lead -> samples (n,), and notes.
 
-    Devices often store eight leads, as III and the augmented ones are sums of I and II.
+    Devices often store eight leads, as III and the augmented ones are sums of I and II. Other
+    leads that are not there are NaN; raises ValueError if one of `needed` is not.
     """
     rows, made = dict(rows), []
     if "I" in rows and "II" in rows:
@@ -60,21 +83,28 @@ def arrange_leads(rows):
         sums = {"III": ii - i, "aVR": -(i + ii) / 2, "aVL": i - ii / 2, "aVF": ii - i / 2}
         made = [lead for lead in sums if lead not in rows]
         rows |= {lead: sums[lead] for lead in made}
-    missing = [lead for lead in LEADS if lead not in rows]
-    if missing:
+    missing = [lead for lead in needed if lead not in rows]
+    if missing or not rows:
         verb = "is" if len(missing) == 1 else "are"
-        raise ValueError(f"lead{'s' * (verb == 'are')} {', '.join(missing)} {verb} missing")
+        text = f"lead{'s' * (verb == 'are')} {', '.join(missing)} {verb} missing"
+        raise ValueError(text if rows else "it holds none of the twelve leads")
     notes = [f"calculated from I and II: {' '.join(made)}"] if made else []
-    return np.stack([rows[lead] for lead in LEADS]), notes
+    blank = np.full(len(next(iter(rows.values()))), np.nan)
+    return np.stack([rows.get(lead, blank) for lead in LEADS]), notes
+
+
+def record_name(path):
+    """Return a record's patient_id: its file's name without the ending."""
+    return os.fsencode(path.stem).decode("utf-8", "replace")
 
 
 def parse_age(value):
-    """Return an age in years, NaN if missing or not a number; -1 is kept, as published."""
+    """Return an age in years, NaN if missing or no person's; -1 is kept, as published."""
     try:
         age = float(np.asarray(value).item())
     except (TypeError, ValueError):
         return math.nan
-    return age if -1 <= age <= 150 else math.nan
+    return age if -1 <= age <= MAX_AGE else math.nan
 
 
 def parse_sex(value):

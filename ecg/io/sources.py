@@ -2,13 +2,24 @@
 
 import csv
 import os
+import re
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from dataset import CLASSES
 from ecg.io.formats import READERS, TABLES
 from ecg.io.hospital import find_format
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
+
+
+class Source(NamedTuple):
+    """Where the signal of a record is."""
+
+    path: Path
+    name: str  # its patient_id
+    row: int | None = None  # in a file that holds several records
 
 
 def walk(folder):
@@ -32,18 +43,61 @@ def walk(folder):
 def find_sources(data_dir, suffixes=None):
     """Return the paths of all records below a folder, sorted by record name, then by path.
 
-    `suffixes` are by default those of READERS that are not tables. If files differ only in their
-    suffix, the first in READERS is the record: a .mat file without a .hea file is a struct.
+    `suffixes` are by default those of READERS that are not tables. A .mat file is the signal of a
+    .hea file of its name, else a struct; other files of one name are a record each, in the order
+    of READERS.
     """
     suffixes = suffixes or [suffix for suffix in READERS if suffix not in TABLES]
-    by_name = {}
-    for path in walk(data_dir):
-        if path.suffix.lower() in suffixes:
-            by_name.setdefault(path.with_suffix(""), []).append(path)
-    root, sources = Path(data_dir), []
-    for paths in by_name.values():
-        sources.append(min(paths, key=lambda path: suffixes.index(path.suffix.lower())))
-    return sorted(sources, key=lambda path: (path.stem, path.relative_to(root).as_posix()))
+    paths = [path for path in walk(data_dir) if path.suffix.lower() in suffixes]
+    headers = {path.with_suffix("") for path in paths if path.suffix.lower() == ".hea"}
+    sources = [
+        path
+        for path in paths
+        if path.suffix.lower() != ".mat" or path.with_suffix("") not in headers
+    ]
+    root = Path(data_dir)
+
+    def place(path):
+        order = suffixes.index(path.suffix.lower())
+        return path.stem, path.relative_to(root).with_suffix("").as_posix(), order
+
+    return sorted(sources, key=place)
+
+
+class Survey(NamedTuple):
+    """What is in a folder that a user names."""
+
+    records: list[Path]
+    others: Counter  # endings of the files that are none of them -> how many
+
+    def describe(self):
+        """Say how many files are no records, by their ending; '' if there is none."""
+        listed = [
+            f"{n} {ending or 'without an ending'}" for ending, n in sorted(self.others.items())
+        ]
+        return ", ".join(listed)
+
+
+def survey(folder):
+    """Return the Survey of a folder and all below it.
+
+    Tables count only if it holds nothing else, because other formats come with tables of other
+    content. Raises ValueError if there is no record.
+    """
+    files = list(walk(folder))
+    tables = [path for path in files if path.suffix.lower() in TABLES]
+    records = find_sources(folder) or sorted(tables)
+    if not records:
+        raise ValueError("the folder holds no record")
+    names = {path.with_suffix("") for path in records if path.suffix.lower() == ".hea"}
+    known = set(records)
+    others = Counter(
+        path.suffix.lower()
+        for path in files
+        if path not in known
+        and not (path.suffix.lower() in (".mat", ".dat") and path.with_suffix("") in names)
+    )
+    return Survey(records, others)
 
 
 def is_synthetic(data_dir):
@@ -63,20 +117,15 @@ def is_synthetic(data_dir):
 def find_records(path):
     """Return the sources that a user names: [one], or all of a folder.
 
-    A name may lack its extension; a WFDB record may also be named by its .mat or .dat file. In a
-    folder, tables count only if it holds nothing else, because other formats come with tables of
-    other content. Raises ValueError if there is no record.
+    A name may lack its extension; a WFDB record may also be named by its .mat or .dat file. Raises
+    ValueError if there is no record.
     """
     if not str(path):
         raise ValueError("the name of a record is empty; give a file or a folder, . for this one")
     path = Path(path)
     suffix = path.suffix.lower()
     if path.is_dir():
-        tables = [file for file in walk(path) if file.suffix.lower() in TABLES]
-        sources = find_sources(path) or sorted(tables)
-        if not sources:
-            raise ValueError("the folder holds no record")
-        return sources
+        return survey(path).records
     if not path.is_file():
         for ending in READERS if path.name else ():
             if path.with_name(path.name + ending).is_file():
@@ -91,6 +140,16 @@ def find_records(path):
     if suffix not in READERS:
         find_format(path)  # raises ValueError if the content is not a recording either
     return [path]
+
+
+def is_challenge(text):
+    """Tell whether a REFERENCE.csv is to be read like the challenge's, or has a fault there.
+
+    Another has a row of names that begins with another word.
+    """
+    first = re.split(r"[,;\t]", text.partition("\n")[0])
+    named = len(first) > 1 and not any(cell.strip().isdecimal() for cell in first)
+    return not named or first[0].strip().lower() == "recording"
 
 
 def read_reference(data_dir):
@@ -111,6 +170,8 @@ def read_reference(data_dir):
         head = rows[0][0].strip().lower() if rows and rows[0] else ""
         if head == "patient_id":
             continue  # preprocess.py's own reference.csv, on a file system without case
+        if not is_challenge(lines[0] if lines else ""):
+            continue  # a table as for --labels
         if head != "recording":
             raise ValueError(
                 f"{path} is empty or its first row does not begin with Recording; the "

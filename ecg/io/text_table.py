@@ -1,33 +1,46 @@
 """Samples in a table: text of one column per lead (.csv, .tsv, .txt), and .npy of one row per lead.
 
-Tables hold no sampling rate. Text may come from spreadsheets, MATLAB, R or PhysioNet's `rdsamp -c`
+Tables hold no sampling rate, or a column of times. Text may come from spreadsheets, MATLAB, R or
+PhysioNet's `rdsamp -c`
 in any locale: separated by commas, semicolons, tabs or blanks; with a decimal point or comma; in
 UTF-8, UTF-16 or a Windows code page; with lead names such as `II`, `Lead II`, `II (mV)`, `II [uV]`
 and `II..mV.`, or a second row of units. Numbers without a unit are mV.
 """
 
 import argparse
-import codecs
 import csv
 import io
+import math
 import re
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
-from ecg.io.record import IMPLAUSIBLE_MV, Record, check_matrix
+from ecg.io.record import IMPLAUSIBLE_MV, LEAD_WORD, SPELLING, Record
+from ecg.io.tables import read_text
 from utils import positive_number
 
 UNNAMED = "-"  # in --leads-order, skips a column
 UNITS = "[nuµμm]?V"
-LEAD_CELL = re.compile(
-    rf"(?:(?:lead|ecg|ekg)[ ._]*)?({'|'.join(sorted(LEADS, key=len, reverse=True))})"
-    rf"(?:[ ._/(\[]+({UNITS})[ ._)\]]*)?",
+LEAD_CELL = re.compile(rf"{LEAD_WORD}(?:[ ._/(\[]+({UNITS})[ ._)\]]*)?", re.IGNORECASE)
+TIME_CELL = re.compile(
+    r"(?:elapsed[ _])?(?:time|zeit|t)"
+    r"[ _]*[\[(/]?[ _]*(s|sec|seconds?|ms|msec|milliseconds?)?[\])]?",
     re.IGNORECASE,
 )
+MAX_HEAD = 50  # lines among which the lead names are looked for
+SAME_RATE = 0.01  # relative difference of two sampling rates that are the same
+
+
+class TableFormat(NamedTuple):
+    """What a table of samples does not say of itself; None where it is not given."""
+
+    sample_rate: float | None = None  # Hz
+    leads_order: tuple | None = None  # the leads of its columns
+    units_per_mv: float | None = None
 
 
 def add_table_args(parser):
@@ -56,19 +69,6 @@ def parse_leads_order(text):
     return tuple(names)
 
 
-def read_text(path):
-    """Return a text file's content with LF line ends, less a first line `sep=;` for Excel."""
-    data = Path(path).read_bytes()
-    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        text = data.decode("utf-16", "replace")
-    else:
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("cp1252", "replace")
-    return re.sub(r"\A\s*sep=.*\n", "", text.replace("\r\n", "\n").replace("\r", "\n")).lstrip("\n")
-
-
 def find_separator(line):
     """Return what separates the cells of a line: a tab, semicolon, comma or blanks.
 
@@ -94,64 +94,95 @@ def is_sample(cell):
 
 
 def find_columns(names):
-    """Return the (column, unit or None) of each lead in a header's cells `names`.
+    """Return lead -> (column, unit or None) of a header's cells `names`.
 
-    Raises ValueError if a lead is missing or there twice.
+    Raises ValueError if no lead is named, or one twice.
     """
     columns = {}
     for i, match in enumerate(map(LEAD_CELL.fullmatch, names)):
         if match:
             unit = match[2] and re.sub("[µμ]", "u", match[2].lower())
-            columns.setdefault(match[1].upper(), []).append((i, unit))
-    missing = [lead for lead in LEADS if lead.upper() not in columns]
-    twice = [lead for lead in LEADS if len(columns.get(lead.upper(), [])) > 1]
-    if len(missing) == len(LEADS):
+            columns.setdefault(SPELLING[match[1].upper()], []).append((i, unit))
+    twice = [lead for lead in LEADS if len(columns.get(lead, [])) > 1]
+    if not columns:
         raise ValueError(
-            "its first row does not name the leads; delete the rows above the lead names, or, if "
+            f"none of its first {MAX_HEAD} rows names the leads; add a row of lead names, or, if "
             "the file begins with samples, give the order of its columns: --leads-order "
             f"{','.join(LEADS)}"
         )
-    if missing:
-        last = "if it was not recorded, leave its column empty"
-        if set(missing) <= set(LEADS[2:6]):
-            last = "add III = II - I, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2"
-        raise ValueError(f"{name_leads(missing)} missing; {last}")
     if twice:
-        raise ValueError(f"{name_leads(twice)} there twice")
-    return [columns[lead.upper()][0] for lead in LEADS]
+        verb = "is" if len(twice) == 1 else "are"
+        raise ValueError(f"lead{'s' * (verb == 'are')} {', '.join(twice)} {verb} there twice")
+    return {lead: columns[lead][0] for lead in LEADS if lead in columns}
 
 
-def name_leads(leads):
-    """Begin a sentence about leads: 'lead V1 is', 'leads V1, V2 are'."""
-    if len(leads) == 1:
-        return f"lead {leads[0]} is"
-    return f"leads {', '.join(leads)} are"
+class Header(NamedTuple):
+    """What stands above the samples of a table."""
+
+    names: list[str]  # of all columns
+    leads: dict  # lead -> (column, unit or None)
+    time: tuple | None  # column and unit of the time, where there is one
+    separator: str
+    notes: list[str]
+
+
+def count_leads(line):
+    """Return how many cells of a line are names of leads."""
+    if LEAD_CELL.fullmatch(line.strip(" '\"")):
+        return 1
+    return sum(map(bool, map(LEAD_CELL.fullmatch, split_line(line, find_separator(line)))))
+
+
+def split_head(text):
+    """Return the cells of the row that names the leads, their separator, and the rows below it.
+
+    It is the first of the rows with the most lead names; names may go on in the next row.
+    """
+    lines = text.split("\n", MAX_HEAD)[:MAX_HEAD]
+    counts = [count_leads(line) for line in lines]
+    place = counts.index(max(counts))
+    one = LEAD_CELL.fullmatch(lines[place].strip(" '\""))  # 'Lead I' is one name
+    separator = "," if one else find_separator(lines[place])
+    names = split_line(lines[place], separator)
+    while place + 1 < len(lines) and counts[place] and counts[place + 1]:
+        more = split_line(lines[place + 1], separator)
+        if not all(map(LEAD_CELL.fullmatch, filter(None, more))):
+            break
+        place += 1
+        names = [*names, *more] if names[-1] else [*names[:-1], *more]
+    return names, separator, text.split("\n", place + 1)[place + 1 :]
 
 
 def read_header(text, leads_order):
-    """Split a table into names, the (column, unit) of each lead, its rows, their separator; notes.
+    """Return the Header of a table and the text of its samples.
 
     A first row of numbers is a sample: `leads_order` then names the columns; a column of sample
     numbers may stand before them.
     """
-    head, _, body = text.partition("\n")
+    head = text.partition("\n")[0]
     separator = find_separator(head)
     names = split_line(head, separator)
     if not any(names):
         raise ValueError("it is empty")
     if leads_order and all(map(is_sample, names)):
-        columns = [(leads_order.index(lead), None) for lead in LEADS]
-        return list(leads_order), columns, text, separator, []
-    columns = find_columns(names)
+        columns = {lead: (leads_order.index(lead), None) for lead in LEADS}
+        return Header(list(leads_order), columns, None, separator, []), text
+    names, separator, rest = split_head(text)
+    columns, body = find_columns(names), "".join(rest)
     units = split_line(body.partition("\n")[0], separator)
-    if len(units) == len(names) and all(re.fullmatch(UNITS, units[i], re.I) for i, _ in columns):
-        columns = [(i, re.sub("[µμ]", "u", units[i].lower())) for i, _ in columns]
+    places = [i for i, _ in columns.values()]
+    if len(units) == len(names) and all(re.fullmatch(UNITS, units[i], re.I) for i in places):
+        unit = {i: re.sub("[µμ]", "u", units[i].lower()) for i in places}
+        columns = {lead: (i, unit[i]) for lead, (i, _) in columns.items()}
         body = body.partition("\n")[2]
-    others = [name or "without a name" for i, name in enumerate(names) if i not in dict(columns)]
+    times = [(i, match[1]) for i, match in enumerate(map(TIME_CELL.fullmatch, names)) if match]
+    time = times[0] if len(times) == 1 else None
+    known = {*places, *([time[0]] if time else [])}
+    others = [name or "without a name" for i, name in enumerate(names) if i not in known]
     notes = [f"column left out: {', '.join(others)}"] if others else []
     if leads_order:
         notes.append("--leads-order does not apply: the first row names the leads")
-    return names, columns, body, separator, notes
+    return Header(names, columns, time, separator, notes), body
 
 
 def refuse_thousands(body, mark):
@@ -182,11 +213,12 @@ def first_error(body, separator, columns, n):
     return "decimal points beside decimal commas"
 
 
-def read_rows(body, separator, columns, n_names):
-    """Return a table's samples (12, n) from its rows; an empty cell is NaN.
+def read_rows(body, separator, columns, n_names, time=None):
+    """Return a table's samples (L, n) from its rows, NaN for an empty cell, and its times (n,).
 
-    `columns` are those of the leads, `n_names` the number of columns that have names. Rows may
-    begin with one cell more if it counts the samples: R's row names, or an unnamed sample number.
+    `columns` are those of the leads, `n_names` the number of columns that have names, `time` the
+    column of the times (of None: None). Rows may begin with one cell more if it counts the samples:
+    R's row names, or an unnamed sample number.
     """
     first = body.lstrip("\n").partition("\n")[0]
     n = len(split_line(first, separator)) if first.strip() else 0
@@ -218,43 +250,80 @@ def read_rows(body, separator, columns, n_names):
             f"its rows have {table.shape[1]} cells, not the {n_names} that its first row or "
             "--leads-order names"
         )
-    return table[columns].to_numpy().T.copy()
+    times = None
+    if time is not None:
+        times = np.array([to_seconds(cell) for cell in table[time + shift].astype(str)])
+    return table[columns].to_numpy().T.copy(), times
 
 
-def read_text_table(path, leads_order=None, units_per_mv=None):
-    """Read a text of one column per lead, named in the first row in any order and case.
+def to_seconds(cell):
+    """Return a time such as 0.002, 0,002 or '0:01.002' as a number, NaN if it is none."""
+    total = 0.0
+    try:
+        for part in cell.strip(" '\"").replace(",", ".").split(":"):
+            total = 60 * total + float(part)
+    except ValueError:
+        return math.nan
+    return total
 
-    `leads_order` names the columns of a file without lead names, `units_per_mv` is the number of
-    its units in 1 mV if it names none. Other columns are left out, with a note.
+
+def rate_of(times, unit):
+    """Return the sampling rate (Hz) of a column of times (n,), None if they are not regular.
+
+    Without a unit, steps of one and more are milliseconds.
     """
-    names, columns, body, separator, notes = read_header(read_text(path), leads_order)
-    signal = read_rows(body, separator, [i for i, _ in columns], len(names))
-    factors = [MV_PER_UNIT[unit] if unit else 1 / (units_per_mv or 1) for _, unit in columns]
-    if units_per_mv and all(unit for _, unit in columns):
+    steps = np.diff(times)
+    if not len(steps) or not np.isfinite(times).all() or steps.min() < 0 or times[-1] <= times[0]:
+        return None
+    mean, rounded = steps.mean(), np.unique(np.round(steps[steps > 0], 9)).min()
+    if steps.max() > 2 * max(mean, rounded):
+        return None
+    milli = unit.lower().startswith("m") if unit else mean >= 1
+    rate = (1000 if milli else 1) / mean
+    return float(round(rate)) if abs(rate / max(round(rate), 1) - 1) < SAME_RATE / 2 else rate
+
+
+def agreed_rate(table_rate, flag):
+    """Return the sampling rate of a table whose times say `table_rate`; either may be None."""
+    if table_rate and flag and abs(table_rate / flag - 1) > SAME_RATE:
+        raise ValueError(
+            f"its time column says {table_rate:g} Hz, --sample-rate {flag:g}; leave the flag out, "
+            "or correct the column"
+        )
+    return flag or table_rate
+
+
+def read_text_table(path, table):
+    """Read a text of one column per lead, named in any order and case; `table` is a TableFormat.
+
+    A column of times gives the sampling rate. Other columns are left out, with a note.
+    """
+    header, body = read_header(read_text(path), table.leads_order)
+    columns, time = list(header.leads.values()), header.time or (None, None)
+    places = [i for i, _ in columns]
+    signal, times = read_rows(body, header.separator, places, len(header.names), time[0])
+    factors = [MV_PER_UNIT[unit] if unit else 1 / (table.units_per_mv or 1) for _, unit in columns]
+    notes = list(header.notes)
+    if table.units_per_mv and all(unit for _, unit in columns):
         notes.append("--units-per-mv does not apply: the table says its units")
     empty = np.isnan(signal).all(0)
     end = len(empty) - int(np.argmin(empty[::-1])) if not empty.all() else len(empty)
     if end < len(empty):
         notes.append(f"{len(empty) - end} empty rows at the end are left out")
-    return Record(None), signal[:, :end] * np.array(factors)[:, None], notes
+    rate = None if times is None else rate_of(times[:end], time[1])
+    if times is not None and not rate:
+        notes.append(f"column left out: {header.names[time[0]]}")
+    signal = signal[:, :end] * np.array(factors)[:, None]
+    rows = dict(zip(header.leads, signal, strict=True))
+    return Record(agreed_rate(rate, table.sample_rate)), rows, notes
 
 
-def read_npy(path, leads_order=None, units_per_mv=None):
-    """Read a .npy of one row per lead, never a pickle; arguments as for `read_text_table`."""
-    order = list(leads_order or LEADS)
-    try:
-        # mapped: if the header claims more than the file holds, this fails without using memory
-        signal = np.lib.format.open_memmap(path, mode="r")
-    except ValueError as error:
-        raise ValueError(
-            f"it is not a complete .npy file of numbers ({error}); write it again with numpy.save"
-        ) from None
-    signal = np.array(check_matrix(signal, len(order)), np.float64)
-    return Record(None), signal[[order.index(lead) for lead in LEADS]] / (units_per_mv or 1), []
+def check_unit(rows):
+    """Raise ValueError if a table's numbers cannot be mV: the median lead spans more than 20.
 
-
-def check_unit(signal):
-    """Raise ValueError if a table's numbers cannot be mV: the median lead spans more than 20."""
+    `rows` is lead -> samples.
+    """
+    signal = np.array(list(rows.values()))
     if np.isinf(signal).any():
         raise ValueError("it holds infinite values")
     if signal.size:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset import SAMPLE_RATE, unlabelled
+from dataset import LEADS, SAMPLE_RATE, unlabelled
 from ecg.io.diagnoses import NORMAL
 from ecg.io.record import check_length, check_matrix, check_rate
 from ecg.io.text_table import check_unit
@@ -250,7 +250,7 @@ def answer_signal(model, signal, sample_rate, name="signal"):
     signal = np.array(check_matrix(np.asarray(signal)), float)
     check_rate(sample_rate)
     check_length(signal.shape[1], sample_rate)
-    check_unit(signal)
+    check_unit(dict(zip(LEADS, signal, strict=True)))
     recording = examine(signal, sample_rate, model, name)
     return Answer.of(model, recording, model.packed_probabilities(recording.packed))
 

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from dataset import LEADS, SAMPLE_RATE, to_mv
 from ecg.io.formats import TABLES, read_record
 from ecg.io.packing import pack_signal
 from ecg.io.record import IMPLAUSIBLE_MV, describe_error
-from ecg.io.sources import find_records
+from ecg.io.sources import find_records, survey
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 from ecg.processing.quality import Caution
@@ -19,14 +20,6 @@ from utils import fail
 
 COUNTED = 60  # s, the last ones, in which beats are counted
 RATES = (20, 300)  # beats per minute that a heart may have
-
-
-class TableFormat(NamedTuple):
-    """What a table of samples does not say of itself; None where it is not given."""
-
-    sample_rate: float | None = None  # Hz
-    leads_order: tuple | None = None  # the leads of its columns
-    units_per_mv: float | None = None
 
 
 class Skipped(NamedTuple):
@@ -60,8 +53,11 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     """
     packed, _ = pack_signal(signal, sample_rate)
     window = None if model.window else model.flags.seconds
-    found = [*warnings, *missing_samples(signal), *implausible_leads(signal)]
-    found += quality.record_warnings(to_mv(packed), sample_rate, window, model.settings.shortest)
+    rows = [LEADS.index(lead) for lead in model.leads]
+    found = [*warnings, *missing_samples(signal[rows]), *implausible_leads(signal)]
+    found += quality.record_warnings(
+        to_mv(packed), sample_rate, window, model.settings.shortest, model.leads
+    )
     scored = quality.scored_part(packed, window)
     return Recording(
         name,
@@ -70,7 +66,7 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
         round(signal.shape[1] / sample_rate, 3),
         packed,
         *heart_rate(scored),
-        flat=tuple(quality.flat_leads(to_mv(scored))),
+        flat=tuple(lead for lead in quality.flat_leads(to_mv(scored)) if lead in model.leads),
         warnings=tuple(found),
         notes=tuple(notes),
     )
@@ -126,7 +122,7 @@ def read_recording(path, name, model, table):
     Raises ValueError, with a reason that a user can act on, if there is nothing to score; a damaged
     file may raise other errors too.
     """
-    record, signal, remarks = read_record(path, (), **table._asdict())
+    record, signal, remarks = read_record(path, (), model.leads, **table._asdict())
     if path.suffix.lower() in TABLES:
         warnings, notes = (), remarks
     else:
@@ -151,7 +147,12 @@ class Recordings:
         sources, self.skipped = [], []
         for path in paths:
             try:
-                sources += find_records(path)
+                if Path(path).is_dir():
+                    found = survey(path)
+                    sources += found.records
+                    self.report_others(path, found)
+                else:
+                    sources += find_records(path)
             except (ValueError, OSError) as error:
                 self.skipped.append(Skipped(str(path), describe_error(error)))
         self.sources = list(dict.fromkeys(sources))
@@ -181,6 +182,14 @@ class Recordings:
                     taken.add(name)
             self.report_skipped(n_reported)
             yield batch
+
+    def report_others(self, folder, found):
+        """Say on stderr which files of a folder are no records, by their endings."""
+        if found.others:
+            text = f"in {folder}, not read as records: {found.describe()}"
+            tables = any(ending in TABLES for ending in found.others)
+            hint = "; to read a table there, name the file" if tables else ""
+            tqdm.write(f"{text}{hint}", file=sys.stderr)
 
     def report_skipped(self, start=0):
         """Name on stderr what was skipped, from the `start`-th on, unless one file is all."""

@@ -168,7 +168,7 @@ def test_padding_is_left_out_of_each_class():
 
 def test_what_is_said_of_a_class_by_hand():
     first, second = by_hand(halves=np.array([[[[3.0]], [[1]]], [[[1]], [[-1]]]]))
-    assert (first.name, first.start, first.stop, first.samples) == ("RBBB", 0, 3, 7)
+    assert (first.k, first.start, first.stop, first.samples) == (4, 0, 3, 7)
     assert (first.change, first.residual) == (1, 9)  # 0 + 1 + 2 + 3 + 4, with the padding
     assert first.explained_share == 0  # 10 instead of 1
     assert first._replace(residual=-0.25).explained_share == 0.75

@@ -70,7 +70,7 @@ def opened(monkeypatch):
 
 def check(path, opened, folder):
     """Read a damaged record as preprocess.py does; it must be read, or skipped with a reason."""
-    row, packed = packing.read_source(path, ["AF"])
+    row, packed = packing.read_source(sources.Source(path, "fuzz"), ["AF"])
     assert row.skipped == (packed is None)
     if row.skipped:
         assert row.note.startswith("skipped: ") and len(row.note) > 12

@@ -3,6 +3,7 @@ import csv
 import numpy as np
 import pytest
 from conftest import (
+    CASES,
     NEEDS_SHARED,
     SHARED,
     noise,
@@ -13,6 +14,7 @@ from conftest import (
 )
 
 from ecg.io import sources
+from ecg.reading import recording
 from ecg.synthetic import write_dataset
 
 
@@ -137,3 +139,26 @@ def test_a_set_is_synthetic_only_if_all_of_its_records_say_so(tmp_path):
     assert sources.is_synthetic(tmp_path / "made")
     write_record(tmp_path / "made/g1", "A1", noise(5, 700), "59118001")
     assert not sources.is_synthetic(tmp_path / "made")
+
+
+def test_every_file_of_a_folder_is_a_record_part_of_one_or_counted(tmp_path):
+    header = write_wfdb(tmp_path / "g1")  # with its .mat
+    struct = tmp_path / "g1" / "S1.mat"
+    write_struct(struct, np.zeros((12, 600)))
+    same = [tmp_path / "own.xml", tmp_path / "own.scp"]  # one name, but not one file
+    for name in ("own.xml", "own.scp", "labels.csv", "photo.jpg", "g1/README", "g1/A0001.atr"):
+        (tmp_path / name).write_text("x")
+    found = sources.survey(tmp_path)
+    assert set(found.records) == {header, struct, *same}
+    assert found.others == {".csv": 1, ".jpg": 1, ".atr": 1, "": 1}
+    assert found.describe() == "1 without an ending, 1 .atr, 1 .csv, 1 .jpg"
+    n_files = sum(path.is_file() for path in tmp_path.rglob("*"))
+    assert len(found.records) + sum(found.others.values()) == n_files - 1  # the header's .mat
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="no ../shared/cases")
+def test_the_folder_of_all_formats_is_accounted_for(capsys):
+    found = recording.Recordings([str(CASES / "tables")])
+    err = capsys.readouterr().err
+    assert len(found.sources) == 7 and "1 .bdf, 8 .csv, 1 .jpg, 1 .pdf, 1 .xlsx" in err
+    assert "to read a table there, name the file" in err

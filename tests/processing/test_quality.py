@@ -269,3 +269,19 @@ def test_findings_that_rest_on_lost_leads_are_left_open(flat, leads, blocked):
 def test_every_class_says_what_it_is_seen_in():
     assert tuple(quality.SEEN_IN) == CLASSES
     assert {lead for g in quality.SEEN_IN.values() for _, leads in g for lead in leads} <= {*LEADS}
+
+
+@NEEDS_SHARED
+def test_two_augmented_leads_exchanged_are_noticed_and_no_clinical_record_is(tmp_path):
+    n = 0
+    for folder in ("cpsc2018_feb2020", "georgia", "chapman", "ptbxl", "cpsc_extra", "cpsc2018"):
+        for path in sources.find_sources(SHARED / folder):
+            signal = np.nan_to_num(formats.read_record(path)[1])
+            assert quality.limb_leads_agree(signal), path
+            live = (np.ptp(signal[:6], axis=1) > 0).all()
+            for a, b in ((3, 4), (3, 5), (4, 5)):
+                order = np.arange(12)
+                order[[a, b]] = b, a
+                assert not live or not quality.limb_leads_agree(signal[order]), (path, a, b)
+            n += live
+    assert n > 140

@@ -1,0 +1,58 @@
+"""Arrays of samples, which may hold several records: .npy, and HDF5 as two data sets come in it."""
+
+import numpy as np
+
+from dataset import LEADS
+from ecg.io.record import Record, check_matrix
+from ecg.io.tables import INSTALL
+
+ONE, MANY = "ecg", "tracings"  # names of an HDF5 file's array, of SPH (12, n), CODE-15 (N, n, 12)
+
+
+def to_rows(signal, table):
+    """Return Record, lead -> samples in mV, and notes of (L, n), in the order of a TableFormat."""
+    order = list(table.leads_order or LEADS)
+    signal = np.array(check_matrix(signal, len(order)), np.float64) / (table.units_per_mv or 1)
+    return Record(table.sample_rate), {lead: signal[order.index(lead)] for lead in LEADS}, []
+
+
+def take(array, row, n_leads):
+    """Return the `row`-th record (L, n) of an array of several, in either order of its axes."""
+    signal = np.asarray(array[row])
+    return signal.T if signal.shape[-1] == n_leads and signal.shape[0] != n_leads else signal
+
+
+def read_npy(path, table, row=None):
+    """Read a .npy of one row per lead, or one record of several; never a pickle."""
+    try:
+        # mapped: if the header claims more than the file holds, this fails without using memory
+        signal = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:
+        raise ValueError(
+            f"it is not a complete .npy file of numbers ({error}); write it again with numpy.save"
+        ) from None
+    if row is not None:
+        signal = take(signal, row, len(table.leads_order or LEADS))
+    elif signal.ndim == 3:
+        raise ValueError(f"it holds {len(signal)} records; save each as a .npy file of its own")
+    return to_rows(signal, table)
+
+
+def read_hdf5(path, table, row=None):
+    """Read the array of an HDF5 file; zeros at both ends of one of several are filling."""
+    try:
+        import h5py
+    except ImportError:
+        raise ValueError(f"HDF5 files need h5py: {INSTALL}") from None
+    try:
+        with h5py.File(path, "r") as file:
+            array = file.get(ONE if row is None else MANY)
+            if array is None:
+                raise ValueError(f"it holds no {ONE!r} of one record (it has {', '.join(file)})")
+            signal = array[()] if row is None else take(array, row, len(LEADS))
+    except OSError as error:
+        raise ValueError(f"it is a damaged HDF5 file ({error}); copy it again") from None
+    if row is not None:
+        filled = np.flatnonzero(np.any(signal != 0, axis=0))
+        signal = signal[:, filled[0] : filled[-1] + 1] if len(filled) else signal
+    return to_rows(signal, table)
