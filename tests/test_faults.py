@@ -41,7 +41,7 @@ STEPS = {  # name: (module, flags); in the order of a fresh run
     "explain": (
         shap_values,
         [*DATA, *NET, "--records", "2", "--samples", "2", "--background", "2", "--resume", "auto"],
-    ),  # fmt: skip
+    ),
     "report": (report, [*DATA, "--arch", "resnet18"]),
 }
 EVERY_EPOCH = {f"models/{RUN}.last.pth"} | {  # written after each epoch: whole, if not the last
@@ -208,8 +208,10 @@ def test_a_step_run_twice_at_once_is_whole(name, stages, tmp_path):
     before, after, _ = stages[name]
     folder = faults.copy(before, tmp_path / "work")
     module, flags = STEPS[name]
-    both = [faults.start(lambda argv: module.main(module.parse_args(argv)), flags, folder)
-            for _ in range(2)]  # fmt: skip
+    both = [
+        faults.start(lambda argv: module.main(module.parse_args(argv)), flags, folder)
+        for _ in range(2)
+    ]
     ended = [faults.finish(started) for started in both]
     assert all(status in (0, 2) and "Traceback" not in err for status, err, _ in ended), ended
     assert any(status == 0 for status, _, _ in ended), ended

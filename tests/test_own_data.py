@@ -260,9 +260,15 @@ def test_ptbxl_gives_the_counts_of_scp_codes_whole_patients_and_official_folds(t
     table.index = [name.rsplit("/", 1)[1] for name in table.index]
     codes = [set(ast.literal_eval(text)) for text in table["scp_codes"]]
     words = {
-        "AF": {"AFIB"}, "IAVB": {"1AVB"}, "LBBB": {"CLBBB"}, "RBBB": {"CRBBB"}, "PAC": {"PAC"},
-        "PVC": {"PVC"}, "STD": {"STD_"}, "STE": {"STE_"},
-    }  # fmt: skip
+        "AF": {"AFIB"},
+        "IAVB": {"1AVB"},
+        "LBBB": {"CLBBB"},
+        "RBBB": {"CRBBB"},
+        "PAC": {"PAC"},
+        "PVC": {"PVC"},
+        "STD": {"STD_"},
+        "STE": {"STE_"},
+    }
     expected = {name: sum(bool(each & known) for each in codes) for name, known in words.items()}
     abnormal = set().union(*words.values())
     expected["SNR"] = sum("NORM" in each and not each & abnormal for each in codes)

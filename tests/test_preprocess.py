@@ -111,8 +111,14 @@ def test_writes_labels_of_the_labelled_and_lists_all(records):
     run(records)
     reference, labels = read(records, "reference.csv"), read(records, "labels.csv")
     assert list(reference) == [
-        "patient_id", "sample_rate", "signal_len", "age", "sex", "dx", "note",
-    ]  # fmt: skip
+        "patient_id",
+        "sample_rate",
+        "signal_len",
+        "age",
+        "sex",
+        "dx",
+        "note",
+    ]
     assert list(labels) == ["patient_id", *CLASSES, "fold"]
     assert len(reference) == 40 and len(labels) == 38
     assert set(reference["patient_id"]) - set(labels["patient_id"]) == {"T0013", "T0031"}
@@ -409,8 +415,9 @@ def test_the_same_signal_is_named_and_kept_in_one_fold(kind, records):
     run(records, "--folds", kind)
     notes = read(records, "reference.csv").set_index("patient_id")["note"]
     assert [name for name, note in notes.items() if "same signal: T0003" in note] == [
-        "T0005", "T0020",
-    ]  # fmt: skip
+        "T0005",
+        "T0020",
+    ]
     after = folds_of(records)
     assert after["T0003"] == after["T0005"] == after["T0020"]
     if kind == "random":  # no other record moves

@@ -199,13 +199,21 @@ def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, capsys, monk
     assert stopped.value.code == 2 and "A0001: no record of 7 s that shows RBBB" in line
 
 
-@pytest.mark.parametrize(("old", "new", "words"), [
-    ("labels", "label", "column labels"), ("A0001,RBBB", "A0001,XX", "line 2: unknown label 'XX'"),
-    ("A0999,AF;", "A0999,LBBB;", "line 3: LBBB and RBBB"), ("A0999", "A0001", "line 3: A0001 is"),
-    ("6000", "60", "line 4: n_samples '60'"), ("B7", "../B7", "line 5: '../B7' cannot be"),
-    ("B7", "B7.5", "line 5: 'B7.5' cannot be"), ("B7", "B" * 300, "cannot be a record name"),
-    (",55,", ",300.5.1,", "line 5: age '300.5.1' is not"), (",55,", ",-5,", "line 5: age '-5'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("labels", "label", "column labels"),
+        ("A0001,RBBB", "A0001,XX", "line 2: unknown label 'XX'"),
+        ("A0999,AF;", "A0999,LBBB;", "line 3: LBBB and RBBB"),
+        ("A0999", "A0001", "line 3: A0001 is"),
+        ("6000", "60", "line 4: n_samples '60'"),
+        ("B7", "../B7", "line 5: '../B7' cannot be"),
+        ("B7", "B7.5", "line 5: 'B7.5' cannot be"),
+        ("B7", "B" * 300, "cannot be a record name"),
+        (",55,", ",300.5.1,", "line 5: age '300.5.1' is not"),
+        (",55,", ",-5,", "line 5: age '-5'"),
+    ],
+)
 def test_a_table_that_cannot_be_made_writes_nothing(old, new, words, tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         like(tmp_path, TABLE.replace(old, new, 1))

@@ -164,8 +164,9 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.01, []), (1, range(10, 101, 10)),
-                                                (20, range(2, 101, 2))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.01, []), (1, range(10, 101, 10)), (20, range(2, 101, 2))]
+)
 def test_progress_is_a_line_a_tenth_or_thirty_seconds_without_a_terminal(
     seconds, shown, monkeypatch
 ):

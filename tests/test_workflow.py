@@ -37,9 +37,21 @@ from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_oth
 ROOT = Path(__file__).parents[1]
 # what the steps load only where they need it: once here, not in every process
 LAZY = ("torch._dynamo", "wfdb", "shap")
-SMALL = ["data_dir=data/tiny", "arch=resnet18", "rounds=2", "lead_sets=I", "classifiers=LR",
-         "epochs=3", "lr=0.001", "batch_size=7", "seconds=2", "background=2", "records=2",
-         "samples=2", "jobs=2"]  # fmt: skip
+SMALL = [
+    "data_dir=data/tiny",
+    "arch=resnet18",
+    "rounds=2",
+    "lead_sets=I",
+    "classifiers=LR",
+    "epochs=3",
+    "lr=0.001",
+    "batch_size=7",
+    "seconds=2",
+    "background=2",
+    "records=2",
+    "samples=2",
+    "jobs=2",
+]
 RUN = "resnet18_tiny_I_42"
 MODELS = [RUN, f"{RUN}_r1"]
 TRAIN = (

@@ -95,9 +95,11 @@ def add_labels(catalogue, labels, data_dir):
     tables = [
         Source(path, record_name(path))
         for path in walk(data_dir)
-        if path.suffix.lower() in TABLES and path.name not in listed and path not in known
+        if path.suffix.lower() in TABLES
+        and path.name not in listed
+        and path not in known
         and path.resolve() != labels.path.resolve()
-    ]  # fmt: skip
+    ]
     names = RecordNames([*catalogue.sources, *tables], data_dir)
     facts, found, missing = dict(catalogue.facts), {}, []
     for text, each in zip(labels.records, labels.facts, strict=True):

@@ -8,8 +8,9 @@ HOSPITAL = Provenance("CPSC", 6877, synthetic=False, has_patients=True)
 
 def after(parent, own=MADE, model="m.pth"):
     """Return `own` as of a training that started from a model of `parent`."""
-    return Provenance(own.data, own.n_records, own.synthetic, own.has_patients,
-                      Start(model, "f00", parent))  # fmt: skip
+    return Provenance(
+        own.data, own.n_records, own.synthetic, own.has_patients, Start(model, "f00", parent)
+    )
 
 
 def test_patients_anywhere_in_the_line_of_descent_count():
@@ -49,9 +50,16 @@ def test_a_dictionary_holds_the_whole_line():
 
 
 @pytest.mark.parametrize(
-    "content", [None, "no patient", {}, MADE.to_dict() | {"n_records": "many"},
-                MADE.to_dict() | {"start": {"model": "m.pth"}}, MADE.to_dict() | {"other": 1}]
-)  # fmt: skip
+    "content",
+    [
+        None,
+        "no patient",
+        {},
+        MADE.to_dict() | {"n_records": "many"},
+        MADE.to_dict() | {"start": {"model": "m.pth"}},
+        MADE.to_dict() | {"other": 1},
+    ],
+)
 def test_what_is_no_provenance_is_refused(content):
     with pytest.raises(ValueError, match="provenance"):
         Provenance.from_dict(content)

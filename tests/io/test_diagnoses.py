@@ -30,8 +30,10 @@ def test_classes_of(dx, classes):
 @NEEDS_SHARED
 def test_classes_of_ludb_equal_the_mapping_by_hand():
     with open(SHARED / "ludb" / "nine_classes.csv", newline="") as file:
-        by_hand = {row["record"]: set(filter(None, row["labels"].split(";"))) for row in
-                   csv.DictReader(file)}  # fmt: skip
+        by_hand = {
+            row["record"]: set(filter(None, row["labels"].split(";")))
+            for row in csv.DictReader(file)
+        }
     for name, expected in by_hand.items():
         found = classes_of(formats.read_record(SHARED / "ludb" / f"{name}.hea")[0].dx)
         assert found == expected, name

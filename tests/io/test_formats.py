@@ -77,8 +77,15 @@ def test_extra_leads_are_dropped_also_from_a_second_file(tmp_path):
         formats.read_record(tmp_path / "B1.hea")[1], samples[:12] / 1000, atol=1e-9
     )
     names = [lead.lower() for lead in LEADS]
-    wfdb.wrsamp("C1", 1000, ["mV"] * 12, names, samples[:12].T / 1000, fmt=["16"] * 12,
-                write_dir=str(tmp_path))  # fmt: skip
+    wfdb.wrsamp(
+        "C1",
+        1000,
+        ["mV"] * 12,
+        names,
+        samples[:12].T / 1000,
+        fmt=["16"] * 12,
+        write_dir=str(tmp_path),
+    )
     samples[:1].T.tofile(tmp_path / "C1.xyz")
     text = (tmp_path / "C1.hea").read_text().replace("C1 12 ", "C1 13 ")
     (tmp_path / "C1.hea").write_text(text.rstrip("\n") + "\nC1.xyz 16 1000/mV 16 0 0 0 0 vx\n")
@@ -343,8 +350,17 @@ def test_every_format_of_wfdb_is_read_with_its_missing_samples(fmt, top, tmp_pat
     stored = np.random.default_rng(5).integers(-top, top, (601, 12))
     lowest = -(2 ** (physionet.BITS[fmt] - 1))
     stored[7, 3] = lowest
-    wfdb.wrsamp("F1", 500, ["uV"] * 12, list(LEADS), d_signal=stored, fmt=[fmt] * 12,
-                adc_gain=[2.0] * 12, baseline=[5] * 12, write_dir=str(tmp_path))  # fmt: skip
+    wfdb.wrsamp(
+        "F1",
+        500,
+        ["uV"] * 12,
+        list(LEADS),
+        d_signal=stored,
+        fmt=[fmt] * 12,
+        adc_gain=[2.0] * 12,
+        baseline=[5] * 12,
+        write_dir=str(tmp_path),
+    )
     record, signal, notes = formats.read_record(tmp_path / "F1.hea")
     expected = (stored.T - 5) / 2 / 1000
     expected[3, 7] = np.nan
@@ -354,8 +370,17 @@ def test_every_format_of_wfdb_is_read_with_its_missing_samples(fmt, top, tmp_pat
 
 def test_a_file_of_another_format_than_declared_is_refused(tmp_path):
     samples = noise(6, 600).astype(int)
-    wfdb.wrsamp("F1", 500, ["mV"] * 12, list(LEADS), d_signal=samples.T, fmt=["16"] * 12,
-                adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(tmp_path))  # fmt: skip
+    wfdb.wrsamp(
+        "F1",
+        500,
+        ["mV"] * 12,
+        list(LEADS),
+        d_signal=samples.T,
+        fmt=["16"] * 12,
+        adc_gain=[1000.0] * 12,
+        baseline=[0] * 12,
+        write_dir=str(tmp_path),
+    )
     header = tmp_path / "F1.hea"
     header.write_text(header.read_text().replace(".dat 16 ", ".dat 212 "))
     with pytest.raises(ValueError, match="of format 16 by its size, not 212"):

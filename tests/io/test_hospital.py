@@ -117,13 +117,29 @@ def edf(samples, seconds="1       ", labels=LEADS, per_record=500):
     """EDF+: records of 500 samples a lead, -32768..32767 for -40..40 mV."""
     n, n_records = len(labels), samples.shape[1] // per_record
     fields = (
-        ("0", 8), ("p7 F 03-FEB-1960 Müller", 80), ("Startdate 05-MAR-2021 X X X", 80),
-        ("05.03.21", 8), ("09.41.00", 8), (str(256 * (n + 1)), 8), ("EDF+C", 44),
-        (str(n_records), 8), (seconds, 8), (str(n), 4),
-    )  # fmt: skip
+        ("0", 8),
+        ("p7 F 03-FEB-1960 Müller", 80),
+        ("Startdate 05-MAR-2021 X X X", 80),
+        ("05.03.21", 8),
+        ("09.41.00", 8),
+        (str(256 * (n + 1)), 8),
+        ("EDF+C", 44),
+        (str(n_records), 8),
+        (seconds, 8),
+        (str(n), 4),
+    )
     head = "".join(text.ljust(width) for text, width in fields)
-    for text, width in (("", 80), ("mV", 8), ("-40", 8), ("40", 8), ("-32768", 8), ("32767", 8),
-                        ("", 80), (str(per_record), 8), ("", 32)):  # fmt: skip
+    for text, width in (
+        ("", 80),
+        ("mV", 8),
+        ("-40", 8),
+        ("40", 8),
+        ("-32768", 8),
+        ("32767", 8),
+        ("", 80),
+        (str(per_record), 8),
+        ("", 32),
+    ):
         if text == "" and width == 80 and len(head) == 256:
             head += "".join(f"ECG {lead}".ljust(16) for lead in labels)
         head += text.ljust(width) * n
@@ -210,9 +226,15 @@ def scp(samples, packed=True, start=1):
         chunks = [huffman([*row[:2], *np.diff(row, 2)]) for row in rows]
     else:
         chunks = [row.astype("<i2").tobytes() for row in rows]
-    patient = [(0, "Müller\0".encode("latin-1")), (2, b"p7\0"), (4, struct.pack("<HB", 61, 1)),
-               (5, struct.pack("<HBB", 1960, 2, 3)), (8, b"\x02"),
-               (25, struct.pack("<HBB", 2021, 3, 5)), (26, bytes([9, 41, 0]))]  # fmt: skip
+    patient = [
+        (0, "Müller\0".encode("latin-1")),
+        (2, b"p7\0"),
+        (4, struct.pack("<HB", 61, 1)),
+        (5, struct.pack("<HBB", 1960, 2, 3)),
+        (8, b"\x02"),
+        (25, struct.pack("<HBB", 2021, 3, 5)),
+        (26, bytes([9, 41, 0])),
+    ]
     leads = b"".join(
         struct.pack("<IIB", first, first + n - 1, LEAD_NUMBERS[i])
         for i, first in zip(EIGHT, [1] * 7 + [start], strict=True)
@@ -286,9 +308,16 @@ def test_samples_are_those_that_were_written(name, tmp_path):
 @pytest.mark.skipif(not CASES.is_dir(), reason="no ../shared/cases")
 @pytest.mark.parametrize(
     ("name", "unit"),
-    [("muse.xml", 0.00488), ("aecg.xml", 0.005), ("philips.xml", 0.005), ("own.scp", 0.005),
-     ("own.edf", 0.001), ("own.ecg", 0.005), ("own8.dcm", 0.005)],
-)  # fmt: skip
+    [
+        ("muse.xml", 0.00488),
+        ("aecg.xml", 0.005),
+        ("philips.xml", 0.005),
+        ("own.scp", 0.005),
+        ("own.edf", 0.001),
+        ("own.ecg", 0.005),
+        ("own8.dcm", 0.005),
+    ],
+)
 @needs_ecgdatakit
 def test_one_record_in_seven_formats_is_the_same_record(name, unit):
     """Each equals the table in microvolts within the rounding to its own unit."""

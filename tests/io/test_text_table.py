@@ -46,22 +46,32 @@ VARIANTS = {
     "excel de-DE csv": (table(MV, ";", UNQUOTED, ",", "\r\n"), "cp1252", {}),
     "excel de-DE csv µV": (table(UV, ";", [f"{n} [µV]" for n in LEADS], ",", "\r\n"), "cp1252", {}),
     "excel de-DE csv utf-8 µV": (
-        table(UV + 0.5, ";", [f"{n} [µV]" for n in LEADS], ",", "\r\n"), "utf-8-sig", {}),
+        table(UV + 0.5, ";", [f"{n} [µV]" for n in LEADS], ",", "\r\n"),
+        "utf-8-sig",
+        {},
+    ),
     "excel de-DE unicode text": (table(MV, "\t", LEADS, ",", "\r\n"), "utf-16", {}),
     "excel fr-FR csv, empty rows": (
-        table(MV, ";", LEADS, ",", "\r\n") + (";" * 11 + "\r\n") * 3, "cp1252", {}),
+        table(MV, ";", LEADS, ",", "\r\n") + (";" * 11 + "\r\n") * 3,
+        "cp1252",
+        {},
+    ),
     "excel fr-FR macintosh": (table(MV, ";", LEADS, ",", "\r"), "mac-roman", {}),
     "excel fr-FR sep=": ("sep=;\r\n" + table(MV, ";", LEADS, ",", "\r\n"), "cp1252", {}),
     "excel de-CH csv": (table(MV, ";", LEADS, end="\r\n"), "cp1252", {}),
     "sheets de-DE csv": (
         f"{ORDER}\n" + re.sub("[^;\n]+", r'"\g<0>"', table(MV, ";", None, ",")).replace(";", ","),
-        "utf-8", {}),
+        "utf-8",
+        {},
+    ),
     # MATLAB writes points in every locale
     "matlab writetable": (table(MV[::-1], ",", REVERSED), "utf-8", {}),
-    "matlab writetable ; volts": (
-        table(MV / 1000, ";", [f"{n}_V_" for n in LEADS]), "utf-8", {}),
+    "matlab writetable ; volts": (table(MV / 1000, ";", [f"{n}_V_" for n in LEADS]), "utf-8", {}),
     "matlab writetable time": (
-        table(MV, ",", ["Time", *LEADS], front=lambda i: f"00:00:{i / 500:06.3f}"), "utf-8", {}),
+        table(MV, ",", ["Time", *LEADS], front=lambda i: f"00:00:{i / 500:06.3f}"),
+        "utf-8",
+        {},
+    ),
     "matlab writematrix": (table(MV, ","), "utf-8", {"leads_order": ORDER}),
     "matlab writematrix de-DE": (table(MV, ";", decimal=","), "utf-8", {"leads_order": ORDER}),
     "matlab save -ascii": (rounded(""), "ascii", {"leads_order": ORDER}),
@@ -70,17 +80,26 @@ VARIANTS = {
     "r write.csv2": (table(MV, ";", ["", *LEADS], ",", front=row_name, quote='"'), "utf-8", {}),
     "r write.table": (table(MV, " ", LEADS, front=row_name, quote='"'), "utf-8", {}),
     "r write.table dec=,": (table(MV, "\t", LEADS, ",", front=row_name, quote='"'), "utf-8", {}),
-    "r data.frame names": (
-        table(UV, ",", [f"{n}..uV." for n in LEADS], quote='"'), "utf-8", {}),
+    "r data.frame names": (table(UV, ",", [f"{n}..uV." for n in LEADS], quote='"'), "utf-8", {}),
     "r fwrite": (table(MV, ",", LEADS), "utf-8", {}),
     # PhysioNet: rdsamp -c -v, and the Challenge of 2011
     "rdsamp -c -v": (
-        table(MV, ",", ["Elapsed time", *(n.lower() for n in LEADS)], quote="'",
-              front=lambda i: f"'0:{i / 500:06.3f}'").replace(
-                  "\n", "\n" + ",".join(["'mm:ss.mmm'"] + ["'mV'"] * 12) + "\n", 1), "ascii", {}),
+        table(
+            MV,
+            ",",
+            ["Elapsed time", *(n.lower() for n in LEADS)],
+            quote="'",
+            front=lambda i: f"'0:{i / 500:06.3f}'",
+        ).replace("\n", "\n" + ",".join(["'mm:ss.mmm'"] + ["'mV'"] * 12) + "\n", 1),
+        "ascii",
+        {},
+    ),
     "challenge 2011": (
-        table(MV * 200, ",", front=str), "ascii", {"leads_order": ORDER, "units_per_mv": 200}),
-}  # fmt: skip
+        table(MV * 200, ",", front=str),
+        "ascii",
+        {"leads_order": ORDER, "units_per_mv": 200},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -201,8 +220,12 @@ def test_three_decimals_are_decimals_where_one_number_says_so(number, tmp_path):
     assert signal[0, -1] == pytest.approx(0.001234)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data(), name=st.sampled_from(sorted(VARIANTS)), flag=st.booleans())
 def test_any_damaged_table_is_read_or_refused_with_a_reason(data, name, flag, tmp_path):
     text, encoding, _ = VARIANTS[name]

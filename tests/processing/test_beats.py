@@ -66,8 +66,13 @@ def test_a_flat_record_has_no_beats_and_no_borders():
 
 def test_early_beats():
     assert beats.early_beats(np.array([0, 400, 800, 1130, 1700, 2100])).tolist() == [
-        False, False, False, True, False, False
-    ]  # fmt: skip
+        False,
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert beats.early_beats(np.array([7])).tolist() == [False]
 
 

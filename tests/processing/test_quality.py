@@ -13,8 +13,13 @@ from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 
 # P, Q, R, S, T of a beat: (s from R, width in s, mV)
-WAVES = [(-0.17, 0.025, 0.12), (-0.03, 0.008, -0.1), (0, 0.01, 1), (0.03, 0.008, -0.2),
-         (0.28, 0.05, 0.25)]  # fmt: skip
+WAVES = [
+    (-0.17, 0.025, 0.12),
+    (-0.03, 0.008, -0.1),
+    (0, 0.01, 1),
+    (0.03, 0.008, -0.2),
+    (0.28, 0.05, 0.25),
+]
 CHEST = (-0.6, -0.4, 0.4, 1.2, 1.1, 0.9)  # V1-V6 as shares of lead II
 
 
@@ -22,8 +27,11 @@ def heart(seconds=10, seed=0):
     """Draw a normal ECG (12, n) in mV at 500 Hz with a little noise, from leads I, II and V1-V6."""
     rng = np.random.default_rng(seed)
     t = np.arange(seconds * 500) / 500
-    beat = sum(height * np.exp(-(((t - r - at) / width) ** 2) / 2)
-               for r in np.arange(0.5, seconds, 0.8) for at, width, height in WAVES)  # fmt: skip
+    beat = sum(
+        height * np.exp(-(((t - r - at) / width) ** 2) / 2)
+        for r in np.arange(0.5, seconds, 0.8)
+        for at, width, height in WAVES
+    )
     i, ii = 0.6 * beat, beat
     limb = [i, ii, ii - i, -(i + ii) / 2, i - ii / 2, ii - i / 2]
     return np.array([*limb, *(share * ii for share in CHEST)]) + rng.normal(0, 0.01, (12, len(t)))

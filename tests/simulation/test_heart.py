@@ -47,10 +47,15 @@ def records():
         patch.setattr(leads, "recorder_response", lambda rng, f: np.ones(len(f)))
         made = {number: heart.make_record(0, number) for number in range(1, N + 1)}
     return {
-        number: {"signal": signal / 1000, "classes": set(classes), "rows": rows, "patient": drawn,
-                 "r": find_r(signal / 1000)}
+        number: {
+            "signal": signal / 1000,
+            "classes": set(classes),
+            "rows": rows,
+            "patient": drawn,
+            "r": find_r(signal / 1000),
+        }
         for number, (signal, classes, rows, drawn, _) in made.items()
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
