@@ -48,9 +48,11 @@ NORMAL = [
     (0.45, 0.120, 0.120, 1.05, 0.75, 0.50),
     (0.70, 0.115, 0.110, -0.24, -0.12, 0.40),
 ]
+# s: CPSC2018 calls rsr' with a late S RBBB from about 90 ms on; RBBB is complete from 120 ms
+RBBB_FROM = 0.090
 CONDUCTION = {
     "normal": Conduction(NORMAL, (0.068, 0.104), (0.26, 0.20, -0.15), (0, 0, 0)),
-    "RBBB": Conduction(RIGHT, (0.121, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
+    "RBBB": Conduction(RIGHT, (RBBB_FROM, 0.165), (0.28, 0.18, 0.13), (0.02, 0, 0.05)),
     "LBBB": Conduction(LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
 }
 EDGE = 0.025  # QRS begins and ends where its waves have this part of the largest size
@@ -107,9 +109,8 @@ def conducted_form(rng, patient, block, segment, shift=None):
         st = st + patient.gain * (own @ st_block) * rng.uniform(0, 1.6)
     if shift == "STE":  # T rises out of the segment
         t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
-    elif shift == "STD":  # T upright after it, or flat, or inverted along with it
-        along = rng.choice([0, 1]) * rng.uniform(0, 1.6) * np.linalg.norm(t) / np.linalg.norm(st)
-        t = t * rng.uniform(0.3, 1.1) + along * st
+    elif shift == "STD":  # T upright after it, or flat, or along with it
+        t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
     elif block == "normal":  # a normal, high ST goes over into a tall T
         t = t + rng.uniform(0, 1.5) * st
     return Form(time, turned, low + patient.width * (high - low), t, st, segment.slope)

@@ -14,7 +14,7 @@ AF    irregular RR, no P, fibrillatory waves of 4-9 Hz (ESC guidelines, Hindrick
 IAVB  constant PR >= 213 ms; onset of P to onset of QRS, all leads
 LBBB  QRS >= 120 ms, broad R without q in I and V6, rS or QS in V1, ST-T opposed; QRS
 RBBB  rsr' to rsR' in V1 or V2, a late S in I or V6 (both BBB: AHA/ACCF/HRS recommendations III,
-      Surawicz et al., Circulation 2009), QRS >= 120 ms; QRS
+      Surawicz et al., Circulation 2009), QRS >= 90 ms as in CPSC2018, not 120; QRS
 PAC   early beat, other P axis, narrow QRS unless BBB or aberrant, next sinus beat reset; some in
       twos, some blocked; its onset of P to the end of QRS (blocked: P), all leads
 PVC   early beat, QRS >= 120 ms, no P before it, T opposed, full compensatory pause unless in AF,

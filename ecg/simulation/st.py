@@ -94,7 +94,7 @@ def draw_normal(rng, patient):
     if rng.random() < (0.8 if man else 0.5):
         direction, height = draw_direction(rng, [ANTERIOR], 0.2), rng.uniform(0.2, 0.98)
         if man and rng.random() < 0.5:
-            height = rng.uniform(0.4, 1.6 if patient.age < 40 else 1.4)
+            height = rng.uniform(0.4, 1.4)
     else:
         direction, height = draw_direction(rng, TERRITORIES), rng.uniform(0, 0.85)
         if rng.random() < 0.5:
