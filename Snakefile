@@ -113,7 +113,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 
 RECORDS = (".hea", ".mat", ".dcm", ".dicom", ".xml", ".scp", ".edf", ".ecg", ".ishne", ".mwf",
-           ".mfer")
+           ".mfer", ".h5", ".hdf5", "_database.csv", "exams.csv", "metadata.csv", "diagnostics.xlsx",
+           "diagnostics.csv", "record_list.csv")  # tables of data sets, ecg/io/layouts
 
 
 def files(*endings):

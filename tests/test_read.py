@@ -440,3 +440,24 @@ def test_an_answer_without_a_model_comes_from_the_bundled_one(tmp_path, monkeypa
     read.main(read.parse_args(["--no-pages", str(SHARED / "cpsc2018_feb2020" / "A0003")]))
     first = capsys.readouterr().out.splitlines()[0]
     assert first.startswith("model general.pth: resnet18w24") and "no patient" in first
+
+
+def test_a_file_of_one_lead_serves_a_model_of_that_lead(workdir, capsys):
+    write_record(workdir / "own", "A1", noise(5, 1300)[:1], "59118001", leads=("I",))
+    _, error = refused(capsys, "own/A1")
+    assert "leads II, III, aVR" in error and "are missing" in error
+    make_model(leads=("I",)).save(MODEL)
+    row = answers(capsys, "own/A1")["records"][0]
+    assert row["flat"] == [] and None not in row["probabilities"].values()
+    assert not any("flat" in text or "not recorded" in text for text in row["warnings"])
+
+
+def test_a_folder_of_many_kinds_of_files_is_accounted_for(workdir, capsys):
+    write_record(workdir / "own", "A1", noise(5, 1300), "59118001")
+    for name in ("labels.csv", "photo.jpg"):
+        (workdir / "own" / name).write_text("x")
+    (workdir / "own" / "broken.hea").write_text("x")
+    ask("--no-pages", "own")
+    err = capsys.readouterr().err
+    assert "in own, not read as records: 1 .csv, 1 .jpg" in err
+    assert "skipped: own/broken.hea: the record line gives no number of signals" in err

@@ -45,6 +45,9 @@ def stop_without_labels(catalogue, rows):
         why = first.note
     elif catalogue.layout and not any(row.dx for row in packed):
         why = f"{catalogue.layout} comes without classes"
+    elif catalogue.labels and packed[0].patient_id not in catalogue.facts:
+        first, why = packed[0], f"not listed in {catalogue.labels.name}"
+        last = f"name each record in {catalogue.labels} like its file"
     else:
         first = packed[0]
         why = f"its diagnoses are {first.dx}" if first.dx else "it has no diagnoses"

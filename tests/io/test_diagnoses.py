@@ -1,10 +1,10 @@
 import csv
 
 import pytest
-from conftest import NEEDS_SHARED, SHARED
+from conftest import NEEDS_SHARED, SHARED, write_wfdb
 
-from ecg.io import formats
-from ecg.io.diagnoses import classes_of
+from ecg.io import formats, physionet
+from ecg.io.diagnoses import classes_of, without_class
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,29 @@ def test_classes_of_ludb_equal_the_mapping_by_hand():
     for name, expected in by_hand.items():
         found = classes_of(formats.read_record(SHARED / "ludb" / f"{name}.hea")[0].dx)
         assert found == expected, name
+
+
+@pytest.mark.parametrize(
+    ("comments", "expected"),
+    [
+        (
+            ["#<age>: 65 <sex>: F <diagnoses> Acute MI", "# patient 1", "# PVCs"],
+            (65, "Female", "1"),
+        ),
+        (["# age: 81", "# sex: female", "# <subject_id>: 10000032"], (81, "Female", "10000032")),
+        (["#Age: 44", "#Sex: M", "# the patient fell asleep"], (44, "Male", "")),
+    ],
+)
+def test_comments_of_incart_ptb_and_mimic(comments, expected):
+    age, sex, dx, patient = physionet.parse_comments(comments)
+    assert (age, sex, patient) == expected and dx == ()
+
+
+def test_the_patient_of_ptb_is_its_folder(tmp_path):
+    header = write_wfdb(tmp_path / "patient001", "s0010_re")
+    assert formats.read_record(header)[0].patient == "patient001"
+
+
+def test_what_has_no_class_is_named_in_words():
+    dx = ["426177001", "Unknown", "AFIB", "SBRAD", "164889003.0"]
+    assert without_class(dx) == ["sinus bradycardia", "SBRAD"]

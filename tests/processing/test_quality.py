@@ -293,3 +293,12 @@ def test_two_augmented_leads_exchanged_are_noticed_and_no_clinical_record_is(tmp
                 assert not live or not quality.limb_leads_agree(signal[order]), (path, a, b)
             n += live
     assert n > 140
+
+
+def test_leads_that_the_model_does_not_read_are_not_reported_as_flat():
+    signal = np.zeros((12, 5000))
+    signal[0] = heart()[0]
+    texts = [each.text for each in quality.record_warnings(signal, 500, None, leads=("I",))]
+    assert not any(text.startswith(quality.FLAT) for text in texts)
+    with pytest.raises(ValueError, match="all leads are flat"):
+        quality.record_warnings(signal, 500, None, leads=("V1", "V2"))
