@@ -159,6 +159,9 @@ def set_up(args, device):
         args.epochs = int(np.clip(round(INIT_RECORDS / len(train_set)), *INIT_EPOCHS))
     set_seed(args.seed)
     leads, start = args.leads or LEADS, Model.load(args.init) if args.init else None
+    normal = args.normal if args.normal in validation_set.classes else None
+    if args.normal and not normal and not (start and start.settings.normal == args.normal):
+        fail(f"--normal {args.normal}: choose one of {', '.join(validation_set.classes)}")
     folder = Path(args.data_dir).resolve().name
     flags = vars(args) | {"data_dir": folder, "leads": list(leads)}
     settings = Settings(
@@ -173,7 +176,7 @@ def set_up(args, device):
         start=start and start.as_start(),
         centred=args.centred,
         evidence=args.evidence,
-        normal=args.normal,
+        normal=normal,
     )
     network = settings.build_network()
     if start:
