@@ -308,8 +308,8 @@ def test_evidence_is_learnt_from_fresh_records_and_survives_a_resume(workdir, ca
     assert warm.settings.centred and warm.settings.normal == "SNR"
     assert not warm.settings.evidence  # real records do not say where a criterion is
     labels = pd.read_csv("data/tiny/labels.csv")
-    labels[["patient_id", "AF", "PVC", "fold"]].to_csv("data/tiny/labels.csv", index=False)
+    labels[["patient_id", "STD", "STE", "fold"]].to_csv("data/tiny/labels.csv", index=False)
     train(*DATA, "--init", "models/base.pth", "--epochs", "1")  # a study without the normal class
     assert Model.load("models/from-base_tiny_all_42.pth").settings.normal is None
-    assert "--normal XX: choose one of AF, PVC" in refused(capsys, train, *THIN, "--normal", "XX")
+    assert "--normal XX: choose one of STD, STE" in refused(capsys, train, *THIN, "--normal", "XX")
     assert "--evidence needs --fresh" in refused(capsys, main.parse_args, [*THIN, "--evidence"])
