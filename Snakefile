@@ -97,7 +97,7 @@ HEAVY = {"gpu": 1} if config["use_gpu"] else {}
 DATA_FLAGS = flags("data_dir", "seed", "limit")
 PACKED = [f"{DIR}/labels.csv", f"{DIR}/signals.json"]
 STAMP = f"results/dataset_{DATA}/labels.sha256"
-REPORT, REPORT_STAMP = "results/report.html", f"results/dataset_{DATA}/report.sha256"
+REPORT, REPORT_STAMP = f"results/report_{MAIN}.html", f"results/dataset_{DATA}/report.sha256"
 
 SHA256 = PYTHON + """ -c 'import hashlib, sys; f = open(sys.argv[1], "rb").read()
 print(hashlib.sha256(f).hexdigest())'"""

@@ -18,7 +18,9 @@ from scipy.stats import t as student
 from benchmarks import check_tables
 from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
-from ecg.reporting.tables import short, summary_table
+from ecg.evaluation.metrics import SCORES
+from ecg.evaluation.pairs import corrected_error
+from ecg.reporting.tables import PAPER, short, summary_table
 from utils import fail, make_parser, read_json, replacing, results_path
 
 DEMO = "resnet18w24_synthetic_all_42"
@@ -46,12 +48,18 @@ def parse_args(argv=None):
     return make_parser(__doc__).parse_args(argv)
 
 
-def mean_interval(values):
-    """Write a mean over seeds or rounds with its 95 % interval (t distribution)."""
+def mean_interval(values, rounds=False):
+    """Write a mean over trainings with its 95 % interval (t distribution).
+
+    The trainings are of several seeds or, if `rounds`, of rounds that share training records: the
+    error of their mean is the corrected one (`corrected_error`).
+    """
     values = np.asarray(values, float)
     if len(values) < 2:
         return short(values.mean())
-    half = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
+    sd = values.std(ddof=1)
+    error = corrected_error(sd, len(values)) if rounds else sd / len(values) ** 0.5
+    half = student.ppf(0.975, len(values) - 1) * error
     return f"{short(values.mean())} +- {short(half)}"
 
 
@@ -77,7 +85,8 @@ def baseline_rows(tables):
 def zero_rows(tables):
     """Return the scores on real records of models trained without patients, by class."""
     table = tables["zero"]
-    rows = [["records", f"mean of {table['model'].nunique()}", "macro", *CLASSES, "exactly right"]]
+    n = table["model"].nunique()
+    rows = [["records", f"mean of {n}", "macro, +- 95 % over trainings", *CLASSES, "exactly right"]]
     for (records, score), group in table.groupby(["records", "score"], sort=False):
         cells = [short(group[name].mean()) for name in CLASSES]
         exact = short(group["exactly right"].mean()) if score.startswith("F1, own") else ""
@@ -101,7 +110,15 @@ def healthy_rows(tables):
 
 def few_rows(tables):
     """Return the scores within 100 records, from random weights and from the general models."""
-    rows = [["start", "macro AUC", "macro F1", *CLASSES, "s a training, one core"]]
+    rows = [
+        [
+            "start",
+            "macro AUC, +- 95 % over trainings",
+            "macro F1, the same",
+            *CLASSES,
+            "s a training, one core",
+        ]
+    ]
     for arm, group in tables["few"].groupby("arm", sort=False):
         cells = [mean_interval(group[name]) for name in ("AUC AVG", "F1")]
         cells += [short(group[f"AUC {name}"].mean()) for name in CLASSES]
@@ -111,14 +128,14 @@ def few_rows(tables):
 
 def ptbxl_rows(tables):
     """Return the trainings on the subset of PTB-XL: test AUC by round, validation AUC by epoch."""
-    head = ["leads", "start", "test AUC by round", "mean +- 95 %", "epochs"]
+    head = ["leads", "start", "test AUC by round", "mean +- 95 % over rounds", "epochs"]
     rows = [[*head, "validation AUC after epochs 1 to 8, mean of the rounds", "highest (epoch)"]]
     for (leads, arm), group in next(iter(tables.values())).groupby(["leads", "arm"], sort=False):
         test = group.groupby("round")["test_auc"].first()
         curve = group.groupby("epoch")["val_auc"].mean()
         network, _, start = arm.rpartition(", ")
         cells = [(PAPER_STARTS if network == "paper" else STARTS)[start]]
-        cells += [" ".join(map(short, test)), mean_interval(test), str(len(curve))]
+        cells += [" ".join(map(short, test)), mean_interval(test, rounds=True), str(len(curve))]
         highest = f"{short(curve.max())} ({curve.idxmax()})"
         cells += [" ".join(map(short, curve[:8])), highest]
         rows.append(["12" if leads == "all" else leads, *cells])
@@ -127,7 +144,7 @@ def ptbxl_rows(tables):
 
 def real_rows(tables):
     """Return the macro AUC on real records: from random weights, and from synthetic records."""
-    head = ["macro AUC on real records, mean +- 95 % interval", "from random weights"]
+    head = ["macro AUC on real records, mean +- 95 % over trainings", "from random weights"]
     rows = [[*head, "first trained on synthetic records"]]
     for key, model in {"zero": "", "zero_demo": ", by `make demo`'s model"}.items():
         table = tables[key].query("records == 'cpsc2018_feb2020' and score == 'AUC'")
@@ -141,9 +158,20 @@ def real_rows(tables):
         parts = [ptbxl.get_group((leads, f"small, {start}")) for start in STARTS]
         cells = []
         for part in parts:
-            test = mean_interval(part.groupby("round")["test_auc"].first())
+            test = mean_interval(part.groupby("round")["test_auc"].first(), rounds=True)
             cells.append(f"{test} ({part['epoch'].max()} epochs)")
-        rows.append([f"528 records of PTB-XL, three test folds, {text}", *cells])
+        rows.append([f"528 records of PTB-XL, three rounds, {text}", *cells])
+    return rows
+
+
+def paper_rows(tables):
+    """Return the paper's scores by class, each with its evidence grade."""
+    table = tables["paper"].query("table == 'scores'").set_index(["row", "column"])
+    scores = ("precision", "recall", "f1", "auc")
+    rows = [["class", *(SCORES[score].label for score in scores)]]
+    for name in (*CLASSES, "AVG"):
+        cells = (table.loc[(name, score)] for score in scores)
+        rows.append([name, *(f"{short(float(cell.value))} {cell.evidence}" for cell in cells)])
     return rows
 
 
@@ -183,7 +211,15 @@ def baseline_source():
 
 
 RUNS = {"network": DEMO} | {name: f"{name}_synthetic_42" for name in CLASSIFIERS}
+PAPER_VALUES = Source(
+    "docs/figures.md",
+    "ecg/reporting/paper.csv",
+    {"paper": PAPER},
+    [],
+    paper_rows,
+)
 TABLES = {
+    "published": PAPER_VALUES,
     "demo": Source(
         "README.md",
         "make demo",
@@ -238,7 +274,8 @@ def write_table(name, source):
     lines = [f"| {' | '.join(cells)} |" for cells in source.rows(tables)]
     lines.insert(1, "|---" * (lines[0].count("|") - 1) + "|")
     text = "\n".join(lines)
-    mark = f"<!-- table {name}, from: {source.command}; {made_with(source.made)} -->"
+    made = f"; {made_with(source.made)}" if source.made else ""
+    mark = f"<!-- table {name}, from: {source.command}{made} -->"
     marks = re.compile(rf"<!-- table {name}\b[^>]*-->\n.*?(?=<!-- end of table {name} -->)", re.S)
     old = page.read_text(encoding="utf-8")
     new, count = marks.subn(lambda _: f"{mark}\n{text}\n", old)

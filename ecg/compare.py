@@ -117,7 +117,9 @@ def compare_rounds(args, data):
     notes = list(map(str, runs.left_out(named, data)))
     if not finished:
         why = notes[0] if notes else "run: python predict.py --round 0 ... 9 (or baselines.py)"
-        fail(f"no round of {base} has been scored; {why}")
+        others = runs.scored_runs(args.data_dir)
+        there = f" (scored on this data set: {', '.join(others)})" if others else ""
+        fail(f"no round of {base} has been scored{there}; {why}")
     parts = [runs.load_test(run, data) for run in finished.values()]
     table, text = rounds_tables(parts)
     folder = results_dir(f"compare_rounds_{base}")
@@ -169,14 +171,21 @@ def pair_texts(table):
             "B": table[f"{score}_b"].map(number),
             "A - B [95 %]": table.apply(with_interval, axis=1, name=f"{score}_diff"),
             "p": table[f"{score}_p"].map(p_value),
+            "p, Holm": table[f"{score}_p_holm"].map(p_value),
         }
         if f"{score}_p_rounds" in table:
             cells["mean of rounds"] = table[f"{score}_diff_rounds"].map(number)
             cells["p, rounds"] = table[f"{score}_p_rounds"].map(p_value)
+            cells["Holm"] = table[f"{score}_p_rounds_holm"].map(p_value)
         shown.append(text.assign(**cells))
     names = {"only_a_right": "only A right", "only_b_right": "only B right"}
     mcnemar = table[["class", *names]].astype(object).where(table.notna(), "")
-    mcnemar = mcnemar.assign(**{"McNemar p": table.mcnemar_p.map(p_value)})
+    mcnemar = mcnemar.assign(
+        **{
+            "McNemar p": table.mcnemar_p.map(p_value),
+            "p, Holm": table.mcnemar_p_holm.map(p_value),
+        }
+    )
     return [*shown, mcnemar.rename(columns=names)[:-1]]
 
 
@@ -197,7 +206,7 @@ def compare_pair(args, data):
     notes += [
         f"no interval for classes with fewer than {FEW_POSITIVES} positives, or where no resample "
         "differs",
-        "p of single classes is not corrected for their number",
+        "Holm: p corrected for the number of classes (Holm 1979); the other p are not",
     ]
     runs.write_sources(folder, args.runs, notes)
     show(folder, f"A - B on {len(first.labels)} records", pair_texts(table), notes)

@@ -3,17 +3,19 @@
 Reads   files under results/ and explanations/ (of the steps); the digests of data/CPSC, where it is
         there, to tell whether the scores are of its present labels and signals; and paper.csv, the
         paper's values with their evidence grade
-Writes  results/report.html (one file, no network needed), with links to the csv files beside it
+Writes  results/report_<run>.html (one file, no network needed), with links to the csv files beside
+        it; results/report.html, which lists the reports that are there
 
         results/latex/*.tex  with --latex: each table as a tabular
 
     python -m ecg.report --data-dir data/CPSC
     python -m ecg.report --data-dir data/synthetic --arch resnet18 --width 24 --latex
 
-The paper's columns are shown where results/dataset_<data>/ holds CPSC2018's own counts; a run on
-other data is labelled so. A twin of CPSC2018 (python -m ecg.synthetic --like) is marked in every
-table of scores: the headers in the data folder, or synthetic.txt in that of the results, identify
-it. Sections of what has not been run name the command that runs it.
+The paper is compared where dataset_table.csv in the data folder (or results/dataset_<data>/) holds
+CPSC2018's own counts; a run on other data is labelled so, and the paper's values are grey there. A
+twin of CPSC2018 (python -m ecg.synthetic --like) is marked in every table of scores: the headers in
+the data folder, or synthetic.txt in that of the results, identify it. Sections of what has not been
+run name the command that runs it.
 """
 
 import shlex
@@ -88,12 +90,12 @@ def data_context(data_dir, name):
     folder = results_path(f"dataset_{name}")
     path, mark = folder / "dataset_table.csv", folder / "synthetic.txt"
     own = Path(data_dir, path.name)  # where preprocess.py writes it
-    path = path if path.is_file() or not own.is_file() else own
+    path = own if own.is_file() else path  # the copy serves where the data folder is not there
     table, paper = tables.load_csv(path), tables.read_paper()
     title, twin = "CPSC2018: the paper beside this reproduction", False
     if table is None or not tables.is_cpsc2018(table, paper):
         why = "not CPSC2018" if table is not None else "its table of records is missing"
-        title = f"ECG diagnosis on the data set {name} ({why}: no comparison with the paper)"
+        title = f"ECG findings: {name} ({why}: no comparison with the paper)"
         paper = None
     elif mark.is_file() or (Path(data_dir).is_dir() and is_synthetic(data_dir)):
         title, twin = f"A synthetic twin of CPSC2018 ({name}): not comparable with the paper", True
@@ -119,17 +121,17 @@ def as_twin(table):
         return table
     head = ["paper (not comparable)" if cell == "paper" else cell for cell in table.head]
     caption = f"{table.caption}; synthetic twin: not comparable with the paper"
-    return tables.Table(caption, head, table.rows)
+    return table._replace(caption=caption, head=head)
 
 
-def score_context(rounds, run, paper, twin):
+def score_context(rounds, paper, twin):
     """Return what the template shows of the network's scores, from {round: table}."""
     if not rounds:
         return {"glance": None, "scores": None}
     doubtful = tables.doubtful_over(rounds)
     few = [few_positives(table.reset_index()) for table in rounds.values()]
     shown = [
-        tables.glance_table(rounds, run, paper),
+        tables.glance_table(rounds, paper),
         *tables.score_tables(rounds, paper, doubtful),
     ]
     glance, *shown = map(as_twin, shown) if twin else shown
@@ -250,6 +252,9 @@ def main(args):
             f"{args.data_dir} has no labels.csv or no packed signals: whether the scores are of "
             "its present data is not known"
         )
+    others = runs.scored_runs(args.data_dir)
+    if not finished[leads] and others:
+        warnings.append(f"{run} has no scores; scored on this data set are: {', '.join(others)}")
     lead_notes = [str(item) for key in lead_sets for item in left_out[key] if item.settings]
     lead_notes += runs.settings_notes([finished[key] for key in lead_sets if finished[key]])
     methods = {network: finished[leads]} | {method: finished[method] for method in METHODS}
@@ -258,7 +263,7 @@ def main(args):
     lead_folder = results_path(f"compare_leads_{named[LEADS][0]}")
     described = times.read_runs(one for rounds in finished.values() for one in rounds.values())
     context, paper = data_context(args.data_dir, name)
-    context |= score_context(methods.get(network), run, paper, context["twin"])
+    context |= score_context(methods.get(network), paper, context["twin"])
     context |= pair_context(network, run, baselines, data)
     context |= explanation_context(
         explanations_path(run), results_path(run), study_classes(data, run)
@@ -285,8 +290,9 @@ def main(args):
         "notes": times.run_notes(described),
         "links": file_links(run, context["data_path"], lead_folder, baselines),
     }
-    report = results_path("report.html")
+    report = results_path(f"report_{run}.html")
     pages.write(report, "report", **context)
+    pages.write_index()
     if args.latex:
         print(f"{latex.write(results_path('latex'), context)} tables in {results_path('latex')}")
     if methods:

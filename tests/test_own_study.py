@@ -130,7 +130,7 @@ def test_scores_are_sklearns_of_the_records_in_which_a_class_is_known(done):
 
 
 def test_the_report_and_its_pages_name_the_three_classes_and_none_of_the_others(done):
-    text = Path("results/report.html").read_text()
+    text = Path(f"results/report_{RUN}.html").read_text()
     scores = Path("results", RUN, "scores.html").read_text()
     maps = Path("explanations", RUN, "index.html").read_text()
     for page in (text, scores, maps):

@@ -69,7 +69,8 @@ def workdir(tmp_path, monkeypatch):
 
 def write(*argv):
     report.main(report.parse_args([*argv]))
-    return report.Path("results/report.html").read_text()
+    newest = max(report.Path("results").glob("report_*.html"), key=lambda p: p.stat().st_mtime_ns)
+    return newest.read_text()
 
 
 def words(html):
@@ -132,8 +133,51 @@ def test_other_data_than_cpsc2018_are_named_and_show_no_paper(workdir):
     write_run("resnet34_CPSC_all_42", scores([0.5] * 9))
     html = write("--data-dir", "data/CPSC")
     assert "not CPSC2018" in html.split("</title>")[0]
-    assert "paper inside" not in html and "0.813" not in html
+    assert "paper inside" not in html and "− paper" not in html
     assert "class n ours" in words(html)
+    # the paper's columns are grey and marked as those of CPSC2018, without a difference
+    row = table_rows(html, "Scores by class, 95 % intervals in brackets")["SNR"]
+    assert row == [
+        "SNR",
+        "10",
+        "0.500",
+        "0.814",
+        "0.500",
+        "0.800",
+        "0.500",
+        "0.805",
+        "0.500",
+        "0.974",
+    ]
+    assert html.count('<td class="grey">') == 40 and html.count(": CPSC2018</th>") == 4
+
+
+def test_the_table_of_records_in_the_data_folder_decides_over_an_old_copy(workdir):
+    """The five steps by hand leave no copy of it in results/."""
+    old = paper_dataset()
+    old.loc[0, "records"] += 1
+    write_dataset("CPSC", old)
+    (workdir / "data/CPSC").mkdir(parents=True)
+    paper_dataset().to_csv("data/CPSC/dataset_table.csv", index=False)
+    write_run("resnet34_CPSC_all_42", scores([0.8] * 9, f1_low=0.7, f1_high=0.9))
+    html = write("--data-dir", "data/CPSC")
+    assert "<title>CPSC2018: the paper beside" in html and 'class="grey"' not in html
+    row = table_rows(html, "Scores by class, 95 % intervals in brackets")["SNR"]
+    assert row[8:11] == ["0.800", "0.805", "-0.005"]  # F1, the paper's, their difference
+
+
+def test_each_run_has_its_report_and_the_index_lists_them(workdir, capsys):
+    write_run("from-general_mine_all_42", scores([0.9] * 9))
+    good = write("--data-dir", "data/mine", "--init", "models/general.pth")
+    path = workdir / "results/report_from-general_mine_all_42.html"
+    assert path.read_text() == good and good.count("from-general_mine_all_42") <= 6
+    poor = words(write("--data-dir", "data/mine"))
+    assert "scored on this data set are: from-general_mine_all_42" in poor
+    assert path.read_text() == good
+    index = (workdir / "results/report.html").read_text()
+    for run in ("from-general_mine_all_42", "resnet34_mine_all_42"):
+        assert f'href="report_{run}.html"' in index
+    assert "diagnosis" not in re.search("<title>(.*)</title>", good)[1] and "esearch use" in index
 
 
 def test_cpsc2018_stands_beside_the_paper(workdir):

@@ -139,7 +139,7 @@ def test_the_whole_killed_in_a_training_and_started_again(folder):
     assert f"epoch {state['epoch'] + 1:02d}/3" in log.read_text()
     assert f"epoch {state['epoch']:02d}/3" not in log.read_text()
     for path in (
-        "results/report.html",
+        f"results/report_{RUN}.html",
         f"explanations/{RUN}/index.html",
         f"explanations/{RUN}/faithfulness.csv",
         "results/LR_tiny_42_r1/scores.csv",
@@ -153,10 +153,10 @@ def test_the_whole_killed_in_a_training_and_started_again(folder):
         assert Path(path).is_file(), path
 
     assert to_do()[0] == {}  # nothing to do the second time
-    Path("results/report.html").write_text("that of other runs")
+    Path(f"results/report_{RUN}.html").write_text("that of other runs")
     assert to_do()[0] == {"report": 1, "all": 1, "total": 2}
     run()
-    assert RUN in Path("results/report.html").read_text() and to_do()[0] == {}
+    assert RUN in Path(f"results/report_{RUN}.html").read_text() and to_do()[0] == {}
     for path in [*Path("data").rglob("*"), *Path("results").rglob("*"), *Path("models").glob("*")]:
         os.utime(path)
     assert to_do("num_workers=1", "jobs=1")[0] == {}  # touched files, and what changes no number
@@ -198,14 +198,14 @@ def test_one_failing_model_stops_only_what_needs_it(labelled):
     report.main(report.parse_args(flags))
     rounds = Path(f"results/compare_rounds_{RUN}/rounds.csv")
     assert set(pd.read_csv(rounds)["rounds"].dropna()) <= {0, 1}
-    assert "python" in Path("results/report.html").read_text()
+    assert "python" in Path(f"results/report_{RUN}.html").read_text()
 
 
 def test_a_second_workflow_in_the_same_folder_stops(labelled):
     Path("results").mkdir(exist_ok=True)
     with open("results/.reproduce.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # as the first one holds it
-        assert "another snakemake is at work" in run("results/report.html", status=1)
+        assert "another snakemake is at work" in run(f"results/report_{RUN}.html", status=1)
         assert not Path("models").exists()
         run("--dry-run")  # which changes nothing, and is no second one
 

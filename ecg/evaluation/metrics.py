@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 
 from ecg.evaluation.caveats import doubtful_classes
-from ecg.evaluation.intervals import FEW_POSITIVES, sound_intervals
+from ecg.evaluation.intervals import FORMULA_BELOW, NEAR_ONE, sound_intervals
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
 NO_POSITIVES_THRESHOLD = 0.5  # for a class that the validation fold does not hold
 FEW_FOR_THRESHOLD = 2  # positives, with which a threshold is little more than their probability
 N_RESAMPLES = 1000
 INTERVAL = (0.025, 0.975)  # quantiles of the resamples: a 95 % percentile interval
+FLOOR_DRAWS = 200  # of labels, for the floor of the calibration error
 CALIBRATION_BINS = 10  # of equal width: [0, 0.1), [0.1, 0.2) ... [0.9, 1]
 
 
@@ -175,6 +176,21 @@ def calibration_errors(y_true, y_score, weights):
     return divide(total, weights @ known.astype(float))
 
 
+def calibration_floor(y_true, y_score, draws=FLOOR_DRAWS, seed=0):
+    """Return the calibration error that perfectly calibrated scores would show by chance, (K,).
+
+    The mean error of labels drawn from the probabilities themselves, for the same records: with
+    few of them the shares in the bins scatter, so that the error has a floor above 0.
+    """
+    rng, floor = np.random.default_rng(seed), []
+    for true, score in zip(y_true.T, y_score.T, strict=True):
+        drawn = (rng.random((draws, len(score))) < score).T  # (N, draws)
+        labels = np.where(np.isfinite(true)[:, None], drawn, np.nan)
+        errors = calibration_errors(labels, score[:, None], np.ones((1, len(score))))
+        floor.append(errors.mean())
+    return np.array(floor)
+
+
 class Counts:
     """What the scores are computed from, for weights (B, N) of N records: arrays (B, K).
 
@@ -262,7 +278,8 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     every other cell and stays out of the average; AUC is NaN too without a negative. With
     `n_resamples`, columns such as f1_low and f1_high hold 95 % bootstrap intervals over resamples
     of records, or by formula where these say little (`sound_intervals`); a class that a resample
-    lacks stays out of that resample's average.
+    lacks stays out of that resample's average. `ece_floor` is the calibration error of perfectly
+    calibrated scores (`calibration_floor`).
     """
     y_true = np.asarray(y_true)
     known = np.isfinite(y_true)
@@ -276,8 +293,11 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
         counts = Counts(y_true, y_score, thresholds, np.ones((1, len(y_true))))
         weights = resample_weights(len(y_true), n_resamples, seed)
         for name, value in weighted_scores(y_true, y_score, thresholds, weights).items():
-            ends = sound_intervals(name, counts, columns[name], *intervals(with_average(value)))
+            percentiles = intervals(with_average(value))
+            ends = sound_intervals(name, counts, columns[name], value, percentiles)
             columns[f"{name}_low"], columns[f"{name}_high"] = ends
+        floor = np.where(positives > 0, calibration_floor(y_true, y_score), np.nan)
+        columns["ece_floor"] = with_average(floor[None])[0]
     return pd.DataFrame(columns)
 
 
@@ -290,10 +310,13 @@ def few_positives(table):
     """Say of which classes of a score table the intervals are by formula; '' of none."""
     if not {"class", "n", "f1_low"} <= set(table):
         return ""
-    few = ", ".join(table[:-1].loc[table.n.between(1, FEW_POSITIVES - 1), "class"])
+    few = ", ".join(table[:-1].loc[table.n.between(1, FORMULA_BELOW - 1), "class"])
     if not few:
         return ""
-    return f"fewer than {FEW_POSITIVES} positives, so the intervals are by formula: {few}"
+    return (
+        f"fewer than {FORMULA_BELOW} positives, so the intervals are by formula, as are those of "
+        f"scores above {NEAR_ONE}: {few}"
+    )
 
 
 def with_interval(value, low, high):

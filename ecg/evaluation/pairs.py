@@ -35,13 +35,28 @@ def two_sided_p(differences):
     return np.where(known > 0, np.minimum(2 * (tail + 1) / (known + 1), 1), np.nan)
 
 
+def holm(p):
+    """Return p values (K,) corrected for their number by Holm's method (1979); NaN stays NaN."""
+    p = np.asarray(p, float)
+    result, order = np.full(len(p), np.nan), np.argsort(p)[: np.isfinite(p).sum()]  # NaN is last
+    left = np.arange(len(order), 0, -1)  # hypotheses that are not rejected yet
+    result[order] = np.minimum(np.maximum.accumulate(p[order] * left), 1)
+    return result
+
+
+def with_holm(p):
+    """Return Holm's p of the classes (K + 1,), from p that end with the average's; NaN there."""
+    return np.append(holm(p[:-1]), np.nan)
+
+
 def differences(first, second, seed):
     """Test two runs, Scored on the same records; one row per class, and AVG.
 
     F1 and AUC: the difference with its 95 % interval and p over paired resamples of records; no
     interval for a class with fewer than FEW_POSITIVES, of which resamples say little, nor one
     without a width. McNemar's exact test per class: of the records only one run gets right, each
-    run has one half if they are equally good.
+    run has one half if they are equally good. Columns that end in _holm hold the p of the classes,
+    corrected for their number.
     """
     y_true = first.y_true
     n, positives = len(y_true), np.nansum(y_true, axis=0).astype(int)
@@ -59,6 +74,7 @@ def differences(first, second, seed):
         table[f"{name}_a"], table[f"{name}_b"], table[diff] = a, b, a - b
         table[f"{diff}_low"], table[f"{diff}_high"] = low, high
         table[f"{name}_p"] = two_sided_p(drawn)
+        table[f"{name}_p_holm"] = with_holm(table[f"{name}_p"].to_numpy())
     right_a, right_b = (  # an unknown label: neither
         metrics.apply_thresholds(run.y_score, run.thresholds) == y_true for run in (first, second)
     )
@@ -71,6 +87,7 @@ def differences(first, second, seed):
         "mcnemar_p": [mcnemar_p(*pair) for pair in np.stack([only_a, only_b], 1).tolist()],
     }.items():
         table[name] = pd.Series(values).where(known)
+    table["mcnemar_p_holm"] = with_holm(table.mcnemar_p.to_numpy())
     return table.astype({"only_a_right": "Int64", "only_b_right": "Int64"})
 
 
@@ -110,5 +127,7 @@ def differences_by_round(first, second):
     columns = {}
     for name in COMPARED:
         values = [a[name][0] - b[name][0] for a, b in rounds]  # R of (K + 1,)
-        columns[f"{name}_diff_rounds"], columns[f"{name}_p_rounds"] = resampled_t(values)
+        mean, p = resampled_t(values)
+        columns[f"{name}_diff_rounds"], columns[f"{name}_p_rounds"] = mean, p
+        columns[f"{name}_p_rounds_holm"] = with_holm(p)
     return columns

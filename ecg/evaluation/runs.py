@@ -165,6 +165,13 @@ def why_scores_outdated(folder, data):
     return ""
 
 
+def scored_runs(data_dir):
+    """Return the names of the networks' runs of round 0 that are scored on a data folder."""
+    name = glob.escape(Path(data_dir).resolve().name)
+    paths = results_path().glob(f"*_{name}_*_*/predictions.csv")
+    return sorted(p.parent.name for p in paths if not re.search(r"_r[1-9]$", p.parent.name))
+
+
 def scored_rounds(runs):
     """Return those of {round: run} that predict.py or baselines.py has scored."""
     return {

@@ -1,5 +1,6 @@
 """The flags that choose a network or a model, and the file they lead to."""
 
+import glob
 from pathlib import Path
 
 from utils import WIDTH, checkpoint_path, fail, positive, run_name
@@ -39,6 +40,13 @@ def add_model_path_arg(parser, **options):
     parser.add_argument("--model-path", **{"help": text} | options)
 
 
+def present_models(data_dir, leads):
+    """Return the file names of the models of a data folder and these leads that are there."""
+    name = glob.escape(f"{Path(data_dir).resolve().name}_{leads}")
+    paths = Path("models").glob(f"[!.]*_{name}_*.pth")
+    return sorted(path.name for path in paths if not path.name.endswith(".last.pth"))
+
+
 def find_model(model_path, network, data_dir, seed, round_number, leads):
     """Return the path of --model-path, or of the model that main.py makes with these flags.
 
@@ -51,5 +59,9 @@ def find_model(model_path, network, data_dir, seed, round_number, leads):
     path = checkpoint_path(run_name(network, data_dir, seed, round_number, leads))
     if not path.is_file():
         train = f"python main.py --data-dir {data_dir} --leads {leads.replace('-', ',')}"
-        fail(f"no model {path}; train it: {train}, with the same --arch, --seed and --round")
+        there = present_models(data_dir, leads)
+        others = f" ({', '.join(there)} is there; name it by --init or --arch)" if there else ""
+        fail(
+            f"no model {path}{others}; train it: {train}, with the same --arch, --seed and --round"
+        )
     return path

@@ -7,7 +7,9 @@ no script but that of templates/, by its digest.
 
 import base64
 import hashlib
+import html
 import io
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +32,7 @@ from ecg.reporting.tables import (
     percent,
     without_empty,
 )
-from utils import RESEARCH_USE, read_json, replacing
+from utils import RESEARCH_USE, read_json, replacing, results_path
 
 TEMPLATES = Path(__file__).parent / "templates"
 EMBEDDED = 150_000  # bytes, at most, of a figure that is embedded as it is
@@ -110,6 +112,15 @@ def write_scores(folder, thresholds):
         figures=[item for item in figures.items() if (folder / item[0]).is_file()],
         links=links([folder / name for name in names], folder),
     )
+
+
+def write_index():
+    """Write results/report.html, which links to the reports beside it by their titles."""
+    reports = {}
+    for path in sorted(results_path().glob("report_*.html")):
+        title = re.search("<title>(.*?)</title>", path.read_text(encoding="utf-8"), re.S)
+        reports[path.name] = html.unescape(title[1]) if title else "unreadable"
+    write(results_path("report.html"), "index", title="Reports", reports=reports)
 
 
 class ClassPage(NamedTuple):

@@ -43,6 +43,8 @@ class Table(NamedTuple):
     caption: str
     head: list
     rows: list
+    grey: tuple = ()  # names in the head of columns of other data
+    sortable: bool = False
 
 
 class Figure(NamedTuple):
@@ -82,7 +84,7 @@ def without_empty(table):
     """Return a table without the columns in which no row has anything; the first stays."""
     kept = [i for i, cells in enumerate(zip(*table.rows, strict=True)) if not i or any(cells)]
     rows = [[row[i] for i in kept] for row in table.rows]
-    return Table(table.caption, [table.head[i] for i in kept], rows)
+    return table._replace(head=[table.head[i] for i in kept], rows=rows)
 
 
 def span(low, high, sign=False):
@@ -227,7 +229,41 @@ def score_over_rounds(tables, score, paper, doubtful=()):
     return Table(f"{PAPER_SCORES[score]}, test folds", head, rows)
 
 
-def glance_table(tables, run, paper):
+def class_table(tables, paper, doubtful):
+    """Return class x precision, recall, F1 and AUC with intervals, the paper's values beside.
+
+    Where the data are not the paper's (`paper` is None) its columns are grey, are named after
+    CPSC2018, and there are no differences.
+    """
+    values, other = (read_paper(), "CPSC2018") if paper is None else (paper, "paper")
+    first = next(iter(tables.values()))
+    names, head, grey = list(first.index), ["class", "n"], []
+    columns = [[starred(name, doubtful) for name in names]]
+    columns.append([str(int(sum(table.n[name] for table in tables.values()))) for name in names])
+    comparable = names == [*CLASSES, "AVG"]  # else the average is of other classes
+    for score in ("precision", "recall", "f1", "auc"):
+        ours, label = over_rounds(tables, score).loc[names], SCORES[score].label
+        theirs = [
+            paper_value(values, "scores", name, score)[0] if name != "AVG" or comparable else np.nan
+            for name in names
+        ]
+        cells = []
+        for row in ours.itertuples():
+            interval = f" [{number(row.low)}, {number(row.high)}]" if row.low < row.high else ""
+            cells.append(number(row.mean) + interval)
+        head += [label, f"{label}: {other}"]
+        columns += [cells, [number(value) for value in theirs]]
+        if paper is None:
+            grey.append(head[-1])
+        else:
+            head.append(f"{label}: ours − paper")
+            pairs = zip(ours["mean"], theirs, strict=True)
+            columns.append([number(mean - value, sign=True) for mean, value in pairs])
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return Table("Scores by class, 95 % intervals in brackets", head, rows, tuple(grey), True)
+
+
+def glance_table(tables, paper):
     """Return the two scores that the paper is known for, in one small table."""
     rows = []
     for score in ("f1", "auc"):
@@ -235,12 +271,13 @@ def glance_table(tables, run, paper):
         average = next(row for row in table.rows if row[0] == "AVG")
         rows.append([f"macro {PAPER_SCORES[score]}", *average[1:]])
     head = ["score", *table.head[1:]]
-    return Table(f"At a glance: {run}, mean over the rounds", head, rows)
+    return Table("At a glance, mean over the rounds", head, rows)
 
 
 def score_tables(tables, paper, doubtful):
     """Return the tables of the network's scores over {round: table}."""
-    result = [score_over_rounds(tables, score, paper, doubtful) for score in PAPER_SCORES]
+    result = [class_table(tables, paper, doubtful)]
+    result += [score_over_rounds(tables, score, paper, doubtful) for score in PAPER_SCORES]
     means = {
         label: mean_over_rounds(tables, score)
         for score, label in OTHER_SCORES.items()
@@ -274,6 +311,8 @@ def one_run_table(table, thresholds, doubtful):
             if score in INTERVALS and cell:
                 low, high = (number(getattr(row, f"{score}_{end}")) for end in ("low", "high"))
                 cell += f" [{low}, {high}]" if low else ""
+            if score == "ece" and cell:
+                cell += f" (by chance {number(getattr(row, 'ece_floor', np.nan))})"
             cells.append(cell)
         rows.append(cells)
     head = ["class", *counts, "threshold", *(score.label for score in SCORES.values())]

@@ -5,7 +5,12 @@ import pytest
 from scipy.stats import binomtest
 
 from ecg.evaluation import metrics
-from ecg.evaluation.intervals import auc_interval, f1_interval, share_interval
+from ecg.evaluation.intervals import (
+    auc_interval,
+    average_interval,
+    f1_interval,
+    share_interval,
+)
 
 NINE = tuple("abc")
 
@@ -69,7 +74,19 @@ def test_a_perfect_class_of_three_has_no_interval_without_a_width():
     assert table.loc["AVG", "auc_low"] == pytest.approx(1 - np.sqrt(((1 - lows) ** 2).sum()) / 3)
     assert table["ap_low"].isna().all()  # of which no formula is known
     text = metrics.format_table(table.reset_index())
-    assert "fewer than 10 positives, so the intervals are by formula: a" in text.splitlines()[-1]
+    last = text.splitlines()[-1]
+    assert last.startswith("fewer than 40 positives") and last.endswith("above 0.95: a, b, c")
+
+
+def test_an_average_adds_the_distances_of_related_classes():
+    """Two classes that are one and the same have its interval; unrelated ones a narrower one."""
+    values, ends = np.array([0.7, 0.7, np.nan]), np.array([[0.6] * 2, [0.75] * 2])
+    ends = np.column_stack([ends, [np.nan, np.nan]])  # a class without positives stays out
+    drawn = np.random.default_rng(0).normal(size=(4000, 1))
+    twins, others = np.tile(drawn, 3), np.random.default_rng(1).normal(size=(4000, 3))
+    assert average_interval(values, ends, twins) == pytest.approx([0.6, 0.75])
+    half = np.array([-0.1, 0.05]) * np.sqrt(0.5)
+    assert average_interval(values, ends, others) == pytest.approx(0.7 + half, abs=2e-3)
 
 
 def test_many_positives_keep_the_resamples_interval():
@@ -80,5 +97,6 @@ def test_many_positives_keep_the_resamples_interval():
     weights = metrics.resample_weights(300, 100)
     values = metrics.weighted_scores(true, score, np.full(3, 0.5), weights)["auc"]
     low, high = metrics.intervals(values)
+    assert (table["n"][:3] >= 40).all() and (table["auc"] < 0.95).all()
     assert table["auc_low"][:3].to_numpy() == pytest.approx(low)
     assert table["auc_high"][:3].to_numpy() == pytest.approx(high)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from ecg.inference.flags import find_model
@@ -20,3 +22,20 @@ def test_a_model_that_is_not_there_yet_is_to_be_trained(tmp_path, monkeypatch, c
     err = capsys.readouterr().err
     assert "no model models/resnet34_CPSC_I-V5_42.pth" in err
     assert "python main.py --data-dir data/CPSC --leads I,V5" in err
+
+
+def test_the_models_of_the_data_set_that_are_there_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    there = "from-general_mine_all_42.pth"
+    for name in (
+        there,
+        "from-general_mine_I_42.pth",
+        "from-x_mine_all_42.last.pth",
+        "a_b_all_42.pth",
+    ):
+        Path("models", name).touch()
+    with pytest.raises(SystemExit, match="2"):
+        find_model(None, "resnet34", "data/mine", 42, 0, "all")
+    err = capsys.readouterr().err
+    assert f"no model models/resnet34_mine_all_42.pth ({there} is there; name it by --init" in err
