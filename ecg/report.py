@@ -119,7 +119,9 @@ def as_twin(table):
     """Mark a table that has the paper's columns as one of a synthetic twin of its data."""
     if not any("paper" in cell for cell in table.head):
         return table
-    head = ["paper (not comparable)" if cell == "paper" else cell for cell in table.head]
+    marked = [cell == "paper" or cell.endswith(": paper") for cell in table.head]
+    pairs = zip(table.head, marked, strict=True)
+    head = [f"{cell} (not comparable)" if mark else cell for cell, mark in pairs]
     caption = f"{table.caption}; synthetic twin: not comparable with the paper"
     return table._replace(caption=caption, head=head)
 
