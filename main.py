@@ -20,7 +20,6 @@ and uses the data folder for validation only:
 With --schedule cosine it keeps the last epoch: before it, the learning rate is still high.
 """
 
-import resource
 import time
 from pathlib import Path
 
@@ -62,6 +61,7 @@ from utils import (
     checkpoint_path,
     make_parser,
     network_name,
+    peak_memory_mb,
     positive,
     positive_number,
     results_dir,
@@ -237,8 +237,7 @@ def publish(training, model):
         "threads": torch.get_num_threads(),
         "precision": "bfloat16 autocast" if loading.amp else "float32",
         "seconds_per_epoch": [row.seconds for row in training.history],
-        # ru_maxrss is in KiB on Linux
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": peak_memory_mb(),
         "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() >> 20 if gpu else None,
     }
     write_json(results_dir(training.run) / "run.json", content)

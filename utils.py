@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -26,6 +27,23 @@ from tqdm import tqdm
 RESEARCH_USE = "Research use only; not a diagnosis."
 WIDTH = 64  # channels of the paper's first stage; --width scales all stages
 HOST = re.sub(r"\W", "_", platform.node())  # in temporary names: folders may be shared
+ROOT = Path(__file__).resolve().parent
+
+
+def is_own_script():
+    """Tell whether Python was started with a script or a command of this checkout."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return bool(script) and Path(script).resolve().parent in (
+        ROOT,
+        ROOT / "ecg",
+        ROOT / "benchmarks",
+    )
+
+
+if is_own_script():
+    # before matplotlib is imported: a notebook hands the backend of its kernel on to `!python ...`,
+    # where nobody knows it; a notebook that imports these modules keeps its own
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def fail(message):
@@ -299,8 +317,18 @@ def hardware():
         name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError):  # not Linux, or a processor without a name
         name = platform.processor() or platform.machine()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GB"
+    try:
+        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
+    except (OSError, ValueError):  # not every system says it
+        memory = "unknown memory"
+    return f"{name}, {os.cpu_count()} cores, {memory}"
+
+
+def peak_memory_mb():
+    """Return the most memory (MiB) that this process has used."""
+    # in KiB on Linux, in bytes on macOS
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)
 
 
 def read_json(path):
@@ -318,7 +346,21 @@ def file_digest(path):
 
 
 def git_revision():
-    """Return the code's short git revision, with '+' if it has local changes, or 'unknown'."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """Return the code's short git revision, with '+' if it has local changes, or 'unknown'.
+
+    It is unknown without git, and in a copy without a history of its own: git would then give the
+    revision of whatever repository the copy lies in.
+    """
+    try:
+        top = ask_git("rev-parse", "--show-toplevel")
+        if not top or Path(top).resolve() != ROOT:
+            return "unknown"
+        return ask_git("describe", "--always", "--dirty=+") or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def ask_git(*command):
+    """Return what git answers in the folder of the code, '' if it fails."""
+    done = subprocess.run(["git", "-C", ROOT, *command], capture_output=True, check=False)
+    return os.fsdecode(done.stdout).strip()
