@@ -54,9 +54,10 @@ from ecg.inference.settings import Settings, TrainingFlags
 from ecg.io.sources import is_synthetic
 from ecg.plot.scores import plot_history
 from ecg.training import distributed
+from ecg.training.configuration import SCHEDULES
 from ecg.training.loop import train_epoch, validate
 from ecg.training.synthetic_stream import FreshRecords
-from ecg.training.training import SCHEDULES, Epoch, Loading, Schedule, Training, lock, writing
+from ecg.training.training import Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
     checkpoint_path,
     make_parser,
@@ -232,7 +233,7 @@ def publish(training, model):
     gpu, loading = model.device.type == "cuda", training.loading
     content = training.settings.to_dict() | {
         "trained_on": str(model.provenance),
-        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "device": torch.cuda.get_device_name() if gpu else model.device.type,
         "weights": model.weights,
         "threads": torch.get_num_threads(),
         "precision": "bfloat16 autocast" if loading.amp else "float32",
@@ -272,7 +273,7 @@ def print_epoch(training):
 
 
 def main(args):
-    device = distributed.start(args.use_gpu)
+    device = distributed.start(args.device)
     train_set, validation_set, training = set_up(args, device)
     with lock(training.run):
         if not is_worker():

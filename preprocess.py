@@ -30,7 +30,7 @@ from ecg.io.diagnoses import classes_of
 from ecg.io.folds import assign_folds, find_groups, read_groups
 from ecg.io.packing import Row, pack, read_index, remove_unused, sources_digest
 from ecg.io.sources import find_sources, read_reference
-from utils import fail, make_parser, positive, run_main, write_csv
+from utils import fail, make_parser, positive, printable, run_main, way_out, write_csv
 
 REFERENCE_COLUMNS = [*Row._fields[: Row._fields.index("note") + 1]]
 
@@ -100,7 +100,7 @@ def report(index, labels, table, data_dir):
     kinds = Counter()
     for row in index.rows:
         if row.skipped:
-            print(f"{row.patient_id} {row.note}")
+            print(printable(f"{row.patient_id} {row.note}"))
         else:
             kinds.update(re.sub(r":.*|^\d+ ", "", note) for note in row.notes)
     n, n_packed = len(index.rows), len(index.packed)
@@ -112,6 +112,8 @@ def report(index, labels, table, data_dir):
     counts["all"] = counts.sum(axis=1)
     print(f"\nrecords per class and fold\n{counts.to_string()}")
     print(f"\n{table.to_string(index=False, na_rep='', float_format='{:.2f}'.format)}")
+    if again := sum(row.passing for row in index.rows):
+        print(f"\n{again} could not be read for a reason that may pass; run the same command again")
     print(f"\nwrote reference.csv, labels.csv, dataset_table.csv and packed signals to {data_dir}")
 
 
@@ -190,8 +192,9 @@ def main(args):
             index = pack(data_dir, sources, labels_by_name, key, args.jobs, stop_without_labels)
         except OSError as error:
             fail(
-                f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
-                "the folder writable, and run preprocess.py again"
+                f"the signals cannot be packed in {data_dir}: {error}; {way_out(error)}, and run "
+                "preprocess.py again; where the folder is read-only, link its groups into one of "
+                "your own"
             )
     remove_unused(data_dir, index.file)
     report_unknown(patients, index.rows, args.groups)

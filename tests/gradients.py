@@ -31,7 +31,7 @@ def main(argv):
     torch.set_num_threads(1)
     out, *flags = argv
     args = training.parse_args(flags)
-    device = distributed.start(args.use_gpu)
+    device = distributed.start(args.device)
     train_set, validation_set, model, _ = training.set_up(args)
     network = distributed.wrap(model)
     network.eval()

@@ -215,3 +215,15 @@ def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):
     del signals, stop  # the error holds on to it
     preprocess.main(preprocess.parse_args(argv))  # nothing to pack, but nobody reads the old one
     assert len(list(tiny.glob("signals-*.i16"))) == 1
+
+
+def test_a_temporary_folder_too_long_for_loading_processes_is_a_line(monkeypatch, capsys):
+    for n, stops in ((75, False), (76, True)):
+        monkeypatch.setattr(dataset.tempfile, "tempdir", "/" + "x" * (n - 1))
+        dataset.make_loader([1], 0, batch_size=1)
+        if not stops:
+            dataset.make_loader([1], 1, batch_size=1)
+            continue
+        with pytest.raises(SystemExit, match="2"):
+            dataset.make_loader([1], 1, batch_size=1)
+    assert "TMPDIR=/tmp, or give --num-workers 0" in capsys.readouterr().err
