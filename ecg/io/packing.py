@@ -16,7 +16,7 @@ from ecg.io.formats import read_record
 from ecg.io.physionet import signal_files
 from ecg.io.record import IMPLAUSIBLE_MV, describe_error
 from ecg.processing.quality import DISAGREE, limb_leads_agree
-from utils import Progress, is_safe_name, read_json, remove, replacing, workers
+from utils import UNSAFE_NAME, Progress, is_safe_name, read_json, remove, replacing, workers
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records given to the worker processes at a time, to bound memory
@@ -35,11 +35,12 @@ class Row(NamedTuple):
     note: str = ""  # what is odd about it, separated by "; "; why it is skipped
     patient: str = ""
     signal: str | None = None  # the digest of its packed signal; None: it is skipped
+    passing: bool = False  # it is skipped for a reason of the machine, which may pass
 
     @classmethod
-    def skip(cls, patient_id, why):
+    def skip(cls, patient_id, why, passing=False):
         """Return the row of a record that is not packed."""
-        return cls(patient_id, note=f"skipped: {why}")
+        return cls(patient_id, note=f"skipped: {why}", passing=passing)
 
     @property
     def skipped(self):
@@ -59,7 +60,7 @@ class Row(NamedTuple):
         """Return the row as signals.json keeps it."""
         if self.skipped:
             return {"patient_id": self.patient_id, "note": self.note}
-        return self._asdict()
+        return {name: value for name, value in self._asdict().items() if name != "passing"}
 
 
 class Index(NamedTuple):
@@ -128,14 +129,15 @@ def read_source(path, labels):
     """Return (Row, packed signal) of a record, or (Row, None) if it is skipped."""
     name = record_name(path)
     try:
-        if not is_safe_name(name):
-            raise ValueError("a name with a backslash or a control character; rename its files")
+        if not is_safe_name(path.stem):
+            raise ValueError(f"{UNSAFE_NAME}; rename its files")
         record, signal, notes = read_record(path, labels)
         packed, more = pack_signal(signal, record.sample_rate)
     except Exception as error:  # a damaged file makes the libraries raise almost anything
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # not the record's fault
-        return Row.skip(name, describe_error(error)), None
+        passing = isinstance(error, OSError | MemoryError)
+        return Row.skip(name, describe_error(error), passing), None
     if not limb_leads_agree(packed):
         more.append(DISAGREE)
     row = Row(
@@ -195,7 +197,8 @@ def pack(data_dir, sources, labels, key, jobs, check):
         index = Index(f"signals-{fingerprint}.i16", note_duplicates(rows))
         check(index)
     content = {
-        "sources": key,
+        # no key where a record may be readable the next time: that run reads all of them again
+        "sources": None if any(row.passing for row in index.rows) else key,
         "fingerprint": fingerprint,
         "file": index.file,
         "sample_rate": SAMPLE_RATE,

@@ -11,7 +11,7 @@ import numpy as np
 
 from dataset import LEADS
 from ecg.io import matlab
-from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
+from ecg.io.record import MAX_WORD, Record, check_length, check_rate, parse_age, parse_sex
 from utils import is_safe_name
 
 MV_PER_UNIT = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6}
@@ -69,6 +69,8 @@ def read_wfdb(path):
                 physical=False,
                 return_res=32,
             )
+        except (OSError, MemoryError):  # not the file's fault
+            raise
         except Exception as error:  # wfdb raises almost anything
             raise ValueError(
                 f"wfdb cannot read it ({type(error).__name__}: {error}); copy or export it again"
@@ -86,6 +88,8 @@ def header_lines(path):
     fields = [line for line in lines if not line.startswith("#")]
     if not fields:
         raise ValueError("the header is empty")
+    if any(len(word) > MAX_WORD for line in fields for word in line.split()):
+        raise ValueError(f"a word of the header has more than {MAX_WORD} characters")
     return fields, [line for line in lines if line.startswith("#")]
 
 
