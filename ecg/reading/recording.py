@@ -15,7 +15,7 @@ from ecg.io.sources import find_records
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 from ecg.processing.quality import Caution
-from utils import fail
+from utils import UNSAFE_NAME, fail, is_safe_name, printable
 
 COUNTED = 60  # s, the last ones, in which beats are counted
 RATES = (20, 300)  # beats per minute that a heart may have
@@ -61,8 +61,11 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     packed, _ = pack_signal(signal, sample_rate)
     window = None if model.window else model.flags.seconds
     found = [*warnings, *missing_samples(signal), *implausible_leads(signal)]
-    found += quality.record_warnings(to_mv(packed), sample_rate, window, model.settings.shortest)
+    found += quality.silence_cautions(to_mv(packed))
+    live = np.concatenate(quality.live_parts(packed), axis=1)
+    found += quality.record_warnings(to_mv(live), sample_rate, window, model.settings.shortest)
     scored = quality.scored_part(packed, window)
+    live = np.concatenate(quality.live_parts(scored), axis=1)
     return Recording(
         name,
         path,
@@ -70,7 +73,7 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
         round(signal.shape[1] / sample_rate, 3),
         packed,
         *heart_rate(scored),
-        flat=tuple(quality.flat_leads(to_mv(scored))),
+        flat=tuple(quality.flat_leads(to_mv(live))),
         warnings=tuple(found),
         notes=tuple(notes),
     )
@@ -105,15 +108,18 @@ def implausible_leads(signal):
 def heart_rate(packed):
     """Return the mean heart rate (per minute) of (12, n) int16 microvolts, or None; and why not.
 
-    It is 60 s over the mean interval between R peaks, of the last minute.
+    It is 60 s over the mean interval between R peaks, of the last minute. Of a recording that falls
+    silent for a while, no interval across that counts.
     """
-    packed = packed[:, -COUNTED * SAMPLE_RATE :]
-    peaks = find_peaks(packed)
-    if not quality.has_beats(to_mv(packed), peaks):
+    parts = quality.live_parts(packed[:, -COUNTED * SAMPLE_RATE :])
+    peaks = [find_peaks(part) for part in parts]
+    most = int(np.argmax([len(places) for places in peaks]))
+    if not quality.has_beats(to_mv(parts[most]), peaks[most]):
         return None, "no QRS complex repeats"
-    if len(peaks) < 3:
+    if len(peaks[most]) < 3:
         return None, "fewer than three beats were found"
-    rate = 60 * SAMPLE_RATE * (len(peaks) - 1) / (peaks[-1] - peaks[0])
+    intervals = np.concatenate([np.diff(places) for places in peaks])
+    rate = 60 * SAMPLE_RATE * len(intervals) / intervals.sum()
     low, high = RATES
     if not low <= rate <= high:
         return None, f"{rate:.0f} bpm is implausible"
@@ -174,6 +180,8 @@ class Recordings:
                     number += 1
                     name = f"{path.stem}-{number}"
                 try:
+                    if not is_safe_name(path.stem):
+                        raise ValueError(f"{UNSAFE_NAME}; rename it")
                     batch.append(read_recording(path, name, model, table))
                 except Exception as error:  # a damaged file makes libraries raise almost anything
                     self.skipped.append(Skipped(str(path), describe_error(error)))
@@ -185,7 +193,7 @@ class Recordings:
     def report_skipped(self, start=0):
         """Name on stderr what was skipped, from the `start`-th on, unless one file is all."""
         for path, why in self.skipped[start:] if self.n > 1 else ():
-            tqdm.write(f"skipped: {path}: {why}", file=sys.stderr)
+            tqdm.write(printable(f"skipped: {path}: {why}"), file=sys.stderr)
 
     def fail_unread(self):
         """Stop, as none of the recordings can be read."""

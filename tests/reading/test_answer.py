@@ -282,3 +282,36 @@ def test_an_array_that_can_be_no_ecg_is_refused(change, message):
         answer_signal(MODEL, change(pulses(8, 0.8) / 1000), 500)
     with pytest.raises(ValueError, match="20000 Hz"):
         answer_signal(MODEL, pulses(8, 0.8) / 1000, 20_000)
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return Model.load(BUNDLED)
+
+
+def silenced(seconds):
+    """Return 10 s of a synthetic ECG, so many s of zeros, and 10 s of it again, in mV."""
+    from ecg.simulation.heart import make_record
+
+    signal = make_record(3, 8, 10).signal / 1000
+    return np.concatenate([signal, np.zeros((12, seconds * 500)), signal], axis=1), signal
+
+
+@pytest.mark.parametrize("seconds", [5, 9, 19, 40])
+def test_a_recording_that_falls_silent_is_read_as_what_is_left_of_it(seconds, bundled):
+    signal, part = silenced(seconds)
+    whole, alone = answer_signal(bundled, signal, 500), answer_signal(bundled, part, 500)
+    text = f"no signal from 10 to {10 + seconds} s in all leads"
+    assert Caution(text, critical=True) in whole.warnings
+    assert whole.findings == alone.findings and whole.probabilities == alone.probabilities
+    assert whole.heart_rate == pytest.approx(alone.heart_rate, abs=0.1)
+    assert not whole.flat and not whole.not_assessable
+
+
+def test_a_pause_of_a_heart_is_no_silence_and_all_of_it_is_none_either(bundled):
+    for seconds, texts_ in ((3, 0), (4, 1)):
+        signal, _ = silenced(seconds)
+        warnings = answer_signal(bundled, signal, 500).warnings
+        assert sum("no signal" in each.text for each in warnings) == texts_
+    with pytest.raises(ValueError, match="all leads are flat"):
+        answer_signal(bundled, np.zeros((12, 5000)), 500)
