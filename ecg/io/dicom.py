@@ -5,10 +5,12 @@ Needs pydicom (requirements-dicom.txt).
 
 import math
 import re
+import zlib
 
 import numpy as np
 
 from dataset import LEADS
+from ecg.io.matlab import MAX_BYTES
 from ecg.io.physionet import MV_PER_UNIT
 from ecg.io.record import Record, check_rate, parse_age, parse_sex
 
@@ -59,6 +61,20 @@ def parse_dicom_age(text):
     return parse_age(text[:-1]) if str(text).endswith("Y") else math.nan
 
 
+def check_inflated(path):
+    """Raise ValueError if a deflated DICOM file inflates to more than is read of any file."""
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+
+    with open(path, "rb") as file:
+        read_preamble(file, force=False)
+        syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
+        if syntax is not None and syntax.is_deflated:
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            inflater.decompress(file.read(), MAX_BYTES)
+            if inflater.unconsumed_tail:
+                raise ValueError("it inflates to more than 256 MB")
+
+
 def read_dicom(path):
     """Read the twelve leads of a DICOM waveform object, from the first group that has them all."""
     try:
@@ -68,6 +84,7 @@ def read_dicom(path):
             "reading DICOM takes pydicom: python -m pip install -r requirements-dicom.txt"
         ) from None
     try:
+        check_inflated(path)
         data = pydicom.dcmread(path)
     except pydicom.errors.InvalidDicomError:
         raise ValueError("it is not a DICOM file") from None

@@ -63,8 +63,9 @@ def read_record(path, labels=None, sample_rate=None, **table):
                 f"a {suffix} file has no sample rate; give it in Hz: --sample-rate 500"
             )
         check_rate(sample_rate)
-        if path.stat().st_size > matlab.MAX_BYTES:
-            raise ValueError("the file is larger than 256 MB")
+        table |= {"sample_rate": sample_rate} if suffix == ".npy" else {}
+    if path.stat().st_size > matlab.MAX_BYTES:
+        raise ValueError("the file is larger than 256 MB")
     record, signal, notes = READERS[suffix](path, **table if is_table else {})
     if is_table:
         check_unit(signal)

@@ -11,6 +11,7 @@ N_LEADS = len(LEADS)
 IMPLAUSIBLE_MV = 20  # more than any ECG reaches: a wrong unit, or an artefact
 MIN_RATE, MAX_RATE = 50, 10_000  # Hz
 MAX_SECONDS = 3600
+MAX_WORD = 1000  # characters of a header's word or a table's cell: reading longer ones takes hours
 
 
 class Record(NamedTuple):

@@ -18,9 +18,10 @@ import pandas as pd
 
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
-from ecg.io.record import IMPLAUSIBLE_MV, Record, check_matrix
+from ecg.io.record import IMPLAUSIBLE_MV, MAX_WORD, Record, check_length, check_matrix
 from utils import positive_number
 
+LONG_CELL = re.compile(rf"(?<![^\s,;])[^\s,;]{{{MAX_WORD + 1}}}")
 UNNAMED = "-"  # in --leads-order, skips a column
 UNITS = "[nuµμm]?V"
 LEAD_CELL = re.compile(
@@ -227,7 +228,10 @@ def read_text_table(path, leads_order=None, units_per_mv=None):
     `leads_order` names the columns of a file without lead names, `units_per_mv` is the number of
     its units in 1 mV if it names none. Other columns are left out, with a note.
     """
-    names, columns, body, separator, notes = read_header(read_text(path), leads_order)
+    text = read_text(path)
+    if LONG_CELL.search(text):
+        raise ValueError(f"a cell of it has more than {MAX_WORD} characters")
+    names, columns, body, separator, notes = read_header(text, leads_order)
     signal = read_rows(body, separator, [i for i, _ in columns], len(names))
     factors = [MV_PER_UNIT[unit] if unit else 1 / (units_per_mv or 1) for _, unit in columns]
     if units_per_mv and all(unit for _, unit in columns):
@@ -239,8 +243,11 @@ def read_text_table(path, leads_order=None, units_per_mv=None):
     return Record(None), signal[:, :end] * np.array(factors)[:, None], notes
 
 
-def read_npy(path, leads_order=None, units_per_mv=None):
-    """Read a .npy of one row per lead, never a pickle; arguments as for `read_text_table`."""
+def read_npy(path, leads_order=None, units_per_mv=None, sample_rate=None):
+    """Read a .npy of one row per lead, never a pickle; arguments as for `read_text_table`.
+
+    With the `sample_rate` (Hz) its length is checked before anything is copied.
+    """
     order = list(leads_order or LEADS)
     try:
         # mapped: if the header claims more than the file holds, this fails without using memory
@@ -249,7 +256,10 @@ def read_npy(path, leads_order=None, units_per_mv=None):
         raise ValueError(
             f"it is not a complete .npy file of numbers ({error}); write it again with numpy.save"
         ) from None
-    signal = np.array(check_matrix(signal, len(order)), np.float64)
+    check_matrix(signal, len(order))
+    if sample_rate:
+        check_length(signal.shape[1], sample_rate)
+    signal = np.array(signal, np.float64)
     return Record(None), signal[[order.index(lead) for lead in LEADS]] / (units_per_mv or 1), []
 
 
