@@ -142,7 +142,7 @@ def test_the_same_command_fetches_only_what_is_missing_or_damaged(served, tmp_pa
         (404, "404"),
         (503, "503"),
         ("short", "are missing"),
-        ("other", "its checksum is not that of SHA256SUMS.txt"),
+        ("other", "the server answers with a page, not with the file"),
     ],
 )
 def test_every_fault_is_one_line_and_nothing_wrong_is_written(
