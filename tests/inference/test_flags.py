@@ -1,6 +1,8 @@
+import argparse
+
 import pytest
 
-from ecg.inference.flags import find_model
+from ecg.inference.flags import add_device_args, find_model
 
 RUN = ("resnet34", "data/CPSC", 42, 0, "I-V5")
 
@@ -20,3 +22,12 @@ def test_a_model_that_is_not_there_yet_is_to_be_trained(tmp_path, monkeypatch, c
     err = capsys.readouterr().err
     assert "no model models/resnet34_CPSC_I-V5_42.pth" in err
     assert "python main.py --data-dir data/CPSC --leads I,V5" in err
+
+
+def test_use_gpu_is_short_for_the_first_cuda_gpu():
+    parser = argparse.ArgumentParser()
+    add_device_args(parser)
+    assert parser.parse_args([]).device == "cpu"
+    assert parser.parse_args(["--use-gpu"]).device == "cuda"
+    assert parser.parse_args(["--device", "auto"]).device == "auto"
+    assert parser.parse_args(["--device", "mps", "--use-gpu"]).device == "cuda"
