@@ -69,10 +69,11 @@ def check_inflated(path):
         read_preamble(file, force=False)
         syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
         if syntax is not None and syntax.is_deflated:
-            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-            inflater.decompress(file.read(), MAX_BYTES)
-            if inflater.unconsumed_tail:
-                raise ValueError("it inflates to more than 256 MB")
+            inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+            while data := inflater.unconsumed_tail or file.read(1 << 16):
+                size += len(inflater.decompress(data, 1 << 20))
+                if size > MAX_BYTES:
+                    raise ValueError("it inflates to more than 256 MB")
 
 
 def read_dicom(path):
