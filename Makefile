@@ -21,6 +21,13 @@ FRESH := --seconds 10 --windows --fresh 2000 --schedule cosine --batch-size 16 -
 HEALTHY := --centred --evidence --normal SNR --prevalence 0.05
 DATA ?= data/CPSC
 
+# a value as it was typed, for the shell, and as a text of YAML for the configuration: no blank,
+# quote or dollar in it means anything (Snakemake would strip quotes from its ends)
+shell_quoted = '$(subst ','\'',$(1))'
+text_quoted = !!str '$(subst ','',$(1))' \#
+text_value = $(call shell_quoted,$(1)=$(call text_quoted,$(value $(2))))
+unexport DATA LEADS
+
 .PHONY: demo model reproduce test lint clean
 
 .venv/.installed: requirements.txt requirements-hospital.txt requirements-dev.txt
@@ -53,8 +60,8 @@ model: .venv/.installed
 	$(BIN)/python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
 
 reproduce: .venv/.workflow
-	$(BIN)/snakemake $(FLAGS) --config data_dir="$(DATA)" $(if $(ROUNDS),rounds=$(ROUNDS)) \
-	  $(if $(LEADS),lead_sets="$(LEADS)") $(if $(EPOCHS),epochs=$(EPOCHS)) \
+	$(BIN)/snakemake $(FLAGS) --config $(call text_value,data_dir,DATA) $(if $(ROUNDS),rounds=$(ROUNDS)) \
+	  $(if $(value LEADS),$(call text_value,lead_sets,LEADS)) $(if $(EPOCHS),epochs=$(EPOCHS)) \
 	  $(if $(JOBS),jobs=$(JOBS)) $(CONFIG)
 
 lint: .venv/.installed

@@ -9,12 +9,12 @@ Commands and settings that change numbers are `params`: when one changes, its jo
 docs/reproduce.md describes interruptions, several GPUs and clusters.
 """
 
-import argparse
 import atexit
 import fcntl
 import functools
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,15 +24,19 @@ from pathlib import Path
 import yaml
 
 from dataset import LEADS, leads_text, parse_leads
+from ecg.io.sources import walk
+from ecg.training.configuration import check, words
 from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
 from utils import network_name, run_name
 
 configfile: f"{workflow.basedir}/config/paper.yaml"
 
 
-def words(value):
-    """Return a list of the configuration, which the command line gives as one text."""
-    return value.split() if isinstance(value, str) else list(value)
+PAPER = yaml.safe_load(Path(workflow.basedir, "config/paper.yaml").read_text())
+try:
+    check(config, PAPER)
+except ValueError as error:
+    sys.exit(f"error: the configuration cannot be carried out: {error}")
 
 
 def flags(*names, **others):
@@ -49,10 +53,7 @@ def flags(*names, **others):
 
 def lead_set(text):
     """Bring the leads of a choice into the order of their names: 'V5,I' is I,V5."""
-    try:
-        return leads_text(parse_leads(text)).replace("-", ",")
-    except argparse.ArgumentTypeError as error:
-        sys.exit(f"error: lead_sets: {error}")
+    return leads_text(parse_leads(text)).replace("-", ",")
 
 
 def name_run(method, number=0, leads=None):
@@ -60,7 +61,7 @@ def name_run(method, number=0, leads=None):
     return run_name(method, DIR, config["seed"], number, leads and leads.replace(",", "-"))
 
 
-DIR = os.path.normpath(config["data_dir"])
+DIR = os.path.normpath(str(config["data_dir"]))
 NETWORK = network_name(config["arch"], int(config["width"]), config["init"])
 # what names the network in the flags of a step; with --init the model says which network it is
 NETWORK_FLAGS = ("init",) if config["init"] else ("arch", "width")
@@ -83,8 +84,8 @@ GPU = f"source {CODE}/profiles/free_gpu.sh; " if config["use_gpu"] else ""
 def count_gpus():
     """Return the number of GPUs that this machine offers, at least 1."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:
-        return len(visible.split(","))
+    if visible is not None:
+        return max(1, len(visible.split(",")))
     try:
         return max(1, subprocess.check_output(["nvidia-smi", "-L"], text=True).count("GPU "))
     except (OSError, subprocess.CalledProcessError):
@@ -119,8 +120,9 @@ RECORDS = (".hea", ".mat", ".dcm", ".dicom", ".xml", ".scp", ".edf", ".ecg", ".i
 
 def files(*endings):
     """Return the files of the data folder with one of these endings, whatever their case."""
-    return [path for path in sorted(Path(DIR).rglob("*"))
-            if path.name.lower().endswith(endings) and path.is_file()]
+    if not os.path.isdir(DIR):
+        return []
+    return [path for path in sorted(walk(DIR)) if path.name.lower().endswith(endings)]
 
 
 @functools.cache
@@ -129,7 +131,8 @@ def fingerprint(_=None):
     digest, own = hashlib.sha256(), Path(DIR, "reference.csv")  # written by preprocess.py itself
     for path in files(*RECORDS, ".dat", "reference.csv"):
         if path != own:
-            digest.update(f"{path.relative_to(DIR)} {path.stat().st_size}\n".encode())
+            name = os.fsencode(path.relative_to(DIR))
+            digest.update(name + f" {path.stat().st_size}\n".encode())
             if path.suffix.lower() in (".hea", ".csv"):
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -147,6 +150,11 @@ def is_made_by_hand():
     if not all(map(os.path.isfile, PACKED)):
         return False
     return not is_stamped(PACKED[0], STAMP) or not files(*RECORDS)
+
+
+def any_of(runs):
+    """Return a pattern for the names of runs, which hold the name of the data folder."""
+    return "|".join(map(re.escape, runs)) or "none"
 
 
 def paths(runs, names):
@@ -180,17 +188,17 @@ else:
         log: f"results/logs_{DATA}/preprocess.log"
         benchmark: f"results/times_{DATA}/preprocess.tsv"
         shell:
-            "{PYTHON} {CODE}/preprocess.py {params.flags} --jobs {threads} > {log} 2>&1; "
-            "{SHA256} {output[0]} > {STAMP}"
+            "{PYTHON} {CODE}/preprocess.py {params.flags} --jobs {threads} > {log:q} 2>&1; "
+            "{SHA256} {output[0]:q} > {STAMP:q}"
 
 
 rule dataset_table:  # for the report, with a mark if the signals are synthetic
     input: f"{DIR}/dataset_table.csv"
     output: f"results/dataset_{DATA}/dataset_table.csv"
-    params: mark=f"results/dataset_{DATA}/synthetic.txt", folder=shlex.quote(DIR)
+    params: mark=f"results/dataset_{DATA}/synthetic.txt", folder=DIR
     shell:
-        "cp {input} {output}; rm -f {params.mark}; "
-        "{MARK_SYNTHETIC} {params.folder} {params.mark}"
+        "cp {input:q} {output:q}; rm -f {params.mark:q}; "
+        "{MARK_SYNTHETIC} {params.folder:q} {params.mark:q}"
 
 
 def features_flags(*classifiers):
@@ -206,7 +214,7 @@ rule features:
     threads: THREADS
     log: f"results/logs_{DATA}/features.log"
     benchmark: f"results/times_{DATA}/features.tsv"
-    shell: "{PYTHON} -m ecg.features {params.flags} --jobs {threads} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.features {params.flags} --jobs {threads} > {log:q} 2>&1"
 
 
 def baseline_flags(number, name):
@@ -218,13 +226,13 @@ def baseline_flags(number, name):
 rule baseline:
     input: PACKED, rules.features.output
     output: expand("results/{{run}}/{name}", name=SCORED)
-    wildcard_constraints: run="|".join(BASELINES) or "none"
+    wildcard_constraints: run=any_of(BASELINES)
     params:
         flags=lambda w: baseline_flags(*BASELINES[w.run])
     threads: THREADS
     log: f"results/logs_{DATA}/baseline_{{run}}.log"
     benchmark: f"results/times_{DATA}/baseline_{{run}}.tsv"
-    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --jobs {threads} > {log} 2>&1"
+    shell: "{PYTHON} {CODE}/baselines.py {params.flags} --jobs {threads} > {log:q} 2>&1"
 
 
 def model_flags(wildcards, *names):
@@ -236,7 +244,7 @@ def model_flags(wildcards, *names):
 rule train:
     input: PACKED
     output: "models/{run}.pth", "results/{run}/run.json", "results/{run}/history.csv"
-    wildcard_constraints: run="|".join(MODELS)
+    wildcard_constraints: run=any_of(MODELS)
     params:
         flags=lambda w: model_flags(w, "epochs", "batch_size", "lr", "schedule", "seconds", "windows",
                                     "patience", "amp")
@@ -246,20 +254,20 @@ rule train:
     benchmark: f"results/times_{DATA}/train_{{run}}.tsv"
     # models/<run>.last.pth is no output: Snakemake would delete it, and the finished epochs with it
     shell:
-        "( {GPU}{PYTHON} {CODE}/main.py {params.flags} {FREE} --resume auto ) > {log} 2>&1; "
-        "rm -f models/{wildcards.run}.last.pth"
+        "( {GPU}{PYTHON} {CODE}/main.py {params.flags} {FREE} --resume auto ) > {log:q} 2>&1; "
+        "rm -f models/{wildcards.run:q}.last.pth"
 
 
 rule score:
     input: PACKED, "models/{run}.pth"
     output: expand("results/{{run}}/{name}", name=SCORED)
-    wildcard_constraints: run="|".join(MODELS)
+    wildcard_constraints: run=any_of(MODELS)
     params: flags=lambda w: model_flags(w, "batch_size", "amp")
     threads: THREADS
     resources: **HEAVY
     log: f"results/logs_{DATA}/score_{{run}}.log"
     benchmark: f"results/times_{DATA}/score_{{run}}.tsv"
-    shell: "( {GPU}{PYTHON} {CODE}/predict.py {params.flags} {FREE} ) > {log} 2>&1"
+    shell: "( {GPU}{PYTHON} {CODE}/predict.py {params.flags} {FREE} ) > {log:q} 2>&1"
 
 
 def rounds_of(wildcards):
@@ -282,11 +290,11 @@ def compare_flags(wildcards):
 rule compare_rounds:
     input: rounds_of
     output: expand("results/compare_rounds_{{run}}/{name}", name=("rounds.csv", "pooled.csv"))
-    wildcard_constraints: run="|".join(run for run in (MAIN, *map(name_run, CLASSIFIERS)))
+    wildcard_constraints: run=any_of((MAIN, *map(name_run, CLASSIFIERS)))
     params: flags=compare_flags, rounds=len(ROUNDS)
     log: f"results/logs_{DATA}/compare_rounds_{{run}}.log"
     benchmark: f"results/times_{DATA}/compare_rounds_{{run}}.tsv"
-    shell: "{PYTHON} -m ecg.compare --rounds {params.flags} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.compare --rounds {params.flags} > {log:q} 2>&1"
 
 
 rule compare_pair:
@@ -296,8 +304,8 @@ rule compare_pair:
     log: f"results/logs_{DATA}/compare_pair_{{run}}.log"
     benchmark: f"results/times_{DATA}/compare_pair_{{run}}.tsv"
     shell:
-        "{PYTHON} -m ecg.compare compare_rounds_{MAIN} compare_rounds_{wildcards.run} {params.flags} "
-        "> {log} 2>&1"
+        "{PYTHON} -m ecg.compare compare_rounds_{MAIN:q} compare_rounds_{wildcards.run:q} {params.flags} "
+        "> {log:q} 2>&1"
 
 
 rule compare_leads:
@@ -306,7 +314,7 @@ rule compare_leads:
     params: flags=flags("data_dir", "seed", "limit", *NETWORK_FLAGS)
     log: f"results/logs_{DATA}/compare_leads.log"
     benchmark: f"results/times_{DATA}/compare_leads.tsv"
-    shell: "{PYTHON} -m ecg.compare --single-leads {params.flags} > {log} 2>&1"
+    shell: "{PYTHON} -m ecg.compare --single-leads {params.flags} > {log:q} 2>&1"
 
 
 def explain_flags(records):
@@ -324,7 +332,7 @@ rule explain:
     resources: **HEAVY
     log: f"results/logs_{DATA}/explain.log"
     benchmark: f"results/times_{DATA}/explain.tsv"
-    shell: "( {GPU}{PYTHON} {CODE}/shap_values.py {params.flags} {FREE} --resume auto ) > {log} 2>&1"
+    shell: "( {GPU}{PYTHON} {CODE}/shap_values.py {params.flags} {FREE} --resume auto ) > {log:q} 2>&1"
 
 
 rule faithfulness:
@@ -335,14 +343,13 @@ rule faithfulness:
     resources: **HEAVY
     log: f"results/logs_{DATA}/faithfulness.log"
     benchmark: f"results/times_{DATA}/faithfulness.tsv"
-    shell: "( {GPU}{PYTHON} -m ecg.faithfulness {params.flags} {FREE} --resume auto ) > {log} 2>&1"
+    shell: "( {GPU}{PYTHON} -m ecg.faithfulness {params.flags} {FREE} --resume auto ) > {log:q} 2>&1"
 
 
 def changes():
     """Say which values of config/paper.yaml this reproduction changes."""
-    paper = yaml.safe_load(Path(workflow.basedir, "config/paper.yaml").read_text())
     free = ("data_dir", "use_gpu", "num_workers", "jobs", "threads")
-    changed = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in paper.items()
+    changed = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in PAPER.items()
                if name not in free and str(config[name]) != str(value)]
     return f"The paper's configuration but for: {'; '.join(changed)}." if changed else None
 
@@ -360,7 +367,7 @@ rule report:
     params: flags=flags("data_dir", "seed", *NETWORK_FLAGS, leads=LEAD_SETS[0], note=changes())
     log: f"results/logs_{DATA}/report.log"
     benchmark: f"results/times_{DATA}/report.tsv"
-    shell: "{PYTHON} -m ecg.report {params.flags} > {log} 2>&1; {SHA256} {output[0]} > {output[1]}"
+    shell: "{PYTHON} -m ecg.report {params.flags} > {log:q} 2>&1; {SHA256} {output[0]:q} > {output[1]:q}"
 
 
 def print_estimate():
@@ -376,19 +383,26 @@ def print_estimate():
     print("\n".join([f"{len(jobs)} jobs to do", *lines]), flush=True)
 
 
+HELD = []  # the lock: it ends with the process, however that ends
+
+
 def lock():
-    """Stop if another workflow runs in this folder. The lock ends with the process."""
-    os.makedirs("results", exist_ok=True)
-    file = open("results/.reproduce.lock", "w")
+    """Stop if another workflow runs in this folder."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.makedirs("results", exist_ok=True)
+        HELD.append(open("results/.reproduce.lock", "w"))
+        fcntl.flock(HELD[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit("error: another snakemake is at work in this folder; wait until it has ended")
-    return file
+    except PermissionError as error:
+        sys.exit(f"error: {error.filename} cannot be written; allow it, or work in another folder")
+    except OSError as error:
+        print(f"warning: no lock can be had here ({error.strerror}): start no second snakemake in "
+              "this folder", file=sys.stderr)
 
 
 onstart:
-    LOCK = lock()
+    lock()
     print_estimate()
 
 

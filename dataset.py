@@ -9,6 +9,8 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
+import tempfile
 import weakref
 from pathlib import Path
 
@@ -29,6 +31,7 @@ SECONDS = 30  # the paper's network sees the last 30 s of a record
 UNITS_PER_MV = 1000  # packed samples are int16 microvolts
 N_FOLDS = 10
 BATCH_SIZE = 32
+LONGEST_TMPDIR = 75  # bytes: with 32 more for a socket's own name, 107 is the system's limit
 
 # The paper's augmentation: each of the two is applied to a record with this probability.
 AUGMENT_PROBABILITY = 0.31
@@ -265,6 +268,23 @@ def make_batches(n, batch_size, seed, epoch):
     return [order[start : start + batch_size] for start in range(0, n, batch_size)]
 
 
+def make_loader(items, num_workers, **options):
+    """Return a torch DataLoader of a data set; stop if its processes could hand nothing over.
+
+    They do that through sockets in the temporary folder, whose paths have a limit: beyond it they
+    would wait for ever.
+    """
+    from torch.utils.data import DataLoader
+
+    folder = tempfile.gettempdir()
+    if num_workers and len(os.fsencode(folder)) > LONGEST_TMPDIR:
+        fail(
+            f"the temporary folder's name is too long for processes that load data ({folder}); "
+            "set TMPDIR=/tmp, or give --num-workers 0"
+        )
+    return DataLoader(items, num_workers=num_workers, **options)
+
+
 class ECGDataset:
     """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
 
@@ -331,7 +351,7 @@ class ECGDataset:
 
         Whole records of several lengths go one by one, so scores do not depend on the batch.
         """
-        from torch.utils.data import DataLoader, Subset
+        from torch.utils.data import Subset
 
         items = self if rows is None else Subset(self, rows)
-        return DataLoader(items, 1 if self.windows else batch_size, num_workers=num_workers)
+        return make_loader(items, num_workers, batch_size=1 if self.windows else batch_size)

@@ -20,7 +20,6 @@ and uses the data folder for validation only:
 With --schedule cosine it keeps the last epoch: before it, the learning rate is still high.
 """
 
-import resource
 import time
 from pathlib import Path
 
@@ -55,15 +54,17 @@ from ecg.inference.settings import Settings, TrainingFlags
 from ecg.io.sources import is_synthetic
 from ecg.plot.scores import plot_history
 from ecg.training import distributed
+from ecg.training.configuration import SCHEDULES
 from ecg.training.loop import train_epoch, validate
 from ecg.training.synthetic_stream import FreshRecords
-from ecg.training.training import SCHEDULES, Epoch, Loading, Schedule, Training, lock, writing
+from ecg.training.training import Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
     checkpoint_path,
     fail,
     fraction,
     make_parser,
     network_name,
+    peak_memory_mb,
     positive,
     positive_number,
     results_dir,
@@ -271,13 +272,12 @@ def publish(training, model):
     gpu, loading = model.device.type == "cuda", training.loading
     content = training.settings.to_dict() | {
         "trained_on": str(model.provenance),
-        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "device": torch.cuda.get_device_name() if gpu else model.device.type,
         "weights": model.weights,
         "threads": torch.get_num_threads(),
         "precision": "bfloat16 autocast" if loading.amp else "float32",
         "seconds_per_epoch": [row.seconds for row in training.history],
-        # ru_maxrss is in KiB on Linux
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mb": peak_memory_mb(),
         "peak_gpu_memory_mb": torch.cuda.max_memory_allocated() >> 20 if gpu else None,
     }
     write_json(results_dir(training.run) / "run.json", content)
@@ -315,7 +315,7 @@ def print_epoch(training):
 
 
 def main(args):
-    device = distributed.start(args.use_gpu)
+    device = distributed.start(args.device)
     train_set, validation_set, training = set_up(args, device)
     with lock(training.run):
         if not is_worker():

@@ -152,7 +152,7 @@ def find(args):
 
 
 def main(args):
-    device = get_device(args.use_gpu)
+    device = get_device(args.device)
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
     model = Model.load(find(args), device, args.leads)

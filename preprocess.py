@@ -45,7 +45,7 @@ from ecg.io.own_tables import stop_if_foreign, write_tables
 from ecg.io.packing import Reading, pack, read_index, remove_unused, sources_digest
 from ecg.io.stops import stop_if_empty, stop_if_odd, stop_without_labels
 from ecg.io.text_table import TableFormat, add_table_args
-from utils import fail, make_parser, positive, run_main
+from utils import fail, make_parser, positive, printable, run_main, way_out
 
 KINDS = ("random", "stratified")  # of folds
 MAX_LISTED = 20  # diagnoses without a class
@@ -79,7 +79,7 @@ def report(index, labels, table, data_dir):
     kinds = Counter()
     for row in index.rows:
         if row.skipped:
-            print(f"{row.patient_id} {row.note}")
+            print(printable(f"{row.patient_id} {row.note}"))
         else:
             kinds.update(re.sub(r":.*|^\d+ ", "", note) for note in row.notes)
     n, n_packed = len(index.rows), len(index.packed)
@@ -91,6 +91,8 @@ def report(index, labels, table, data_dir):
     counts["all"] = counts.sum(axis=1)
     print(f"\nrecords per class and fold\n{counts.to_string()}")
     print(f"\n{table.to_string(index=False, na_rep='', float_format='{:.2f}'.format)}")
+    if again := sum(row.passing for row in index.rows):
+        print(f"\n{again} could not be read for a reason that may pass; run the same command again")
     print(f"\nwrote reference.csv, labels.csv, dataset_table.csv and packed signals to {data_dir}")
 
 
@@ -116,7 +118,7 @@ def report_unknown(patients, missing, path):
         )
     if missing:
         n = len(patients) + len(missing)
-        print(f"{len(missing)} of the {n} records of --groups are not there: {first}")
+        print(printable(f"{len(missing)} of the {n} records of --groups are not there: {first}"))
 
 
 def report_without_class(rows, catalogue):
@@ -128,7 +130,7 @@ def report_without_class(rows, catalogue):
         listed = ", ".join(f"{dx} {n}" for dx, n in counts.most_common(MAX_LISTED))
         more = len(counts) - MAX_LISTED
         text = f" and {more} more (column dx of reference.csv)" if more > 0 else ""
-        print(f"without a class: {listed}{text}")
+        print(printable(f"without a class: {listed}{text}"))
 
 
 def choose_folds(args, labels, groups, rows, catalogue, names):
@@ -192,8 +194,9 @@ def main(args):
             index = pack(data_dir, catalogue, key, reading, check)
         except OSError as error:
             fail(
-                f"the signals cannot be packed in {data_dir}: {error}; free some space, or make "
-                "the folder writable, and run preprocess.py again"
+                f"the signals cannot be packed in {data_dir}: {error}; {way_out(error)}, and run "
+                "preprocess.py again; where the folder is read-only, link its groups into one of "
+                "your own"
             )
     remove_unused(data_dir, index.file)
     rows = check(index)
@@ -213,7 +216,7 @@ def main(args):
             "each in one fold"
         )
     for note in catalogue.notes:
-        print(note)
+        print(printable(note))
     report_without_class(index.packed, catalogue)
 
 

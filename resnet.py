@@ -7,9 +7,8 @@ convolutions, and average and max pooling side by side before the linear layer.
 import torch
 from torch import nn
 
-from utils import WIDTH
+from utils import BLOCKS, WIDTH
 
-BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks per stage
 WIDTHS = (64, 128, 256, 512)  # channels per stage in the paper
 KERNEL = 7
 DROPOUT = 0.2

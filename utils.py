@@ -5,6 +5,7 @@ Importing it loads no torch, and so costs nothing.
 
 import argparse
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -12,25 +13,52 @@ import math
 import os
 import platform
 import re
+import resource
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from pathlib import Path
 
 from tqdm import tqdm
 
+LONGEST_NAME = 200  # bytes of a record's name: files named after it have longer ones, up to 255
+UNSAFE_NAME = (
+    f"its name has more than {LONGEST_NAME} bytes, is not UTF-8, or has a backslash or a control "
+    "character"
+)
 RESEARCH_USE = "Research use only; not a diagnosis."
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}  # blocks per stage of a network
 WIDTH = 64  # channels of the paper's first stage; --width scales all stages
 HOST = re.sub(r"\W", "_", platform.node())  # in temporary names: folders may be shared
+ROOT = Path(__file__).resolve().parent
+
+
+def is_own_script():
+    """Tell whether Python was started with a script or a command of this checkout."""
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    return bool(script) and Path(script).resolve().parent in (
+        ROOT,
+        ROOT / "ecg",
+        ROOT / "benchmarks",
+    )
+
+
+if is_own_script():
+    # before matplotlib is imported: a notebook hands the backend of its kernel on to `!python ...`,
+    # where nobody knows it; a notebook that imports these modules keeps its own
+    os.environ["MPLBACKEND"] = "agg"
 
 
 def fail(message):
     """Print one line on stderr and leave with exit status 2, the status of every bad input."""
-    tqdm.write(f"error: {' '.join(str(message).split())}", file=sys.stderr)  # clears a bar first
+    # tqdm's way of writing clears a bar first
+    tqdm.write(f"error: {printable(' '.join(str(message).split()))}", file=sys.stderr)
     raise SystemExit(2)
 
 
@@ -64,38 +92,130 @@ class Progress(tqdm):
         super().close()
 
 
-def run_main(main, parse_args):
-    """Run a step or a command; after Ctrl-C say in one line where it stopped and how to resume.
+# what ends a command from outside, and its exit status then: Ctrl-C, `kill` or a cluster's time
+# limit, a terminal that is closed
+STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+CLOSED_PIPE = 141  # exit status, as of a program that SIGPIPE ends
+WATCH = 1  # s between two looks of a worker at whether its parent lives
 
-    The exit status is then 130. No file is half-written, since `replacing` writes them.
+
+def run_main(main, parse_args):
+    """Run a step or a command; say in one line what stops it from outside.
+
+    After Ctrl-C and the other STOPS the line says where it stopped and how to resume. No file is
+    half-written, since `replacing` writes them. A reader of stdout that has gone needs no line.
     """
     stopped, args = [], None
 
-    def stop(*_):
-        stopped.append(True)  # errors that follow from the interrupt are not shown
+    def stop(number, _):
+        stopped.append(number)  # errors that follow from the interrupt are not shown
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, stop)
-    # our worker processes finish what they do and end when this process tells them to
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    for number in STOPS:
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+            signal.signal(number, stop)
+    os.register_at_fork(after_in_child=leave_signals_to_parent)
     try:
         args = parse_args()
         main(args)
-    except BaseException:
-        if not stopped:
-            raise
-        bar, more = Progress.latest, ["--resume", "auto"] * (getattr(args, "resume", 0) is None)
-        where = f" at {bar.desc}, {bar.n} of {bar.total or '?'}" if bar else ""
-        command = shlex.join([*sys.orig_argv, *more])
-        text = f"stopped{where}; no file is half-written; resume with: {command}"
-        tqdm.write(text, file=sys.stderr)
-        raise SystemExit(130) from None
+        sys.stdout.flush()
+    except BaseException as error:
+        drop_stdout()
+        if stopped:
+            say_stopped(getattr(args, "resume", 0) is None)
+            raise SystemExit(STOPS[stopped[0]]) from None
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(CLOSED_PIPE) from None
+        if reason := outside_reason(error):
+            fail(reason)
+        raise
+
+
+def leave_signals_to_parent():
+    """Let a forked process finish what it does at Ctrl-C: its parent tells it when to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def say_stopped(can_resume):
+    """Say where a command was stopped and how to resume it."""
+    bar, more = Progress.latest, ["--resume", "auto"] * can_resume
+    where = f" at {bar.desc}, {bar.n} of {bar.total or '?'}" if bar else ""
+    command = shlex.join([*sys.orig_argv, *more])
+    text = f"stopped{where}; no file is half-written; resume with: {command}"
+    tqdm.write(text, file=sys.stderr)
+
+
+def drop_stdout():
+    """Let nothing more be written to a stdout that takes nothing: Python would try at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def outside_reason(error):
+    """Return the line for an error that the machine causes, not the program; None for others."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or text}; {way_out(error)}, and run the same command again"
+    if isinstance(error, BrokenProcessPool):
+        return (
+            "a worker process was killed, usually because the memory ran out; run the same "
+            "command with --jobs 1"
+        )
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return "the memory ran out; run the same command with a smaller --batch-size or --jobs 1"
+    loading = ("is killed by signal", "exited unexpectedly", "shared memory", "/torch_")
+    if isinstance(error, RuntimeError) and any(part in text for part in loading):
+        return (
+            "a process that loads data was killed: memory or /dev/shm ran out; run the same "
+            "command with --num-workers 0"
+        )
+    return None
+
+
+def way_out(error):
+    """Say what to do about an error of the operating system."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "allow it there, or use a folder of your own"
+    if error.errno == errno.ENAMETOOLONG:
+        return "choose shorter names"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return "allow more open files (ulimit -n)"
+    if error.errno in (errno.EIO, errno.ESTALE):
+        return "check the disk or the connection to it"
+    return "remove the cause"
+
+
+def end_with_parent(parent):
+    """End this process soon after its parent, which may have been killed: in a thread."""
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def start_worker(parent, initializer=None, arguments=()):
+    """Prepare a process of a pool."""
+    end_with_parent(parent)
+    if initializer:
+        initializer(*arguments)
 
 
 @contextlib.contextmanager
-def workers(jobs, *initializer):
+def workers(jobs, initializer=None, arguments=()):
     """Yield a pool of processes; what stops the block cancels the work that has not begun."""
-    pool = ProcessPoolExecutor(jobs, None, *initializer)
+    start = (os.getpid(), initializer, arguments)
+    pool = ProcessPoolExecutor(jobs, initializer=start_worker, initargs=start)
     try:
         yield pool
     finally:
@@ -211,14 +331,26 @@ def make_folder(path):
 def cannot_write(path, error):
     """Stop, as a file or folder cannot be written or removed."""
     fail(
-        f"{path} cannot be written ({error.strerror or error}); make room, or allow writing "
-        "there, and run the same command again"
+        f"{path} cannot be written ({error.strerror or error}); {way_out(error)}, and run the "
+        "same command again"
     )
 
 
 def is_safe_name(name):
-    """Tell whether a file of this name would stay in its folder."""
-    return name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
+    """Tell whether files can be named after a record of this name, and stay in their folder."""
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f\x7f\ud800-\udfff]", name):
+        return False
+    return len(name.encode()) <= LONGEST_NAME
+
+
+def printable(text):
+    """Return text as a terminal may show it, each character that would act on it escaped.
+
+    Names and other text from files may hold escape sequences, line ends, marks that turn the
+    direction of writing, and bytes that are no UTF-8.
+    """
+    characters = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    return "".join(characters)
 
 
 @contextlib.contextmanager
@@ -245,6 +377,8 @@ def replacing(path):
                 os.fsync(written.fileno())
             os.replace(temporary, path)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and temporary != path:
+            raise  # not of this file: what the block prints is not read on
         cannot_write(path, error)
     finally:
         if temporary != path:
@@ -307,8 +441,18 @@ def hardware():
         name = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())[1]
     except (OSError, TypeError):  # not Linux, or a processor without a name
         name = platform.processor() or platform.machine()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return f"{name}, {os.cpu_count()} cores, {memory:.0f} GB"
+    try:
+        memory = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"
+    except (OSError, ValueError):  # not every system says it
+        memory = "unknown memory"
+    return f"{name}, {os.cpu_count()} cores, {memory}"
+
+
+def peak_memory_mb():
+    """Return the most memory (MiB) that this process has used."""
+    # in KiB on Linux, in bytes on macOS
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak >> (20 if sys.platform == "darwin" else 10)
 
 
 def read_json(path):
@@ -326,7 +470,21 @@ def file_digest(path):
 
 
 def git_revision():
-    """Return the code's short git revision, with '+' if it has local changes, or 'unknown'."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """Return the code's short git revision, with '+' if it has local changes, or 'unknown'.
+
+    It is unknown without git, and in a copy without a history of its own: git would then give the
+    revision of whatever repository the copy lies in.
+    """
+    try:
+        top = ask_git("rev-parse", "--show-toplevel")
+        if not top or Path(top).resolve() != ROOT:
+            return "unknown"
+        return ask_git("describe", "--always", "--dirty=+") or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def ask_git(*command):
+    """Return what git answers in the folder of the code, '' if it fails."""
+    done = subprocess.run(["git", "-C", ROOT, *command], capture_output=True, check=False)
+    return os.fsdecode(done.stdout).strip()

@@ -16,7 +16,6 @@ import os
 
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits uses no processor time
 
-import resource
 import time
 
 import numpy as np
@@ -27,7 +26,7 @@ from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.explanation.attributions import Options, batch_logits, explain
 from ecg.explanation.check_measures import measure_statistics
 from resnet import ResNet1d
-from utils import make_parser, positive
+from utils import make_parser, peak_memory_mb, positive
 
 TARGET = 12  # times faster
 MEMORY = 4.0  # GB
@@ -81,7 +80,7 @@ def main(args):
     k = int(batch_logits(problem[0], problem[1][None], 1)[0].argmax())
     ours(2, *problem, 0)  # what is set up once does not count
     first, fast, clock = timed(ours, args.samples, *problem, 1)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = peak_memory_mb() / 1024
     print(
         f"{torch.get_num_threads()} threads, {args.seconds} s, {args.samples} samples a class, "
         f"{args.background} background records; processor (clock) s a record"

@@ -88,7 +88,7 @@ def train(items, batches, device, amp, num_workers):
 
 
 def main(args):
-    device = get_device(args.use_gpu)
+    device = get_device("cuda" if args.use_gpu else "cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_records(folder, max(2 * len(LENGTHS), (args.batches + WARM_UP) * args.batch_size))

@@ -111,7 +111,7 @@ def lead_table(evidence, parts, shares):
             labels, score, thresholds = pooled[lead]
             true = labels[name].to_numpy() == 1
             found = (score[:, k] >= thresholds[:, k])[true]
-            leads = shown.reindex(labels["patient_id"][true]).fillna("")
+            leads = shown.reindex(labels["patient_id"][true]).astype(object).fillna("")
             inside = np.array([text == "all" or lead in text.split(";") for text in leads])
             row = {"class": name, "lead": lead, "n": true.sum(), "in_evidence": inside.mean()}
             row |= {"auc": np.mean(aucs), "map": shares.loc[name, lead]}

@@ -32,6 +32,7 @@ from utils import (
     is_safe_name,
     make_parser,
     positive,
+    printable,
     replacing,
     run_main,
 )
@@ -40,8 +41,11 @@ URL = "https://physionet.org/files/challenge-2021/1.0.3"
 PART = "training/cpsc_2018/"
 ENDINGS = (".hea", ".mat")
 WAITS = (1, 4, 16)  # s before the next attempt if a server is busy or does not answer
-TIMEOUT = 30  # s
-BUSY = 429
+TIMEOUT = 30  # s without a byte
+DEADLINE = 600  # s for a whole file
+MAX_BYTES = 64 << 20  # of a file; SHA256SUMS.txt of the whole challenge has 20 MB
+MAX_DEPTH = 3  # of folders in RECORDS
+BUSY, NOT_FOUND = 429, 404
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 
@@ -62,15 +66,36 @@ def get(url, announce=False):
     for wait in (*WAITS, None):
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-                return answer.read()  # raises if it is shorter than announced by the server
+                return read_answer(answer)
         except CONNECTION_ERRORS as error:
             refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
             if wait is None or (refused and error.code != BUSY):
                 raise
             if announce:
                 reason = describe_failure(error)
-                tqdm.write(f"{url}: {reason}; next attempt in {wait} s", file=sys.stderr)
+                tqdm.write(printable(f"{url}: {reason}; next attempt in {wait} s"), file=sys.stderr)
         time.sleep(wait)
+
+
+def read_answer(answer):
+    """Return the content of a server's answer; raises a connection error if it is none of ours.
+
+    Those are too large, not complete in time, shorter than announced, or a page such as a login.
+    """
+    length = answer.length or 0
+    content, deadline = bytearray(), time.monotonic() + DEADLINE
+    while part := answer.read1(1 << 16):
+        content += part
+        if max(length, len(content)) > MAX_BYTES:
+            raise OSError(f"{max(length, len(content))} bytes are more than a record has")
+        if time.monotonic() > deadline:
+            raise OSError(f"not complete after {DEADLINE} s")
+    if len(content) < length:
+        raise http.client.IncompleteRead(bytes(content), length - len(content))
+    html = answer.headers.get_content_type() == "text/html"
+    if html or content[:100].lstrip().lower().startswith((b"<html", b"<!doctype")):
+        raise OSError("the server answers with a page, not with the file; is a login needed?")
+    return bytes(content)
 
 
 def describe_failure(error):
@@ -86,7 +111,9 @@ def published_sums(url):
     """Return {file: SHA-256} of CPSC2018's files, from SHA256SUMS.txt; None if that is missing."""
     try:
         lines = get(f"{url}/SHA256SUMS.txt", announce=True).decode("utf-8", "replace").splitlines()
-    except urllib.error.HTTPError:
+    except urllib.error.HTTPError as error:
+        if error.code != NOT_FOUND:
+            raise
         return None
     pairs = [line.split(maxsplit=1) for line in lines if PART in line]
     return {
@@ -98,6 +125,8 @@ def published_sums(url):
 
 def listed_files(url, folder=""):
     """Return {file: None} of the files in RECORDS; a name ending in / is a folder with its own."""
+    if folder.count("/") > MAX_DEPTH:
+        raise ValueError(f"the files RECORDS name folders in folders without end: {folder}")
     files = {}
     for name in get(f"{url}/{PART}{folder}RECORDS").decode("utf-8", "replace").split():
         if name.endswith("/") and is_safe_name(name[:-1]):
@@ -134,7 +163,7 @@ def fetch_all(url, folder, files, connections):
                     temporary.write_bytes(content)
                 n_written += 1
             if why:
-                tqdm.write(f"{name}: {why}")
+                tqdm.write(printable(f"{name}: {why}"))
                 n_failed += 1
     finally:
         pool.shutdown(cancel_futures=True)

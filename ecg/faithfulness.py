@@ -214,7 +214,7 @@ def check_ludb(args, folder, run, explainer):
 def main(args):
     network, leads = network_name(args.arch, args.width, args.init), leads_text(args.leads)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
-    model = Model.load(path, get_device(args.use_gpu), args.leads)
+    model = Model.load(path, get_device(args.device), args.leads)
     run = explanation_run.load_run(model, args.data_dir, args.limit, args.round)
     options = explanation_run.options_of(**vars(args))
     names = explanation_run.choose_records(run, options, args.records, args.patients)

@@ -117,7 +117,7 @@ def choose_method(args, model):
 
 
 def main(args):
-    device = get_device(args.use_gpu)
+    device = get_device(args.device)
     recordings = Recordings(args.files)
     check_targets(args.json, args.csv, recordings.sources)
     model = Model.load(args.model_path or BUNDLED, device)
@@ -130,7 +130,7 @@ def main(args):
     folder, about = results_path(f"{model.name}_records"), model.describe()
     method = choose_method(args, model) if args.explain else None
     if not quiet:
-        print(about if few else f"{about}\n{RESEARCH_USE}")
+        show(about if few else f"{about}\n{RESEARCH_USE}")
     with open_writers(args.json, args.csv, Head.of(model), recordings.skipped) as write:
         answered = answer_recordings(model, recordings, table, args.batch_size, args.amp)
         for answer, packed in answered:

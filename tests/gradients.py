@@ -31,7 +31,7 @@ def main(argv):
     torch.set_num_threads(1)
     out, *flags = argv
     args = main_step.parse_args(flags)
-    device = distributed.start(args.use_gpu)
+    device = distributed.start(args.device)
     train_set, validation_set, run = main_step.set_up(args, device)
     network = distributed.wrap(run.network)
     network.eval()

@@ -285,3 +285,15 @@ def test_centred_leads_do_not_change_with_an_offset(tiny):
             median = np.median(packed[one.patient_ids[i]][:, -1000:] / 1000, axis=1)
             expected = packed[one.patient_ids[i]][0, -1] / 1000 - median[0]
             assert one[i][0][0, -1] == pytest.approx(expected, abs=1e-6) or windows
+
+
+def test_a_temporary_folder_too_long_for_loading_processes_is_a_line(monkeypatch, capsys):
+    for n, stops in ((75, False), (76, True)):
+        monkeypatch.setattr(dataset.tempfile, "tempdir", "/" + "x" * (n - 1))
+        dataset.make_loader([1], 0, batch_size=1)
+        if not stops:
+            dataset.make_loader([1], 1, batch_size=1)
+            continue
+        with pytest.raises(SystemExit, match="2"):
+            dataset.make_loader([1], 1, batch_size=1)
+    assert "TMPDIR=/tmp, or give --num-workers 0" in capsys.readouterr().err

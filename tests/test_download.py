@@ -37,6 +37,18 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             fault = fault.pop(0) if fault else None
         if isinstance(fault, int):
             self.send_error(fault)
+        elif fault == "huge":
+            self.send_response(200)
+            self.send_header("Content-Length", str(1 << 40))
+            self.end_headers()
+            self.wfile.write(b"0" * 1000)
+        elif fault == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            for _ in range(100):
+                self.wfile.write(b"0")
+                time.sleep(0.05)
         elif fault:
             content = b"<html>log in</html>"
             self.send_response(200)
@@ -130,7 +142,7 @@ def test_the_same_command_fetches_only_what_is_missing_or_damaged(served, tmp_pa
         (404, "404"),
         (503, "503"),
         ("short", "are missing"),
-        ("other", "its checksum is not that of SHA256SUMS.txt"),
+        ("other", "the server answers with a page, not with the file"),
     ],
 )
 def test_every_fault_is_one_line_and_nothing_wrong_is_written(
@@ -212,3 +224,52 @@ def test_after_ctrl_c_the_files_are_whole_and_the_same_command_goes_on(served, t
     assert 0 < len(some) < 40 and all(expected[name] == text for name, text in some.items())
     fetch(url, folder)
     assert content(folder) == expected
+
+
+@pytest.mark.parametrize("status", [403, 401])
+def test_only_a_list_that_is_not_there_means_that_there_are_no_checksums(
+    status, served, tmp_path, capsys
+):
+    url, root = served
+    (root / "SHA256SUMS.txt").unlink()
+    Handler.faults.update({"SHA256SUMS.txt": status})
+    folder = tmp_path / "CPSC"
+    with pytest.raises(SystemExit, match="2"):
+        download.main(download.parse_args(["--data-dir", str(folder), "--url", url]))
+    assert f"the server answers {status}" in capsys.readouterr().err and not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("page", "the server answers with a page, not with the file"),
+        ("huge", "1099511627776 bytes are more than a record has"),
+        ("drip", "not complete after 1 s"),
+    ],
+)
+def test_without_checksums_what_is_no_record_is_not_written(
+    fault, text, served, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(download, "DEADLINE", 1)
+    url, root = served
+    (root / "SHA256SUMS.txt").unlink()
+    Handler.faults.update({"A0003.mat": fault})
+    folder = tmp_path / "CPSC"
+    with pytest.raises(SystemExit, match="2"):
+        download.main(download.parse_args(["--data-dir", str(folder), "--url", url]))
+    assert f"A0003.mat: {text}" in capsys.readouterr().out
+    assert len([path for path in folder.rglob("*") if path.is_file()]) == 39
+
+
+def test_a_list_that_names_its_own_folder_again_and_again_is_refused(served, tmp_path, capsys):
+    url, root = served
+    (root / "SHA256SUMS.txt").unlink()
+    folder = root / PART
+    for _ in range(6):
+        folder = folder / "g"
+        folder.mkdir()
+        (folder / "RECORDS").write_text("g/\n")
+    (root / PART / "RECORDS").write_text("g/\n")
+    with pytest.raises(SystemExit, match="2"):
+        download.main(download.parse_args(["--data-dir", str(tmp_path / "CPSC"), "--url", url]))
+    assert "folders in folders without end" in capsys.readouterr().err

@@ -525,3 +525,45 @@ def test_a_run_killed_between_its_tables_can_be_repeated(tiny, monkeypatch):
         run(tiny, "--seed", "7", "--limit", "20")
     run(tiny, "--seed", "7", "--limit", "20")
     assert len(read(tiny, "reference.csv")) == 20
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError()])
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_record_that_could_not_be_read_for_a_passing_reason_is_tried_again(
+    error, jobs, records, monkeypatch, capsys
+):
+    if jobs == "2" and isinstance(error, MemoryError):
+        pytest.skip("the same")
+    flags = ["--data-dir", str(records), "--jobs", jobs]
+    read_record = packing.read_record
+
+    def refuse(path, *args, **table):
+        if path.stem == "T0003":
+            raise error
+        return read_record(path, *args, **table)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(packing, "read_record", refuse)
+        preprocess.main(preprocess.parse_args(flags))
+    out = capsys.readouterr().out
+    assert "40 records, 1 skipped, 39 packed" in out and "run the same command again" in out
+    assert "T0003" not in set(read(records, "labels.csv")["patient_id"])
+    preprocess.main(preprocess.parse_args(flags))
+    out = capsys.readouterr().out
+    assert "40 records, 0 skipped, 40 packed" in out and "again" not in out
+    assert "T0003" in set(read(records, "labels.csv")["patient_id"])
+    preprocess.main(preprocess.parse_args(flags))
+    assert "packed signals of 40 records are up to date" in capsys.readouterr().out
+
+
+def test_a_name_that_no_file_can_be_named_after_is_a_skipped_record(records, capsys):
+    for stem in (b"n\xe4me", b"x" * 247):
+        for ending in (b".mat", b".hea"):
+            source = records / "g1" / f"T0000{ending.decode()}"
+            target = os.path.join(os.fsencode(records), b"g1", stem + ending)
+            with open(target, "wb") as file:
+                file.write(source.read_bytes())
+    run(records)
+    out = capsys.readouterr().out
+    assert "42 records, 2 skipped, 40 packed" in out
+    assert out.count("its name has more than 200 bytes, is not UTF-8, or has") == 2

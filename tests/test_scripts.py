@@ -323,4 +323,4 @@ def test_bad_input_is_one_line_that_names_the_next_step(script, argv, text, work
 def test_use_gpu_without_one_is_refused(workdir, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for script in (main, predict):
-        assert "without it" in refused(capsys, script, *SMALL, "--use-gpu")
+        assert "without --use-gpu" in refused(capsys, script, *SMALL, "--use-gpu")

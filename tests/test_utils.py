@@ -226,3 +226,17 @@ def test_the_line_after_ctrl_c_adds_resume_where_there_is_one(monkeypatch, capsy
     err = capsys.readouterr().err
     assert err.endswith("resume with: python main.py --data-dir 'my data' --resume auto\n")
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_text_from_files_cannot_act_on_a_terminal(capsys):
+    evil = "a\x1b[2Jb\x9bc\u202ed\nerror: e\udce4"
+    assert utils.printable(evil) == r"a\x1b[2Jb\x9bc\u202ed\nerror: e\udce4"
+    assert utils.printable("Ünïcode µV 10 %") == "Ünïcode µV 10 %"
+    with pytest.raises(SystemExit):
+        utils.fail(f"no {evil}")
+    assert capsys.readouterr().err == "error: no a\\x1b[2Jb\\x9bc\\u202ed error: e\\udce4\n"
+
+
+def test_a_safe_name_leaves_room_for_the_files_named_after_it():
+    assert utils.is_safe_name("x" * 200) and not utils.is_safe_name("x" * 201)
+    assert not utils.is_safe_name("ä" * 101) and not utils.is_safe_name("n\udce4me")

@@ -1,6 +1,5 @@
 """The workflow on 40 records: killed and started again to the report, failing, and on a cluster."""
 
-import argparse
 import fcntl
 import functools
 import hashlib
@@ -31,6 +30,7 @@ import utils
 from ecg import compare, report, synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
+from ecg.io.sources import walk
 from ecg.training import training
 from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
 
@@ -289,7 +289,7 @@ def test_the_configuration_and_the_names_are_those_of_the_steps():
 
 def test_runs_are_named_and_flags_written_as_the_steps_do():
     scope = {"config": {"seed": 0, "limit": None, "amp": False, "use_gpu": True, "rounds": 1}}
-    scope |= {"DIR": "data/CPSC", "shlex": shlex, "sys": sys, "argparse": argparse}
+    scope |= {"DIR": "data/CPSC", "shlex": shlex, "sys": sys}
     snakefile = (ROOT / "Snakefile").read_text()
     exec(
         re.search(r"^from dataset import.*?\nfrom utils import.*?$", snakefile, re.M | re.S)[0],
@@ -301,15 +301,13 @@ def test_runs_are_named_and_flags_written_as_the_steps_do():
     assert scope["name_run"]("LR") == "LR_CPSC_0" == utils.run_name("LR", "data/CPSC", 0)
     assert scope["lead_set"]("V5,I") == "I,V5" and scope["lead_set"]("all") == "all"
     assert scope["lead_set"](",".join(reversed(dataset.LEADS))) == "all"  # named so by main.py
-    with pytest.raises(SystemExit, match="unknown lead 'X'; choose from I, II"):
-        scope["lead_set"]("I,X")
     assert scope["flags"]("seed", "limit", "amp") == "--seed 0"  # 0 is a value, null is none
     assert scope["flags"]("use_gpu", "rounds", note="a b") == "--use-gpu --rounds 1 --note 'a b'"
 
 
 def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it_writes(tmp_path):
     text, scope = (ROOT / "Snakefile").read_text(), {"DIR": tmp_path, "Path": Path}
-    scope |= {"functools": functools, "hashlib": hashlib}
+    scope |= {"functools": functools, "hashlib": hashlib, "os": os, "walk": walk}
     exec(re.search(r"^RECORDS = .*?\)\n", text, re.M | re.S)[0], scope)
     for name in ("files", "fingerprint"):
         exec(re.search(rf"^(@.*\n)?def {name}.*?(?=\n\n\n)", text, re.M | re.S)[0], scope)

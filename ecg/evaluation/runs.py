@@ -30,6 +30,7 @@ FREE_SETTINGS = {
     "num_workers",
     "jobs",
     "use_gpu",
+    "device",
     "compile",
     "deterministic",
     "classifier",

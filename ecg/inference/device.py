@@ -1,6 +1,7 @@
 """Where the network computes, and the random numbers it draws."""
 
 import random
+import sys
 
 import numpy as np
 import torch
@@ -8,11 +9,20 @@ import torch
 from utils import fail
 
 
-def get_device(use_gpu):
-    """Return cuda:0 if asked for, else the CPU; stop if no GPU is available."""
-    if use_gpu and not torch.cuda.is_available():
-        fail("--use-gpu was given but torch sees no CUDA GPU; run the same command without it")
-    return torch.device("cuda:0" if use_gpu else "cpu")
+def get_device(name):
+    """Return the device of a name of `flags.DEVICES`; stop if this machine has none.
+
+    'auto' is a CUDA GPU where there is one, else the CPU: Apple's GPU is untried.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        fail("torch sees no CUDA GPU; run the same command without --use-gpu and --device cuda")
+    if name == "mps" and not torch.backends.mps.is_available():
+        fail("torch sees no GPU of Apple's; run the same command without --device mps")
+    if name == "mps":
+        print("note: nobody has tried these scripts on Apple's GPU yet", file=sys.stderr)
+    return torch.device("cuda:0" if name == "cuda" else name)
 
 
 def set_seed(*seed):

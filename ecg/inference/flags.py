@@ -1,16 +1,17 @@
 """The flags that choose a network or a model, and the file they lead to."""
 
+import argparse
 import glob
 from pathlib import Path
 
-from utils import WIDTH, checkpoint_path, fail, positive, run_name
+from utils import BLOCKS, WIDTH, checkpoint_path, fail, positive, run_name
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def add_network_args(parser, **arch):
     """Add the flags that name a network; return their group. `arch`: other options of --arch."""
     if not arch:
-        from resnet import BLOCKS  # two seconds for torch, which not every command needs
-
         arch = {"choices": BLOCKS, "help": "depth of the network"}
     group = parser.add_argument_group("model")
     group.add_argument("--arch", default="resnet34", **arch)
@@ -23,7 +24,12 @@ def add_network_args(parser, **arch):
 
 def add_device_args(group):
     """Add the flags that say where and how exactly to compute."""
-    group.add_argument("--use-gpu", action="store_true", help="use the first CUDA GPU")
+    text = "where to compute; auto: a CUDA GPU where there is one; mps: Apple's GPU, untried"
+    group.add_argument("--device", choices=DEVICES, default="cpu", help=text)
+    # SUPPRESS: the default is that of --device
+    short = {"action": "store_const", "const": "cuda", "dest": "device"}
+    text = "the same as --device cuda"
+    group.add_argument("--use-gpu", **short, default=argparse.SUPPRESS, help=text)
     group.add_argument("--amp", action="store_true", help="compute in bfloat16 where that is safe")
 
 

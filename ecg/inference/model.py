@@ -21,6 +21,10 @@ from resnet import ResNet1d
 from utils import Progress, fail, network_name
 
 
+class OtherWeights(ValueError):
+    """The weights in a file are not those of the network that it names."""
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """A trained network in eval mode, with all that is needed to use it and to trust it.
@@ -43,7 +47,10 @@ class Model:
         kinds = {"thresholds": dict, "threshold_rule": str, "training_records": dict, "epoch": int}
         check_fields(self, **kinds, scored_on=str | None)
         values = self.thresholds.values()
-        known = all(isinstance(value, float) and 0 <= value <= 1 for value in values)
+        # every probability reaches a threshold of 0
+        known = all(isinstance(value, float) and 0 < value <= 1 for value in values)
+        if self.epoch < 0:
+            raise ValueError("epoch")
         if not known or set(self.thresholds) != set(self.classes):
             raise ValueError("thresholds")
         if not all(isinstance(digest, str) for digest in self.training_records.values()):
@@ -98,19 +105,19 @@ class Model:
             else:
                 provenance = Provenance.unknown(settings.flags.data_dir)
             names = ("thresholds", "threshold_rule", "training_records", "epoch", "scored_on")
-            network = settings.build_network()
             own = {name: content.get(name) for name in names}
-            digest = weights_digest(state_dict)
+            if not settings.fits(state_dict):
+                name = network_name(settings.flags.arch, settings.flags.width)
+                raise OtherWeights(f"holds other weights than those of resnet.py's {name}")
+            network, digest = settings.build_network(), weights_digest(state_dict)
             model = cls(
                 network, settings, provenance=provenance, weights=digest, path=Path(path), **own
             )
-        except ValueError as error:
+        except OtherWeights:
+            raise
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise ValueError(f"is damaged ({error})") from None
-        try:
-            network.load_state_dict(state_dict)
-        except RuntimeError:
-            name = network_name(settings.flags.arch, settings.flags.width)
-            raise ValueError(f"holds other weights than those of resnet.py's {name}") from None
+        network.load_state_dict(state_dict)
         if not all(torch.isfinite(weights).all() for weights in network.state_dict().values()):
             raise ValueError("holds weights that are not finite")
         network.to(device).eval().requires_grad_(False)

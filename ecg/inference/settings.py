@@ -1,18 +1,37 @@
 """The settings of a training, which its checkpoints keep."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
+import torch
+
+from dataset import LEADS, SAMPLE_RATE
 from ecg.inference.provenance import Start
 from resnet import BLOCKS, ResNet1d
 from utils import WIDTH
 
+MAX_SECONDS = 3600  # of what a network sees, as of any recording
+MAX_WIDTH = 1024  # channels of the first stage; the paper's network has 64
+MAX_CLASSES = 1000
+
 
 def check_fields(record, **kinds):
-    """Raise ValueError with the names of a record's fields that are not of their kinds."""
-    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(record, name), kind)]
+    """Raise ValueError with the names of a record's fields that are not of their kinds.
+
+    True and False are no numbers.
+    """
+    values = {name: getattr(record, name) for name in kinds}
+    wrong = [name for name, kind in kinds.items() if not is_of_kind(values[name], kind)]
     if wrong:
         raise ValueError(", ".join(wrong))
+
+
+def is_of_kind(value, kind):
+    """Tell whether a value is of a kind; True is no number, and infinity neither."""
+    if isinstance(value, bool) and kind is not bool:
+        return False
+    return isinstance(value, kind) and not (isinstance(value, float) and not math.isfinite(value))
 
 
 @dataclass(frozen=True)
@@ -34,9 +53,11 @@ class TrainingFlags:
 
     def __post_init__(self):
         kinds = {"arch": str, "data_dir": str, "seconds": int, "round": int, "width": int}
-        check_fields(self, **kinds)
-        if self.seconds < 1:
+        check_fields(self, **kinds, seed=int, limit=int | None, windows=bool)
+        if not 1 <= self.seconds <= MAX_SECONDS:
             raise ValueError("seconds")
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise ValueError("width")
         if self.arch not in BLOCKS:
             raise ValueError(f"arch {self.arch!r}: unknown; choose {' or '.join(BLOCKS)}")
 
@@ -79,6 +100,12 @@ class Settings:
     def __post_init__(self):
         kinds = {"labels": str, "signals": str, "shortest": int | float, "window": int | None}
         check_fields(self, **kinds, versions=dict, centred=bool, evidence=bool)
+        if self.shortest <= 0:
+            raise ValueError("shortest")
+        if self.window is not None and not 2 <= self.window <= MAX_SECONDS * SAMPLE_RATE:
+            raise ValueError("window")
+        if len(self.leads) > len(LEADS) or len(self.classes) > MAX_CLASSES:
+            raise ValueError("leads or classes")
         if self.normal is not None and self.normal not in self.classes:
             raise ValueError("normal")
         for names in (self.leads, self.classes):
@@ -124,3 +151,21 @@ class Settings:
         shape = len(self.leads), len(self.classes), self.flags.width, self.window
         normal = None if self.normal is None else self.classes.index(self.normal)
         return ResNet1d(self.flags.arch, *shape, self.evidence, normal)
+
+    def fits(self, state_dict):
+        """Tell whether these are weights of the network, by name, shape and kind of number.
+
+        No memory is taken, however large the network is said to be.
+        """
+        with torch.device("meta"):
+            expected = self.build_network().state_dict()
+        if set(expected) != set(state_dict):
+            return False
+        return all(
+            isinstance(value, torch.Tensor)
+            and value.layout == torch.strided
+            and value.shape == expected[name].shape
+            and value.is_floating_point() == expected[name].is_floating_point()
+            and (value.is_floating_point() or value.dtype == torch.int64)
+            for name, value in state_dict.items()
+        )

@@ -1,9 +1,22 @@
 """Bounds of memory and time within which a file that others wrote is read."""
 
 import contextlib
+import errno
 import resource
 import signal
 from pathlib import Path
+
+# what the system says where it, not the file's content, is at fault
+OF_MACHINE = (
+    *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOSPC),
+)
+
+
+def raise_if_of_machine(error):
+    """Raise an error again if the machine causes it: it may pass, and says nothing of the file."""
+    if isinstance(error, OSError) and error.errno in OF_MACHINE:
+        raise error
 
 
 def current_bytes():

@@ -55,6 +55,13 @@ STACKS = (".npy", ".h5", ".hdf5")  # may hold several records
 MAX_BYTES = 256 << 20  # of a table
 
 
+def check_given(sample_rate, suffix):
+    """Raise ValueError if the sample rate (Hz) of a table is None or implausible."""
+    if sample_rate is None:
+        raise ValueError(f"a {suffix} file has no sample rate; give it in Hz: --sample-rate 500")
+    check_rate(sample_rate)
+
+
 def read_record(path, labels=None, needed=LEADS, row=None, **table):
     """Read any record: (Record, signal (12, n) float64 mV at its own rate, notes).
 
@@ -70,14 +77,12 @@ def read_record(path, labels=None, needed=LEADS, row=None, **table):
         raise ValueError("the file is larger than 256 MB")
     reader = READERS.get(suffix, read_hospital)  # which goes by content
     if is_table:
+        if suffix in STACKS:  # with the rate their length is known before anything is copied
+            check_given(table.get("sample_rate"), suffix)
         args = (row,) if suffix in STACKS else ()
         record, rows, notes = reader(path, TableFormat(**table), *args)
         check_unit(rows)
-        if record.sample_rate is None:
-            raise ValueError(
-                f"a {suffix} file has no sample rate; give it in Hz: --sample-rate 500"
-            )
-        check_rate(record.sample_rate)
+        check_given(record.sample_rate, suffix)
         record = record._replace(dx=())
     else:
         record, rows, notes = reader(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset import LEADS
-from ecg.io.bounds import bounded
+from ecg.io.bounds import bounded, raise_if_of_machine
 from ecg.io.physionet import MV_PER_UNIT
 from ecg.io.record import Record, check_length, check_rate, parse_age, parse_sex
 
@@ -111,6 +111,7 @@ def parse(path):
     except MissingElementError as error:
         raise ValueError(f"this {name} file holds no waveform ({error}); {EXPORT}") from None
     except Exception as error:  # a damaged file makes the libraries raise almost anything
+        raise_if_of_machine(error)
         text = str(error).replace(str(path), path.name).rstrip(": ") or type(error).__name__
         raise ValueError(f"it cannot be read as {name}: {text}") from None
     own = [w for w in caught if "pydicom" not in w.filename]  # on values that are not read here

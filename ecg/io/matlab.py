@@ -39,6 +39,8 @@ def load_bounded(path):
     check_elements(data, 128, len(data))
     try:
         return scipy.io.loadmat(io.BytesIO(data), simplify_cells=True)
+    except MemoryError:
+        raise
     except Exception as error:  # scipy raises almost anything on a damaged file
         raise ValueError(
             f"it is a damaged MATLAB file ({type(error).__name__}: {error}); copy it again"

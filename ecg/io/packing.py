@@ -24,7 +24,7 @@ from ecg.processing.quality import (
     standard_deviation,
     tallest_span,
 )
-from utils import Progress, is_safe_name, read_json, remove, replacing, workers
+from utils import UNSAFE_NAME, Progress, is_safe_name, read_json, remove, replacing, workers
 
 FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records given to the worker processes at a time, to bound memory
@@ -45,11 +45,12 @@ class Row(NamedTuple):
     signal: str | None = None  # the digest of its packed signal; None: it is skipped
     span: float | None = None  # mV, of the tallest lead in a typical second; if flat, in all
     standardised: bool = False  # whether each lead was divided by its standard deviation
+    passing: bool = False  # it is skipped for a reason of the machine, which may pass
 
     @classmethod
-    def skip(cls, patient_id, why, span=None):
+    def skip(cls, patient_id, why, span=None, passing=False):
         """Return the row of a record that is not packed; `span` if only because it is flat."""
-        return cls(patient_id, note=f"skipped: {why}", span=span)
+        return cls(patient_id, note=f"skipped: {why}", span=span, passing=passing)
 
     @property
     def skipped(self):
@@ -70,7 +71,7 @@ class Row(NamedTuple):
         if self.skipped:
             flat = {} if self.span is None else {"span": self.span}
             return {"patient_id": self.patient_id, "note": self.note, **flat}
-        return self._asdict()
+        return {name: value for name, value in self._asdict().items() if name != "passing"}
 
 
 class Reading(NamedTuple):
@@ -156,8 +157,9 @@ def read_source(source, labels, reading=None):
     """Return (Row, packed signal) of a Source, or (Row, None) if it is skipped."""
     reading, name = reading or Reading(), source.name
     try:
-        if not is_safe_name(name):
-            raise ValueError("a name with a backslash or a control character; rename its files")
+        # a name that is not UTF-8 is so in the path alone
+        if not (is_safe_name(name) and is_safe_name(source.path.stem)):
+            raise ValueError(f"{UNSAFE_NAME}; rename its files")
         record, signal, notes = read_record(
             source.path, labels, reading.needed, source.row, **reading.table_format._asdict()
         )
@@ -171,7 +173,8 @@ def read_source(source, labels, reading=None):
     except Exception as error:  # a damaged file makes the libraries raise almost anything
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # not the record's fault
-        return Row.skip(name, describe_error(error)), None
+        passing = isinstance(error, OSError | MemoryError)
+        return Row.skip(name, describe_error(error), passing=passing), None
     if not limb_leads_agree(packed):
         more.append(DISAGREE)
     in_mv = to_mv(packed)
@@ -236,7 +239,8 @@ def pack(data_dir, catalogue, key, reading, check):
         index = Index(f"signals-{fingerprint}.i16", note_duplicates(rows))
         check(index)
     content = {
-        "sources": key,
+        # no key where a record may be readable the next time: that run reads all of them again
+        "sources": None if any(row.passing for row in index.rows) else key,
         "fingerprint": fingerprint,
         "file": index.file,
         "sample_rate": SAMPLE_RATE,

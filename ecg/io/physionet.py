@@ -11,9 +11,11 @@ import numpy as np
 
 from dataset import LEADS
 from ecg.io import matlab
+from ecg.io.bounds import raise_if_of_machine
 from ecg.io.diagnoses import split_diagnoses
 from ecg.io.record import (
     MAX_AGE,
+    MAX_WORD,
     PATIENT_FOLDER,
     Record,
     check_length,
@@ -93,7 +95,10 @@ def read_wfdb(path):
                 physical=False,
                 return_res=32,
             )
+        except MemoryError:  # not the file's fault
+            raise
         except Exception as error:  # wfdb raises almost anything
+            raise_if_of_machine(error)
             raise ValueError(
                 f"wfdb cannot read it ({type(error).__name__}: {error}); copy or export it again"
             ) from None
@@ -115,6 +120,8 @@ def header_lines(path):
     fields = [line for line in lines if not line.startswith("#")]
     if not fields:
         raise ValueError("the header is empty")
+    if any(len(word) > MAX_WORD for line in fields for word in line.split()):
+        raise ValueError(f"a word of the header has more than {MAX_WORD} characters")
     return fields, [line for line in lines if line.startswith("#")]
 
 

@@ -19,6 +19,7 @@ SPELLING = {lead.upper(): lead for lead in LEADS}
 SPELLING |= {"D" + lead: lead for lead in ("I", "II", "III")} | {"MLII": "II"}
 LEAD_WORD = rf"(?:(?:lead|ecg|ekg)[ ._]*)?({'|'.join(sorted(SPELLING, key=len, reverse=True))})"
 LEAD_NAME = re.compile(LEAD_WORD, re.IGNORECASE)
+MAX_WORD = 1000  # characters of a header's word or a table's cell: reading longer ones takes hours
 
 
 class Record(NamedTuple):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from dataset import LEADS
-from ecg.io.record import Record, check_matrix
+from ecg.io.bounds import raise_if_of_machine
+from ecg.io.record import Record, check_length, check_matrix
 from ecg.io.tables import INSTALL
 
 ONE, MANY = "ecg", "tracings"  # names of an HDF5 file's array, of SPH (12, n), CODE-15 (N, n, 12)
@@ -12,7 +13,10 @@ ONE, MANY = "ecg", "tracings"  # names of an HDF5 file's array, of SPH (12, n), 
 def to_rows(signal, table):
     """Return Record, lead -> samples in mV, and notes of (L, n), in the order of a TableFormat."""
     order = list(table.leads_order or LEADS)
-    signal = np.array(check_matrix(signal, len(order)), np.float64) / (table.units_per_mv or 1)
+    check_matrix(signal, len(order))
+    if table.sample_rate:
+        check_length(signal.shape[1], table.sample_rate)  # before anything is copied
+    signal = np.array(signal, np.float64) / (table.units_per_mv or 1)
     return Record(table.sample_rate), {lead: signal[order.index(lead)] for lead in LEADS}, []
 
 
@@ -49,10 +53,12 @@ def read_hdf5(path, table, row=None):
             array = file.get(ONE if row is None else MANY)
             if array is None:
                 raise ValueError(f"it holds no {ONE!r} of one record (it has {', '.join(file)})")
-            signal = array[()] if row is None else take(array, row, len(LEADS))
+            if row is None:
+                return to_rows(array, table)
+            signal = take(array, row, len(LEADS))
     except OSError as error:
+        raise_if_of_machine(error)
         raise ValueError(f"it is a damaged HDF5 file ({error}); copy it again") from None
-    if row is not None:
-        filled = np.flatnonzero(np.any(signal != 0, axis=0))
-        signal = signal[:, filled[0] : filled[-1] + 1] if len(filled) else signal
+    filled = np.flatnonzero(np.any(signal != 0, axis=0))
+    signal = signal[:, filled[0] : filled[-1] + 1] if len(filled) else signal
     return to_rows(signal, table)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from ecg.io.bounds import bounded
+from ecg.io.bounds import bounded, raise_if_of_machine
 
 # Names of columns, in small letters without punctuation, as the owners of data sets write them.
 RECORD = (
@@ -92,6 +92,7 @@ def read_sheet(path):
             rows = [list(map(cell_text, row)) for row in book.worksheets[0].values]
             book.close()
     except Exception as error:  # openpyxl raises almost anything on a damaged file
+        raise_if_of_machine(error)
         text = str(error) or type(error).__name__
         raise ValueError(f"it cannot be read as an Excel file ({text}); save it as csv") from None
     return [row for row in rows if any(row)]

@@ -19,10 +19,11 @@ import pandas as pd
 
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
-from ecg.io.record import IMPLAUSIBLE_MV, LEAD_WORD, SPELLING, Record
+from ecg.io.record import IMPLAUSIBLE_MV, LEAD_WORD, MAX_WORD, SPELLING, Record
 from ecg.io.tables import read_text
 from utils import positive_number
 
+LONG_CELL = re.compile(rf"(?<![^\s,;])[^\s,;]{{{MAX_WORD + 1}}}")
 UNNAMED = "-"  # in --leads-order, skips a column
 UNITS = "[nuµμm]?V"
 LEAD_CELL = re.compile(rf"{LEAD_WORD}(?:[ ._/(\[]+({UNITS})[ ._)\]]*)?", re.IGNORECASE)
@@ -298,7 +299,10 @@ def read_text_table(path, table):
 
     A column of times gives the sampling rate. Other columns are left out, with a note.
     """
-    header, body = read_header(read_text(path), table.leads_order)
+    text = read_text(path)
+    if LONG_CELL.search(text):
+        raise ValueError(f"a cell of it has more than {MAX_WORD} characters")
+    header, body = read_header(text, table.leads_order)
     columns, time = list(header.leads.values()), header.time or (None, None)
     places = [i for i, _ in columns]
     signal, times = read_rows(body, header.separator, places, len(header.names), time[0])

@@ -1,14 +1,14 @@
 """What every figure shares: colours, panels, the mark 'research use only', how it is written."""
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from utils import RESEARCH_USE, replacing
+from utils import RESEARCH_USE, is_own_script, replacing
 
-matplotlib.use("Agg")  # before pyplot, so that no figure needs a display
-
-import matplotlib.pyplot as plt
+if is_own_script():
+    matplotlib.rcdefaults()  # a matplotlibrc of the user's may ask for LaTeX or other sizes
 
 DPI = 200
 PAGE_DPI = 150  # of the many pages of explained records

@@ -18,6 +18,7 @@ from ecg.processing.detection import cut_beats, find_peaks
 
 SHORTEST = 6  # s; the shortest record of CPSC2018, for a model that does not say its own
 FLAT_MV = 0.02  # a fifth of a millimetre in a whole second: less than the noise of an electrode
+SILENT = 4  # s; a flat line of all leads for so long is no pause of a heart but a loose cable
 DRIFT_MV = 1.0  # a baseline that moves 10 mm within a second
 NOISE_MV = 0.3  # a trace 3 mm thick
 UNREADABLE_SHARE = 0.5  # of a lead's seconds
@@ -157,6 +158,36 @@ def centred(signal):
 def flat_seconds(signal):
     """Tell for each lead and second whether it holds no signal: (12, seconds)."""
     return np.ptp(by_second(signal), axis=2) < FLAT_MV
+
+
+def silent_stretches(signal):
+    """Return the (start, end), in samples, of the flat lines of all leads of (12, n) mV."""
+    step = SAMPLE_RATE // 10
+    n = signal.shape[1] // step
+    tenths = signal[:, : n * step].reshape(len(signal), n, step)
+    flat = (np.ptp(tenths, axis=2) < FLAT_MV).all(0)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
+    runs = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= 10 * SILENT]
+    return [(a * step, signal.shape[1] if b == n else b * step) for a, b in runs]
+
+
+def live_parts(packed):
+    """Return the parts (12, n) of (12, N) int16 microvolts between its silent stretches.
+
+    All of it where nothing else is left.
+    """
+    ends = [0, *np.ravel(silent_stretches(packed / UNITS_PER_MV)).astype(int), packed.shape[1]]
+    parts = [packed[:, a:b] for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a]
+    return parts or [packed]
+
+
+def silence_cautions(signal):
+    """Return a Caution, in a list, that says where (12, n) mV is a flat line in all leads."""
+    places = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in silent_stretches(signal)]
+    if not places or places[0] == (0, signal.shape[1] / SAMPLE_RATE):
+        return []
+    text = ", ".join(f"from {a:.0f} to {b:.0f} s" for a, b in places)
+    return [Caution(f"no signal {text} in all leads", critical=True)]
 
 
 def flat_leads(signal):

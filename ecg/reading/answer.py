@@ -252,7 +252,34 @@ def answer_signal(model, signal, sample_rate, name="signal"):
     check_length(signal.shape[1], sample_rate)
     check_unit(dict(zip(LEADS, signal, strict=True)))
     recording = examine(signal, sample_rate, model, name)
-    return Answer.of(model, recording, model.packed_probabilities(recording.packed))
+    parts = scored_parts(model, recording.packed)
+    scores = np.stack([model.packed_probabilities(part) for part in parts])
+    return Answer.of(model, recording, join_parts(model, scores))
+
+
+def scored_parts(model, packed):
+    """Return the parts (12, n) of a packed recording (12, N) that a Model scores.
+
+    A model that reads windows scores each part between two flat lines of all leads by itself, but
+    for those that are shorter than what it was trained on, if there are others.
+    """
+    if not model.window:
+        return [packed]
+    parts = quality.live_parts(packed)
+    shortest = min(model.settings.shortest * SAMPLE_RATE, model.window)
+    return [part for part in parts if part.shape[1] >= shortest] or [packed]
+
+
+def join_parts(model, scores):
+    """Return the probabilities (K,) of a recording of those of its parts (n, K): the largest.
+
+    Of the normal class it is the smallest: one part with a finding contradicts it.
+    """
+    joined = scores.max(axis=0)
+    if model.settings.normal is not None:
+        place = model.classes.index(model.settings.normal)
+        joined[place] = scores[:, place].min()
+    return joined
 
 
 def answer_recordings(model, recordings, table, batch_size, amp=False):
@@ -267,10 +294,16 @@ def answer_recordings(model, recordings, table, batch_size, amp=False):
         n_skipped = len(recordings.skipped)
         if not batch:
             continue
-        signals = {recording.name: recording.packed for recording in batch}
+        parts = [scored_parts(model, recording.packed) for recording in batch]
+        signals = {
+            f"{recording.name}, part {k}": part
+            for recording, of in zip(batch, parts, strict=True)
+            for k, part in enumerate(of, start=1)
+        }
         dataset = model.dataset(signals, unlabelled(signals))
         y_score = model.score(dataset, batch_size, 0, amp, quiet=n > 1)
-        for recording, scores in zip(batch, y_score, strict=True):
-            yield Answer.of(model, recording, scores), recording.packed
+        ends = np.cumsum([len(of) for of in parts])
+        for recording, scores in zip(batch, np.split(y_score, ends[:-1]), strict=True):
+            yield Answer.of(model, recording, join_parts(model, scores)), recording.packed
             progress.update()
     progress.close()

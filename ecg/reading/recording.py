@@ -16,7 +16,7 @@ from ecg.io.sources import find_records, survey
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 from ecg.processing.quality import Caution
-from utils import fail
+from utils import UNSAFE_NAME, fail, is_safe_name, printable
 
 COUNTED = 60  # s, the last ones, in which beats are counted
 RATES = (20, 300)  # beats per minute that a heart may have
@@ -55,10 +55,13 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     window = None if model.window else model.flags.seconds
     rows = [LEADS.index(lead) for lead in model.leads]
     found = [*warnings, *missing_samples(signal[rows]), *implausible_leads(signal)]
+    found += quality.silence_cautions(to_mv(packed))
+    live = np.concatenate(quality.live_parts(packed), axis=1)
     found += quality.record_warnings(
-        to_mv(packed), sample_rate, window, model.settings.shortest, model.leads
+        to_mv(live), sample_rate, window, model.settings.shortest, model.leads
     )
     scored = quality.scored_part(packed, window)
+    live = np.concatenate(quality.live_parts(scored), axis=1)
     return Recording(
         name,
         path,
@@ -66,7 +69,7 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
         round(signal.shape[1] / sample_rate, 3),
         packed,
         *heart_rate(scored),
-        flat=tuple(lead for lead in quality.flat_leads(to_mv(scored)) if lead in model.leads),
+        flat=tuple(lead for lead in quality.flat_leads(to_mv(live)) if lead in model.leads),
         warnings=tuple(found),
         notes=tuple(notes),
     )
@@ -101,15 +104,18 @@ def implausible_leads(signal):
 def heart_rate(packed):
     """Return the mean heart rate (per minute) of (12, n) int16 microvolts, or None; and why not.
 
-    It is 60 s over the mean interval between R peaks, of the last minute.
+    It is 60 s over the mean interval between R peaks, of the last minute. Of a recording that falls
+    silent for a while, no interval across that counts.
     """
-    packed = packed[:, -COUNTED * SAMPLE_RATE :]
-    peaks = find_peaks(packed)
-    if not quality.has_beats(to_mv(packed), peaks):
+    parts = quality.live_parts(packed[:, -COUNTED * SAMPLE_RATE :])
+    peaks = [find_peaks(part) for part in parts]
+    most = int(np.argmax([len(places) for places in peaks]))
+    if not quality.has_beats(to_mv(parts[most]), peaks[most]):
         return None, "no QRS complex repeats"
-    if len(peaks) < 3:
+    if len(peaks[most]) < 3:
         return None, "fewer than three beats were found"
-    rate = 60 * SAMPLE_RATE * (len(peaks) - 1) / (peaks[-1] - peaks[0])
+    intervals = np.concatenate([np.diff(places) for places in peaks])
+    rate = 60 * SAMPLE_RATE * len(intervals) / intervals.sum()
     low, high = RATES
     if not low <= rate <= high:
         return None, f"{rate:.0f} bpm is implausible"
@@ -175,6 +181,8 @@ class Recordings:
                     number += 1
                     name = f"{path.stem}-{number}"
                 try:
+                    if not is_safe_name(path.stem):
+                        raise ValueError(f"{UNSAFE_NAME}; rename it")
                     batch.append(read_recording(path, name, model, table))
                 except Exception as error:  # a damaged file makes libraries raise almost anything
                     self.skipped.append(Skipped(str(path), describe_error(error)))
@@ -194,7 +202,7 @@ class Recordings:
     def report_skipped(self, start=0):
         """Name on stderr what was skipped, from the `start`-th on, unless one file is all."""
         for path, why in self.skipped[start:] if self.n > 1 else ():
-            tqdm.write(f"skipped: {path}: {why}", file=sys.stderr)
+            tqdm.write(printable(f"skipped: {path}: {why}"), file=sys.stderr)
 
     def fail_unread(self):
         """Stop, as none of the recordings can be read."""

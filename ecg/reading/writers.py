@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ecg.reading.answer import DIGITS, FULL_NAMES
-from utils import RESEARCH_USE, fail, git_revision, replacing
+from utils import RESEARCH_USE, fail, git_revision, printable, replacing
 
 # The columns of the csv in front of the classes: entries of an answer's dictionary, and the name of
 # its leading finding in words.
@@ -64,7 +64,7 @@ def software():
 def show(text):
     """Print an answer at once, before its page, which takes longer; stop if nobody reads on."""
     try:
-        tqdm.write(text)
+        tqdm.write("\n".join(map(printable, text.split("\n"))))
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
@@ -121,6 +121,11 @@ def json_writer(target, head, skipped):
         file.write(f'\n],\n"skipped": {json.dumps([each._asdict() for each in skipped])}\n}}\n')
 
 
+def neutral(cell):
+    """Return a cell of a csv that no spreadsheet takes for a formula."""
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in tuple("=+-@\t\r") else cell
+
+
 @contextlib.contextmanager
 def csv_writer(target, head, skipped):
     """Yield a function that writes one Answer as a row; arguments as of `json_writer`.
@@ -137,7 +142,8 @@ def csv_writer(target, head, skipped):
             content["findings"] = " ".join(answer.findings)
             content["not_assessable"] = " ".join(answer.not_assessable)
             texts = "; ".join(content["warnings"])
-            rows.writerow([*map(content.get, COLUMNS), *answer.probabilities.values(), texts, ""])
+            row = [*map(content.get, COLUMNS), *answer.probabilities.values(), texts, ""]
+            rows.writerow(map(neutral, row))
 
         about = " ".join(f"{head.about}; {head.software}".split())
         file.write(f"# {about}. {RESEARCH_USE}\n")
@@ -145,7 +151,8 @@ def csv_writer(target, head, skipped):
         yield write
         blank = [""] * (len(COLUMNS) - 2 + len(head.names) + 1)
         for path, why in skipped:
-            rows.writerow([Path(path).stem, path, *blank, why])
+            row = [*map(printable, (Path(path).stem, path)), *blank, why]
+            rows.writerow(map(neutral, row))
 
 
 @contextlib.contextmanager

@@ -22,9 +22,13 @@ def world_size():
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def start(use_gpu):
-    """Join the other processes; return the device of this one: its own GPU, or the CPU."""
-    device = get_device(use_gpu)
+def start(name):
+    """Join the other processes; return the device of this one: its own GPU, or the CPU.
+
+    `name` is one of flags.DEVICES.
+    """
+    device = get_device(name)
+    use_gpu = device.type == "cuda"
     if world_size() > 1:
         if use_gpu:
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))

@@ -39,11 +39,13 @@ class WorkflowSettings(NamedTuple):
         flags = Model.load(self.init).flags
         return flags.arch, flags.width
 
-    def fits(self, flags):
-        """Tell whether an epoch takes as long in a run with these flags, a dictionary."""
+    def fits(self, content):
+        """Tell whether an epoch takes as long in a run with this run.json, a dictionary."""
+        flags, on_gpu = content.get("args", {}), content.get("device", "cpu") != "cpu"
         names = {"init"} if self.init else {"arch", "width"}
-        names |= {"amp", "use_gpu", "limit", "seconds", "batch_size"}
-        return all(flags.get(name) == getattr(self, name) for name in names)
+        names |= {"amp", "limit", "seconds", "batch_size"}
+        same = all(flags.get(name) == getattr(self, name) for name in names)
+        return same and on_gpu == bool(self.use_gpu)
 
 
 class Work(NamedTuple):
@@ -65,9 +67,9 @@ def measured_epoch(settings, work):
     """Return (s an epoch, run) of a run that is there, made with the same settings; or None."""
     for run in work.runs:
         content = read_run(run)
-        times, flags = content.get("seconds_per_epoch"), content.get("args", {})
+        times = content.get("seconds_per_epoch")
         same_cores = settings.use_gpu or content.get("threads") == work.threads
-        if times and settings.fits(flags) and same_cores:
+        if times and settings.fits(content) and same_cores:
             return sum(times) / len(times), run
     return None
 

@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
-from torch.utils.data import DataLoader
 
-from dataset import make_batches
+from dataset import make_batches, make_loader
 from ecg.evaluation import metrics
 from ecg.inference.device import set_seed
 from ecg.inference.model import predict_scores
@@ -29,7 +28,7 @@ def train_epoch(training, network, dataset):
     batches = make_batches(len(dataset), loading.batch_size, training.seed, epoch)
     # a process with no record of the last, small batch computes one with weight 0
     shares = [distributed.share(batch) or batch[:1] for batch in batches]
-    loader = DataLoader(dataset, batch_sampler=shares, num_workers=loading.num_workers)
+    loader = make_loader(dataset, loading.num_workers, batch_sampler=shares)
     device = next(network.parameters()).device
     network.train()
     losses = []

@@ -6,26 +6,26 @@ models/<run>.pth, the model, is replaced only when a training has ended.
 """
 
 import contextlib
+import fcntl
 import glob
 import math
 import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from ecg.inference.checkpoint import read_checkpoint, save_checkpoint, weights_digest
 from ecg.inference.settings import Settings
 from ecg.training import distributed
 from resnet import ResNet1d
-from utils import checkpoint_path, fail, read_json, results_path
+from utils import checkpoint_path, fail, read_json, results_path, way_out
 
 # flags that may differ between a run and its --resume: they do not change the numbers
-FREE_FLAGS = {"epochs", "resume", "num_workers", "patience", "use_gpu"}
-SCHEDULES = ("constant", "cosine")
+FREE_FLAGS = {"epochs", "resume", "num_workers", "patience", "use_gpu", "device"}
 WARM_UP = 50  # steps, or a tenth of them, in which the cosine schedule reaches its top
 
 
@@ -242,12 +242,10 @@ def lock(run):
         yield
         return
     path = Path("models", f".{run}.lock")
-    held = FileLock(path, timeout=0)
-    try:
-        with writing(run):
-            path.parent.mkdir(exist_ok=True)
-            held.acquire()
-    except Timeout:
+    with writing(run):
+        path.parent.mkdir(exist_ok=True)
+        held = take_lock(path)
+    if held is None:
         fail(f"another process is training {run}; wait until it has ended, or stop it")
     try:
         for left in Path("models").glob(f".{glob.escape(run)}.*tmp.pth"):  # by a killed process
@@ -255,7 +253,7 @@ def lock(run):
         yield
     finally:
         path.unlink(missing_ok=True)
-        held.release()
+        release(held)
 
 
 @contextlib.contextmanager
@@ -263,10 +261,44 @@ def writing(run):
     """Stop with one line where a file of the run cannot be written in the block."""
     try:
         yield
-    except Timeout:  # a TimeoutError, and so an OSError
-        raise
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
+        remedy = way_out(error) if isinstance(error, OSError) else "free some space"
         fail(
             f"the files of {run} cannot be written ({error}); the files written before are whole; "
-            "free some space, then resume: the same command with --resume"
+            f"{remedy}, then resume: the same command with --resume"
         )
+
+
+HELD = set()  # the open files of locks
+# those that load data are forked from this process, and may live a few seconds longer than it
+os.register_at_fork(after_in_child=lambda: [file.close() for file in HELD])
+
+
+def take_lock(path):
+    """Return the open file of a lock on a path, or None if another process holds it.
+
+    The processes that are forked from this one do not hold it.
+    """
+    while True:
+        file = open(path, "w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:  # a file system without locks
+            text = f"warning: {path} cannot be locked ({error.strerror}): start no second training"
+            print(f"{text} of the same run", file=sys.stderr)
+        try:
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                HELD.add(file)
+                return file
+        except FileNotFoundError:
+            pass
+        file.close()  # the process that held it has ended meanwhile, and removed it
+
+
+def release(file):
+    """Give a lock back."""
+    HELD.discard(file)
+    file.close()

@@ -22,7 +22,21 @@ def test_set_seed_repeats_every_generator():
 
 def test_get_device_refuses_a_missing_gpu(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert get_device(False).type == "cpu"
-    with pytest.raises(SystemExit):
-        get_device(True)
-    assert "without it" in capsys.readouterr().err
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert get_device("cpu").type == get_device("auto").type == "cpu"
+    for name in ("cuda", "mps"):
+        with pytest.raises(SystemExit, match="2"):
+            get_device(name)
+        err = capsys.readouterr().err
+        assert "run the same command without" in err and f"--device {name}" in err
+
+
+def test_get_device_takes_the_gpu_that_is_there_and_says_that_apples_is_untried(
+    monkeypatch, capsys
+):
+    for module in (torch.cuda, torch.backends.mps):
+        monkeypatch.setattr(module, "is_available", lambda: True)
+    assert get_device("auto") == get_device("cuda") == torch.device("cuda:0")
+    assert capsys.readouterr().err == ""
+    assert get_device("mps").type == "mps" and get_device("cpu").type == "cpu"
+    assert capsys.readouterr().err.startswith("note: nobody has tried")

@@ -1,8 +1,9 @@
+import argparse
 from pathlib import Path
 
 import pytest
 
-from ecg.inference.flags import find_model
+from ecg.inference.flags import add_device_args, find_model
 
 RUN = ("resnet34", "data/CPSC", 42, 0, "I-V5")
 
@@ -39,3 +40,12 @@ def test_the_models_of_the_data_set_that_are_there_are_named(tmp_path, monkeypat
         find_model(None, "resnet34", "data/mine", 42, 0, "all")
     err = capsys.readouterr().err
     assert f"no model models/resnet34_mine_all_42.pth ({there} is there; name it by --init" in err
+
+
+def test_use_gpu_is_short_for_the_first_cuda_gpu():
+    parser = argparse.ArgumentParser()
+    add_device_args(parser)
+    assert parser.parse_args([]).device == "cpu"
+    assert parser.parse_args(["--use-gpu"]).device == "cuda"
+    assert parser.parse_args(["--device", "auto"]).device == "auto"
+    assert parser.parse_args(["--device", "mps", "--use-gpu"]).device == "cuda"

@@ -6,6 +6,7 @@ import torch
 
 from dataset import LEADS
 from ecg.inference import checkpoint
+from ecg.inference import model as model_module
 from ecg.inference.model import Model, predict_scores
 from ecg.inference.provenance import Provenance
 from resnet import ResNet1d
@@ -61,7 +62,8 @@ def test_a_model_keeps_all_that_its_file_says(tmp_path):
     assert again.pop("args") == {**FLAGS, "width": 4, "windows": False}
     weights = again.pop("state_dict")
     assert all(torch.equal(weights[name], w) for name, w in kept.pop("state_dict").items())
-    assert again == {n: v for n, v in kept.items() if n not in ("args", "extra")} | {"start": None}
+    new = {"start": None, "centred": False, "evidence": False, "normal": None}
+    assert again == {n: v for n, v in kept.items() if n not in ("args", "extra")} | new
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,72 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, capsys):
     weights = NETWORK.state_dict() | {"fc.bias": torch.tensor([float("nan")])}
     checkpoint.save_checkpoint(tmp_path / "m.pth", content(state_dict=weights))
     assert "not finite" in refused(tmp_path / "m.pth", capsys)
+
+
+WEIGHTS = NETWORK.state_dict()
+NAN = float("nan")
+HOSTILE = [
+    *(
+        {"args": FLAGS | {"width": value}}
+        for value in (0, -4, 600, 10**9, 4.0, "4", None, True, NAN)
+    ),
+    *(
+        {"args": FLAGS | {"width": 4, "seconds": v}}
+        for v in (0, -1, 10**9, 2.5, NAN, "2", None, True)
+    ),
+    *({"args": FLAGS | {"width": 4, "round": v}} for v in ("0", None, 0.5, True)),
+    *({"args": FLAGS | {"width": 4, "seed": v}} for v in ("a", 1.5, [1])),
+    *({"args": FLAGS | {"width": 4, "limit": v}} for v in ("a", 1.5)),
+    *({"args": FLAGS | {"width": 4, "windows": v}} for v in ("no", 1, None)),
+    *({"args": FLAGS | {"width": 4, "data_dir": v}} for v in (7, None, b"x")),
+    *({"args": FLAGS | {"width": 4, "arch": v}} for v in (18, None, ["resnet18"])),
+    *({"window": value} for value in (0, 1, -5000, 10**12, 5.0, NAN, "5000", True, [1])),
+    *({"shortest": value} for value in (0, -1, NAN, float("inf"), "6", True)),
+    *({"epoch": value} for value in (-1, 1.0, "1", True, [1])),
+    *({"scored_on": value} for value in (5, ["a"], {"a": 1}, b"a")),
+    *({"thresholds": {"AF": value}} for value in (0.0, 0, -1.0, 1.5, "0.5", True)),
+    *({"threshold_rule": value} for value in (5, ["a"])),
+    *(
+        {"labels": 5},
+        {"signals": ["a"]},
+        {"versions": "a"},
+        {"start": "a"},
+        {"start": {"model": 1}},
+    ),
+    *({"leads": value} for value in ([], ["II"] * 13, [None], {"II": 1}, [["II"]])),
+    *({"classes": value} for value in ([], ["AF", "AF"], [1.5], [["AF"]])),
+    *(
+        {"state_dict": WEIGHTS | {"stem.0.weight": change(WEIGHTS["stem.0.weight"])}}
+        for change in (
+            lambda w: w.to(torch.int8),
+            lambda w: w.to(torch.complex64),
+            lambda w: w.bool(),
+            lambda w: w.to_sparse(),
+            lambda w: w[:, :, :3],
+            lambda w: w[None],
+        )
+    ),
+    {"state_dict": WEIGHTS | {"stem.1.num_batches_tracked": torch.tensor(0.5)}},
+    {"state_dict": WEIGHTS | {"other": torch.zeros(1)}},
+    {"state_dict": {name: w for name, w in WEIGHTS.items() if name != "fc.bias"}},
+    {"state_dict": {}},
+    {"state_dict": WEIGHTS | {7: torch.zeros(1)}},
+]
+
+
+@pytest.mark.parametrize("changes", HOSTILE, ids=lambda changes: str(changes)[:60])
+def test_a_hostile_model_is_refused_before_a_network_is_built(
+    changes, tmp_path, capsys, monkeypatch
+):
+    def build(settings):
+        n_leads, n_classes, width = len(settings.leads), len(settings.classes), settings.flags.width
+        real = (n_leads, n_classes, width) == (1, 1, 4)
+        assert real or torch.empty(0).is_meta, "memory is taken for what the file only claims"
+        return ResNet1d(settings.flags.arch, n_leads, n_classes, width, settings.window)
+
+    monkeypatch.setattr(model_module.Settings, "build_network", build)
+    torch.save({"version": 2, **content(), **changes}, tmp_path / "m.pth")
+    refused(tmp_path / "m.pth", capsys)
 
 
 @pytest.mark.parametrize("kind", ["missing", "truncated", "text", "other", "pickle"])

@@ -412,7 +412,19 @@ def test_a_negative_gain_is_told(tmp_path):
     np.testing.assert_allclose(signal[7], -noise(1, 700)[7] / 1000, atol=1e-9)
 
 
-@pytest.mark.parametrize("error", [MemoryError, IndexError, FileNotFoundError("x"), SystemError])
+@pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "x"), OSError(5, "x")])
+def test_what_the_machine_causes_is_not_said_of_the_file(error, tmp_path, monkeypatch):
+    def broken(*args, **kwargs):
+        raise error
+
+    path = write_wfdb(tmp_path)
+    monkeypatch.setattr(wfdb, "rdrecord", broken)
+    with pytest.raises(type(error)) as caught:
+        formats.read_record(path)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("error", [IndexError, FileNotFoundError("x"), SystemError])
 def test_whatever_wfdb_raises_is_one_reason(error, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise error

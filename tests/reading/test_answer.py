@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from thin_model import make_model
 
 from dataset import CLASSES, LEADS, signal_digest
 from ecg.inference.model import Model
+from ecg.io.text_table import TableFormat
 from ecg.processing.quality import Caution
 from ecg.reading import recording
-from ecg.reading.answer import Answer, answer_signal
+from ecg.reading.answer import Answer, answer_signal, join_parts
 from ecg.reading.recording import Recording
 from utils import RESEARCH_USE
 
@@ -255,7 +257,7 @@ def test_an_array_gets_the_warnings_of_a_file(tmp_path):
     signal[7, 50] = 25
     model = make_model()
     np.save(tmp_path / "a.npy", signal)
-    table = recording.TableFormat(sample_rate=400)
+    table = TableFormat(sample_rate=400)
     read = recording.read_recording(tmp_path / "a.npy", "a", model, table)
     some = answer_signal(model, signal, 400)
     assert set(some.warnings) >= set(read.warnings)
@@ -283,3 +285,45 @@ def test_an_array_that_can_be_no_ecg_is_refused(change, message):
         answer_signal(MODEL, change(pulses(8, 0.8) / 1000), 500)
     with pytest.raises(ValueError, match="20000 Hz"):
         answer_signal(MODEL, pulses(8, 0.8) / 1000, 20_000)
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return Model.load(BUNDLED)
+
+
+def silenced(seconds):
+    """Return 10 s of a synthetic ECG, so many s of zeros, and 10 s of it again, in mV."""
+    from ecg.simulation.heart import make_record
+
+    signal = make_record(3, 8, 10).signal / 1000
+    return np.concatenate([signal, np.zeros((12, seconds * 500)), signal], axis=1), signal
+
+
+@pytest.mark.parametrize("seconds", [5, 9, 19, 40])
+def test_a_recording_that_falls_silent_is_read_as_what_is_left_of_it(seconds, bundled):
+    signal, part = silenced(seconds)
+    whole, alone = answer_signal(bundled, signal, 500), answer_signal(bundled, part, 500)
+    text = f"no signal from 10 to {10 + seconds} s in all leads"
+    assert Caution(text, critical=True) in whole.warnings
+    assert whole.findings == alone.findings and whole.probabilities == alone.probabilities
+    assert whole.heart_rate == pytest.approx(alone.heart_rate, abs=0.1)
+    assert not whole.flat and not whole.not_assessable
+
+
+def test_a_pause_of_a_heart_is_no_silence_and_all_of_it_is_none_either(bundled):
+    for seconds, texts_ in ((3, 0), (4, 1)):
+        signal, _ = silenced(seconds)
+        warnings = answer_signal(bundled, signal, 500).warnings
+        assert sum("no signal" in each.text for each in warnings) == texts_
+    with pytest.raises(ValueError, match="all leads are flat"):
+        answer_signal(bundled, np.zeros((12, 5000)), 500)
+
+
+def test_of_the_normal_class_the_smallest_of_the_parts_between_silences_counts():
+    scores = np.array([[0.9, 0.1, 0.3], [0.2, 0.8, 0.4]])
+    for normal, expected in ((None, [0.9, 0.8, 0.4]), ("SNR", [0.2, 0.8, 0.4])):
+        settings = SimpleNamespace(normal=normal)
+        model = SimpleNamespace(settings=settings, classes=("SNR", "AF", "PVC"))
+        assert join_parts(model, scores).tolist() == expected
+    assert join_parts(model, scores[:1]).tolist() == scores[0].tolist()

@@ -149,3 +149,10 @@ def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypat
         with pytest.raises(SystemExit) as stop:
             writers.check_targets(*targets, sources)
         assert stop.value.code == 2 and "one of the records" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\tx"])
+def test_no_cell_of_the_csv_is_a_formula(text):
+    assert writers.neutral(text) == f"'{text}"
+    assert writers.neutral(-0.5) == -0.5 and writers.neutral("A0001") == "A0001"
+    assert writers.neutral("") == "" and writers.neutral(None) is None
