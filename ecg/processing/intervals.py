@@ -36,7 +36,7 @@ P_LEAST = 0.02  # mV over the leads
 SHARED = 0.8  # correlation of odd and even beats before QRS, if there is a P
 T_FROM = 0.12  # s after QRS
 T_REACH = 0.3  # s after the middle of a QRS in which no P is sought
-NEXT_P = 0.2  # s before the next QRS, where T has ended
+NEXT_P, NEXT_SHARE = 0.2, 0.3  # s before the next QRS where T has ended, or a share of RR if less
 T_LEAST = 0.03  # mV over the leads
 T_FALL, T_STEEP, T_LEVEL = 0.16, 0.3, 0.04  # s from its peak; of its steepest descent; s
 DRIFT = butter(2, 0.5, "high", fs=SAMPLE_RATE, output="sos")
@@ -63,6 +63,23 @@ class Intervals(NamedTuple):
     def qtc_bazett(self):
         """QT / RR^(1/2), RR in s; ms."""
         return None if None in (self.qt, self.rate) else self.qt * (self.rate / 60) ** 0.5
+
+    def to_dict(self):
+        """Return whole ms and degrees by name, with both QTc; None where not measured."""
+        numbers = self._asdict() | {
+            "qtc_fridericia": self.qtc_fridericia,
+            "qtc_bazett": self.qtc_bazett,
+        }
+        del numbers["rate"], numbers["rr_spread"]
+        return {name: None if x is None else round(x) for name, x in numbers.items()}
+
+    def text(self):
+        """Return all intervals and axes in a line, '-' where one cannot be measured."""
+        parts = {name: "-" if x is None else x for name, x in self.to_dict().items()}
+        return (
+            "PR {pr}, QRS {qrs}, QT {qt}, QTc {qtc_fridericia} (Fridericia) {qtc_bazett} (Bazett) "
+            "ms; axes P {p_axis}, QRS {qrs_axis}, T {t_axis} degrees"
+        ).format(**parts)
 
 
 class Middle(NamedTuple):
@@ -186,7 +203,8 @@ def shared(halves):
 def t_wave(middle, live, end):
     """Return where T begins and ends in a Middle, None if there is none."""
     start = end + round(T_FROM * SAMPLE_RATE)
-    stop = min(middle.signal.shape[1], middle.centre + middle.room - round(NEXT_P * SAMPLE_RATE))
+    reserved = round(min(NEXT_P * SAMPLE_RATE, NEXT_SHARE * middle.room))
+    stop = min(middle.signal.shape[1], middle.centre + middle.room - reserved)
     if stop - start < round(0.1 * SAMPLE_RATE):
         return None
     smooth = gaussian_filter1d(middle.signal[live], T_SIGMA * SAMPLE_RATE, axis=1)

@@ -1,7 +1,8 @@
 """Recordings of your own: how the files are found and read, and what can be said before scoring."""
 
+import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -14,10 +15,12 @@ from ecg.io.record import IMPLAUSIBLE_MV, describe_error
 from ecg.io.sources import find_records
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
+from ecg.processing.intervals import Intervals, measure_intervals
 from ecg.processing.quality import Caution
 from utils import fail
 
 COUNTED = 60  # s, the last ones, in which beats are counted
+JUMP_MV = 1.5  # by which a whole second lies off the median of its lead
 RATES = (20, 300)  # beats per minute that a heart may have
 
 
@@ -36,6 +39,30 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Person(NamedTuple):
+    """Whose recording it is, and from when, as far as the file says so."""
+
+    identity: str = ""  # name and date of birth
+    patient: str = ""  # number
+    age: float | None = None  # years
+    sex: str = ""  # 'Male', 'Female' or ''
+    recorded: str = ""  # date and time of day, as ISO 8601 with a blank between
+
+    @classmethod
+    def of(cls, record, anonymous=False):
+        """Return that of a Record of a file; `anonymous`: age and sex alone."""
+        age = None if math.isnan(record.age) or record.age < 0 else record.age
+        if anonymous:
+            return cls(age=age, sex=record.sex)
+        return cls(record.identity, record.patient, age, record.sex, record.recorded)
+
+    def text(self):
+        """Return what is known, in a line; '' if nothing is."""
+        age = "" if self.age is None else f"{self.age:.0f} years"
+        parts = [self.identity, self.patient, age, self.sex.lower(), self.recorded]
+        return ", ".join(part for part in parts if part)
+
+
 @dataclass(frozen=True, eq=False)
 class Recording:
     """A recording that is ready to be scored."""
@@ -50,6 +77,9 @@ class Recording:
     flat: tuple[str, ...]  # leads without a signal
     warnings: tuple[Caution, ...]
     notes: tuple[str, ...] = ()  # on the file; none of them changes the answer
+    intervals: Intervals = Intervals()
+    person: Person = Person()
+    lost: tuple[str, ...] = ()  # leads that were not recorded
 
 
 def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
@@ -61,19 +91,41 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     packed, _ = pack_signal(signal, sample_rate)
     window = None if model.window else model.flags.seconds
     found = [*warnings, *missing_samples(signal), *implausible_leads(signal)]
+    found += jumping_leads(packed)
     found += quality.record_warnings(to_mv(packed), sample_rate, window, model.settings.shortest)
     scored = quality.scored_part(packed, window)
+    rate, unknown = heart_rate(scored)
+    flat = tuple(quality.flat_leads(to_mv(scored)))
+    lost = np.isnan(signal).all(1) | (np.ptp(packed, axis=1) == 0)
     return Recording(
         name,
         path,
         sample_rate,
         round(signal.shape[1] / sample_rate, 3),
         packed,
-        *heart_rate(scored),
-        flat=tuple(quality.flat_leads(to_mv(scored))),
+        rate,
+        unknown,
+        flat=flat,
         warnings=tuple(found),
         notes=tuple(notes),
+        intervals=Intervals() if rate is None else intervals(scored, rate, flat),
+        lost=tuple(lead for lead, yes in zip(LEADS, lost, strict=True) if yes),
     )
+
+
+def readable(packed):
+    """Return the last minute of (12, n) int16 microvolts, the leads that are noise as 0."""
+    packed = packed[:, -COUNTED * SAMPLE_RATE :].copy()
+    for lead in quality.noisy_leads(to_mv(packed)):
+        packed[LEADS.index(lead)] = 0
+    return packed
+
+
+def intervals(packed, rate, flat):
+    """Return the Intervals of (12, n) int16 microvolts, with the heart rate that is told."""
+    packed = readable(packed)
+    dark = [*flat, *(lead for lead, row in zip(LEADS, packed, strict=True) if not row.any())]
+    return measure_intervals(to_mv(packed), find_peaks(packed), dark)._replace(rate=rate)
 
 
 def missing_samples(signal):
@@ -102,12 +154,29 @@ def implausible_leads(signal):
     return [Caution(f"{text}; the findings may be wrong", critical=True)]
 
 
+def jumping_leads(packed):
+    """Return a warning, in a list, if leads of (12, n) int16 microvolts are off for seconds."""
+    signal = to_mv(packed)
+    seconds = np.median(quality.by_second(signal), axis=2)
+    off = np.abs(seconds - np.median(signal, axis=1, keepdims=True)) > JUMP_MV  # (12, seconds)
+    found = []
+    for lead, row in zip(LEADS, off, strict=True):
+        if row.any():
+            places = np.flatnonzero(row)
+            found.append(f"{lead} ({places[0]}-{places[-1] + 1} s)")
+    text = f"more than {JUMP_MV:g} mV off its baseline: {', '.join(found)}"
+    return [Caution(text, critical=True)] if found else []
+
+
 def heart_rate(packed):
     """Return the mean heart rate (per minute) of (12, n) int16 microvolts, or None; and why not.
 
-    It is 60 s over the mean interval between R peaks, of the last minute.
+    It is 60 s over the mean interval between R peaks, of the last minute, in the leads that are not
+    noise.
     """
-    packed = packed[:, -COUNTED * SAMPLE_RATE :]
+    packed = readable(packed)
+    if not packed.any():
+        return None, "no QRS complex repeats"
     peaks = find_peaks(packed)
     if not quality.has_beats(to_mv(packed), peaks):
         return None, "no QRS complex repeats"
@@ -120,8 +189,10 @@ def heart_rate(packed):
     return round(rate, 1), None
 
 
-def read_recording(path, name, model, table):
+def read_recording(path, name, model, table, anonymous=False):
     """Read a file; return its Recording for a Model. `table` is the TableFormat of tables.
+
+    `anonymous`: without name, number and date.
 
     Raises ValueError, with a reason that a user can act on, if there is nothing to score; a damaged
     file may raise other errors too.
@@ -131,7 +202,8 @@ def read_recording(path, name, model, table):
         warnings, notes = (), remarks
     else:
         warnings, notes = map(Caution, remarks), unused_flags(table)
-    return examine(signal, record.sample_rate, model, name, str(path), warnings, notes)
+    found = examine(signal, record.sample_rate, model, name, str(path), warnings, notes)
+    return replace(found, person=Person.of(record, anonymous))
 
 
 def unused_flags(table):
@@ -144,11 +216,11 @@ class Recordings:
     """The recordings that a user names: found at once, read as they are needed.
 
     `sources` are their paths, each once; `skipped` gathers what cannot be read. Stops if nothing
-    is found at all.
+    is found at all. `anonymous`: names, numbers and dates of the files are left out.
     """
 
-    def __init__(self, paths):
-        sources, self.skipped = [], []
+    def __init__(self, paths, anonymous=False):
+        sources, self.skipped, self.anonymous = [], [], anonymous
         for path in paths:
             try:
                 sources += find_records(path)
@@ -174,7 +246,7 @@ class Recordings:
                     number += 1
                     name = f"{path.stem}-{number}"
                 try:
-                    batch.append(read_recording(path, name, model, table))
+                    batch.append(read_recording(path, name, model, table, self.anonymous))
                 except Exception as error:  # a damaged file makes libraries raise almost anything
                     self.skipped.append(Skipped(str(path), describe_error(error)))
                 else:
