@@ -29,6 +29,7 @@ from ecg.inference.device import get_device
 from ecg.inference.flags import add_device_args, add_model_path_arg
 from ecg.inference.model import Model
 from ecg.io.text_table import TableFormat, add_table_args
+from ecg.plot.papers import PAPERS
 from ecg.reading.answer import answer_recordings
 from ecg.reading.recording import Recordings
 from ecg.reading.writers import Head, check_targets, open_writers, parse_target, show
@@ -59,6 +60,9 @@ def parse_args(argv=None):
     group.add_argument("--csv", **target, help="the same, a row each")
     text = f"draw the ECG on paper; not given: for up to {FEW} records"
     group.add_argument("--pages", action=argparse.BooleanOptionalAction, help=text)
+    group.add_argument("--paper", choices=PAPERS, default="A4", help="paper of the pages")
+    text = "leave name, number and date of the patient out of answers and pages"
+    group.add_argument("--anonymous", action="store_true", help=text)
     text = "draw what raises and lowers the leading finding, on a page of its own"
     group.add_argument("--explain", action="store_true", help=text)
     add_table_args(parser.add_argument_group("tables (.csv, .tsv, .txt, .npy)"))
@@ -118,7 +122,7 @@ def choose_method(args, model):
 
 def main(args):
     device = get_device(args.device)
-    recordings = Recordings(args.files)
+    recordings = Recordings(args.files, args.anonymous)
     check_targets(args.json, args.csv, recordings.sources)
     model = Model.load(args.model_path or BUNDLED, device)
     table = TableFormat(args.sample_rate, args.leads_order, args.units_per_mv)
@@ -128,7 +132,7 @@ def main(args):
         from ecg.reading import pages  # matplotlib only where it is drawn with
 
     folder, about = results_path(f"{model.name}_records"), model.describe()
-    method = choose_method(args, model) if args.explain else None
+    method, paper = choose_method(args, model) if args.explain else None, PAPERS[args.paper]
     if not quiet:
         show(about if few else f"{about}\n{RESEARCH_USE}")
     with open_writers(args.json, args.csv, Head.of(model), recordings.skipped) as write:
@@ -137,9 +141,10 @@ def main(args):
             if not quiet:
                 show(f"\n{answer.text()}" if few else answer.one_line())
             if drawn:
-                answer = replace(answer, page=pages.draw_ecg(folder, answer, packed, about))
+                answer = replace(answer, page=pages.draw_ecg(folder, answer, packed, about, paper))
             if args.explain:
-                page = pages.draw_explained(folder / "explained", answer, packed, model, method)
+                where = folder / "explained"
+                page = pages.draw_explained(where, answer, packed, model, method, paper)
                 answer = replace(answer, explained=page)
             write(answer)
         if len(recordings.skipped) == recordings.n:

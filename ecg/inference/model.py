@@ -214,6 +214,16 @@ class Model:
         with torch.inference_mode():
             return torch.sigmoid(self.network.record_logits(x)[0]).cpu().numpy()
 
+    def window_probabilities(self, packed, batch_size=32):
+        """Return the probabilities (W, K) of each window of a packed record (12, n)."""
+        x, n = torch.from_numpy(self.network_input(packed)).to(self.device), self.window
+        parts = [x[:, start : start + n] for start in self.network.window_starts(x.shape[1])]
+        scores = []
+        with torch.inference_mode():
+            for i in range(0, len(parts), batch_size):
+                scores.append(torch.sigmoid(self.network(torch.stack(parts[i : i + batch_size]))))
+        return torch.cat(scores).cpu().numpy()
+
     def probabilities(self, signal, sample_rate):
         """Return the probabilities (K,) of a signal (12, n) in mV, its leads as in LEADS.
 

@@ -12,8 +12,9 @@ from matplotlib.transforms import Bbox, TransformedBbox
 from dataset import LEADS
 from ecg.explanation.attributions import WINDOWS
 from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
+from ecg.plot.papers import A4
 from ecg.plot.value_colours import draw_value_bar, draw_windows
-from ecg.processing.quality import standard_deviation
+from ecg.processing.quality import noisy_leads, standard_deviation
 from utils import replacing
 
 # ECG paper: the scale that cardiologists read without looking at the axes.
@@ -21,24 +22,49 @@ MM_PER_SECOND = 25
 MM_PER_MV = 10
 LEFT, RIGHT, BOTTOM, TOP = 4, 4, 12, 14  # mm around the paper of a figure
 
-# The page of a whole record: A4 landscape, mm.
-PAGE = np.array([297, 210])
-PAGE_PAPER = (289, 180)
+# The page of a whole record, landscape, mm.
+HEIGHT = 170  # of the ruled paper, on paper of any size
 PAGE_START = 20  # in front of the traces, on a 5 mm line
 EXPLAINED_TOP, EXPLAINED_ROW = 23, 32  # with a lead more throughout
-PAGE_TOP, PAGE_ROW = 28, 44  # from the paper's top to the first baseline, from one to the next
+PAGE_TOP, PAGE_ROW = 26, 42  # from the paper's top to the first baseline, from one to the next
 PAGE_SECONDS = 10
 PAGE_ROWS = (
     ("I", "aVR", "V1", "V4"),
     ("II", "aVL", "V2", "V5"),
     ("III", "aVF", "V3", "V6"),
-    ("II",),
 )
+STRIPS = ("II", "V1", "V5", *LEADS)  # the first that was recorded is shown throughout
+TALL_MV = 2.4  # a lead that goes further from its median more often than RARELY is drawn half as
+RARELY, OFTEN = 0.001, 0.9  # high, with all others; shares of the time
 NAME, NAME_WIDTH = 13, 17  # mm of a lead's name above its baseline, and how wide it may be
-PAGE_LINES = 3  # of notes above the paper
+PAGE_LINES = 6  # of notes above the paper
 NOTE_WIDTH, NOTES_WIDTH = 225, 148  # characters that surely fit; beside the colour bar
-BELOW_WIDTH = 135  # characters
+BELOW_WIDTH, TITLE_WIDTH = 120, 115  # characters
+WIDEST = A4[0] - LEFT - RIGHT  # mm, to which these belong
 MAX_PAGES = 30
+
+
+class Layout(NamedTuple):
+    """How a page is drawn."""
+
+    paper: tuple = A4  # mm
+    lost: tuple = ()  # leads that were not recorded
+    sd: float | None = None  # mV that stand for one standard deviation where it is z-scored
+    mm_per_mv: float = MM_PER_MV
+    noisy: tuple = ()  # leads that are too noisy for the strip throughout
+
+    @property
+    def width(self):
+        """Width of the ruled paper, mm."""
+        return int(self.paper[0]) - LEFT - RIGHT
+
+    def fit(self, signal):
+        """Return the layout that suits a record (12, n) in mV: its unit, half height if tall."""
+        size = np.abs(signal - np.median(signal, 1, keepdims=True))
+        often, rarely = np.quantile(size, [OFTEN, 1 - RARELY], axis=1)
+        tall = (rarely[often < TALL_MV / 2] > TALL_MV).any()  # others are off for long
+        sd, high = standard_deviation(signal), MM_PER_MV / 2 if tall else MM_PER_MV
+        return self._replace(sd=sd, mm_per_mv=high, noisy=tuple(noisy_leads(signal)))
 
 
 class PageText(NamedTuple):
@@ -67,27 +93,25 @@ def ecg_paper(width, height, right=RIGHT):
     return figure, ax
 
 
-def strip_points(signal, sample_rate, x, y):
+def strip_points(signal, sample_rate, x, y, mm_per_mv=MM_PER_MV):
     """Return the points (T, 2), in mm of paper, of a signal (T,) in mV that starts at x.
 
     y is the height of the signal's median, which removes an offset but changes no amplitude.
     """
     seconds = np.arange(len(signal)) / sample_rate
     return np.column_stack(
-        [x + seconds * MM_PER_SECOND, y + (signal - np.median(signal)) * MM_PER_MV]
+        [x + seconds * MM_PER_SECOND, y + (signal - np.median(signal)) * mm_per_mv]
     )
 
 
-def draw_scale(ax, sample_rate, start, sd=None):
-    """Mark whole seconds below a page's paper, from `start` on, and write the scale.
-
-    `sd` is the mV that stand for one standard deviation where the signal is not in mV.
-    """
+def draw_scale(ax, sample_rate, start, layout):
+    """Mark whole seconds below a page's paper, from `start` on, and write the scale of a Layout."""
+    sd, high = layout.sd, layout.mm_per_mv
     ticks = np.arange(np.ceil(start - 1e-6) + 0.0, start + PAGE_SECONDS + 1e-6)
     places = PAGE_START + MM_PER_SECOND * (ticks - start)
     ax.set_xticks(places, [f"{tick:.0f} s" for tick in ticks])
     ax.tick_params(labelsize=7, length=2)
-    height = f"{MM_PER_MV} mm/mV" if sd is None else f"{MM_PER_MV * sd:.2g} mm/standard deviation"
+    height = f"{high:g} mm/mV" if sd is None else f"{high * sd:.2g} mm/standard deviation"
     text = f"{MM_PER_SECOND} mm/s   {height}   {sample_rate:g} Hz"
     footnote(ax.figure, LEFT, text, size=7)
 
@@ -101,35 +125,39 @@ def cut_at_top(ax, artist):
     artist.set_clip_box(TransformedBbox(box, ax.transData))
 
 
-def draw_calibration(ax, x, y):
+def draw_calibration(ax, x, y, mm_per_mv=MM_PER_MV):
     """Draw the calibration pulse of 1 mV and 0.2 s at (x, y) mm of an `ecg_paper` axes."""
     xs = np.array([0, 1, 1, 1 + 0.2 * MM_PER_SECOND, 1 + 0.2 * MM_PER_SECOND, 7])
-    ys = np.array([0, 0, MM_PER_MV, MM_PER_MV, 0, 0])
+    ys = np.array([0, 0, mm_per_mv, mm_per_mv, 0, 0])
     ax.plot(x + xs, y + ys, color="black", lw=0.6, zorder=3)
 
 
-def page_rows(colours):
+def page_rows(colours, layout):
     """Return a page's rows of lead names, the mm to the first baseline and from one to the next.
 
-    The lead with the largest share of an explanation is shown throughout too, instead of II if the
-    network does not see that.
+    The first of STRIPS that was recorded, without much noise if there is such, is shown throughout.
+    The lead with the largest share of an explanation is shown so too, alone if the network does not
+    see the other.
     """
+    recorded = [lead for lead in STRIPS if lead not in layout.lost]
+    clean = [lead for lead in recorded if lead not in layout.noisy]
+    strip = [*clean, *recorded, *STRIPS][0]
     if colours is None:
-        return PAGE_ROWS, PAGE_TOP, PAGE_ROW
+        return (*PAGE_ROWS, (strip,)), PAGE_TOP, PAGE_ROW
     top = LEADS[np.nanargmax(colours.shares)]
-    seen = np.isfinite(colours.shares[LEADS.index("II")])
-    if top == "II" or not seen:
-        return (*PAGE_ROWS[:3], (top,)), PAGE_TOP, PAGE_ROW
-    return (*PAGE_ROWS, (top,)), EXPLAINED_TOP, EXPLAINED_ROW
+    seen = np.isfinite(colours.shares[LEADS.index(strip)])
+    if top == strip or not seen:
+        return (*PAGE_ROWS, (top,)), PAGE_TOP, PAGE_ROW
+    return (*PAGE_ROWS, (strip,), (top,)), EXPLAINED_TOP, EXPLAINED_ROW
 
 
-def name_height(points, x, y):
-    """Return how many mm above y a lead's name at x mm hides nothing of the trace (T, 2)."""
-    near = points[points[:, 0] < x + NAME_WIDTH, 1] - y
-    for above in (NAME, -0.6 * NAME, 1.5 * NAME):
-        if near.max() < above - 3 or near.min() > above + 3:
-            return above
-    return NAME
+def names_height(parts, y):
+    """Return how many mm above y a row's names hide nothing of its traces, if that is possible.
+
+    `parts` are (x, points (T, 2)) of the leads. All names of a row stand at one height.
+    """
+    tops = [points[points[:, 0] < x + NAME_WIDTH, 1].max() - y for x, points in parts]
+    return NAME if max(tops, default=0) < NAME - 3 else 1.5 * NAME
 
 
 def draw_name(ax, name, x, y, shares=None):
@@ -152,66 +180,73 @@ def draw_name(ax, name, x, y, shares=None):
     label.set_bbox(box)
 
 
-def page_paper(text, notes_width):
-    """Make the paper of an A4 landscape page with its texts; return its axes."""
-    width, height = PAGE_PAPER
-    figure, ax = ecg_paper(width, height)
-    figure.set_size_inches(PAGE / INCH)  # ecg_paper made it just as large as the paper needs
-    ax.set_position((LEFT / PAGE[0], BOTTOM / PAGE[1], width / PAGE[0], height / PAGE[1]))
+def page_paper(text, layout, notes_width):
+    """Make the paper of a page of a Layout with its texts; return its axes."""
+    page, width = np.array(layout.paper), layout.width
+    figure, ax = ecg_paper(width, HEIGHT)
+    figure.set_size_inches(page / INCH)  # ecg_paper made it just as large as the paper needs
+    ax.set_position((LEFT / page[0], BOTTOM / page[1], width / page[0], HEIGHT / page[1]))
     below = textwrap.fill(text.below, BELOW_WIDTH, max_lines=2)  # between the scale and the mark
     footnote(figure, LEFT + 62, below, parse_math=False)
-    x, y = np.array([LEFT, PAGE[1] - 3]) / PAGE
+    x, y = np.array([LEFT, page[1] - 3]) / page
     # a file's name may hold a dollar sign, which starts no formula
-    figure.text(x, y, text.title, size=11, weight="bold", va="top", parse_math=False)
-    y, notes = 1 - 8.5 / PAGE[1], page_notes(text.notes, notes_width)
+    title = textwrap.shorten(text.title, TITLE_WIDTH, placeholder=" ...")
+    figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
+    notes = page_notes(text.notes, int(notes_width * width / WIDEST))
+    y = 1 - 8.5 / page[1]
     figure.text(x, y, notes, size=7, va="top", linespacing=1.1, parse_math=False)
     return ax
 
 
-def draw_lead(ax, name, points, place, colours=None):
-    """Draw a part of a lead: its trace through points (T, 2), its name at `place` (x, y) mm.
+def draw_lead(ax, points, colours=None, k=0):
+    """Draw a part of a lead, the trace through points (T, 2).
 
-    `colours` are PageColours whose values begin `first` samples before the part.
+    `colours` are PageColours whose values begin `first` samples before the part, `k` the lead's
+    place in LEADS.
     """
-    x, y = place
-    above, shares = NAME, None if colours is None else colours.shares
-    if len(points):
-        style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round"}
-        cut_at_top(ax, ax.plot(*points.T, color="black", **style)[0])
-        above = name_height(points, x, y)
-        if colours is not None:
-            lead_colours = colours.colours[LEADS.index(name)]
-            cut_at_top(ax, draw_windows(ax, points, lead_colours, colours.first, 4.5))
-    draw_name(ax, name, x, y + above, shares)
+    style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round"}
+    cut_at_top(ax, ax.plot(*points.T, color="black", **style)[0])
+    if colours is not None:
+        cut_at_top(ax, draw_windows(ax, points, colours.colours[k], colours.first, 4.5))
 
 
-def draw_ecg_page(signal, sample_rate, text, start=0, sd=None, colours=None):
-    """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on an A4 landscape page.
+def draw_ecg_page(signal, sample_rate, text, start=0, layout=None, colours=None):
+    """Draw up to 10 s of twelve leads (12, T) in mV, in the usual order, on a landscape page.
 
     Three rows of four leads, 2.5 s each (a quarter of a shorter signal) and one after the other in
-    time, and lead II throughout below, at 25 mm/s and 10 mm/mV, true to scale. `text` is a
-    PageText, `start` the time of the first sample in s, for the marks. Where the signal is
-    z-scored, `sd` is the mV that stand for one standard deviation, and there is no calibration
-    pulse. With PageColours, values become colour under the traces. Returns the figure.
+    time, and lead II throughout below, at 25 mm/s and 10 mm/mV or what the Layout says, true to
+    scale. Leads that were not recorded are blank. `text` is a PageText, `start` the time of the
+    first sample in s, for the marks. A z-scored signal has no calibration pulse. With PageColours,
+    values become colour under the traces. Returns the figure.
     """
-    ax = page_paper(text, NOTE_WIDTH if colours is None else NOTES_WIDTH)
-    rows, first, distance = page_rows(colours)
+    layout = layout or Layout()
+    ax = page_paper(text, layout, NOTE_WIDTH if colours is None else NOTES_WIDTH)
+    rows, first, distance = page_rows(colours, layout)
     for row, names in enumerate(rows):
-        y = PAGE_PAPER[1] - first - row * distance
-        if sd is None:
-            draw_calibration(ax, 0, y)
+        y = HEIGHT - first - row * distance
+        if layout.sd is None:
+            draw_calibration(ax, 0, y, layout.mm_per_mv)
         step = -(-signal.shape[1] // len(names))
-        for i, name in enumerate(names):
-            x = PAGE_START + i * step / sample_rate * MM_PER_SECOND
-            part = signal[LEADS.index(name), i * step : (i + 1) * step]
-            points = strip_points(part, sample_rate, x, y) if part.size else []
-            here = colours and colours._replace(first=colours.first + i * step)
-            draw_lead(ax, name, points, (x, y), here)
+        places, parts = [PAGE_START + i * step / sample_rate * MM_PER_SECOND for i in range(4)], []
+        for i, (name, x) in enumerate(zip(names, places, strict=False)):
             if i:
                 ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
-    draw_scale(ax, sample_rate, start, sd)
+            part = signal[LEADS.index(name), i * step : (i + 1) * step]
+            if name not in layout.lost and part.size:
+                points = strip_points(part, sample_rate, x, y, layout.mm_per_mv)
+                here = colours and colours._replace(first=colours.first + i * step)
+                draw_lead(ax, points, here, LEADS.index(name))
+                parts.append((x, points))
+        above = y + names_height(parts, y)
+        for name, x in zip(names, places, strict=False):
+            if name in layout.lost:
+                ax.text(x + 1, above, f"{name}: not recorded", size=9, va="center", color="0.4")
+            else:
+                draw_name(ax, name, x, above, colours and colours.shares)
+    draw_scale(ax, sample_rate, start, layout)
     if colours is not None:
-        place = np.array([222, 202.5, 66, 2.5]) / np.tile(PAGE, 2)
+        page = np.array(layout.paper)
+        place = np.array([page[0] - 75, page[1] - 7.5, 66, 2.5]) / np.tile(page, 2)
         label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
         draw_value_bar(ax.figure, place, colours.norm, label, 7, "horizontal")
     return ax.figure
@@ -227,22 +262,30 @@ def page_notes(notes, width=NOTE_WIDTH):
     return "\n".join(lines)
 
 
-def plot_ecg_pages(signal, sample_rate, path, title, notes=(), below=""):
+def plot_ecg_pages(signal, sample_rate, path, text, layout=None, middle=None):
     """Write twelve leads (12, T) in mV as pages of 10 s: `path` (.pdf), and a .png of each page.
 
-    The pages are A4, true to scale when printed at 100 %. The last one shows the last 10 s, also
-    where it repeats some of the one before; of a record longer than 5 min the last 5 min are drawn.
-    The PNGs are <name>.png, <name>.page2.png ... Returns how many pages were drawn.
+    `text` is a PageText. The pages are true to scale when printed at 100 % on the paper of the
+    Layout. The last one shows the last 10 s, also where it repeats some of the one before; of a
+    record longer than 5 min the 5 min about `middle` (s) are drawn, the last ones if None. The PNGs
+    are <name>.png, <name>.page2.png ... Returns how many pages were drawn.
     """
     length, n = round(PAGE_SECONDS * sample_rate), signal.shape[1]
-    sd = standard_deviation(signal)
-    starts = [*range(max(0, n - MAX_PAGES * length), n - length, length), max(0, n - length)]
+    layout = (layout or Layout()).fit(signal)
+    most = MAX_PAGES * length
+    centre = n if middle is None else round(middle * sample_rate)
+    first = int(np.clip(centre - most // 2, 0, max(0, n - most)))
+    end = min(n, first + most)
+    starts = [*range(first, end - length, length), max(0, end - length)]
     with replacing(path) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
         for i, begin in enumerate(starts, 1):
             place = f"   page {i} of {len(starts)}" if len(starts) > 1 else ""
-            part, text = signal[:, begin : begin + length], PageText(title + place, notes, below)
-            figure = draw_ecg_page(part, sample_rate, text, begin / sample_rate, sd)
-            end = f".page{i}" if i > 1 else ""
-            save_figure(figure, path.with_name(f"{path.stem}{end}.png"))
+            again = (starts[i - 2] + length - begin) / sample_rate if i > 1 else 0
+            notes = [f"the first {again:.1f} s are those of the page before"] if again else []
+            own = text._replace(title=text.title + place, notes=[*notes, *text.notes])
+            part = signal[:, begin : begin + length]
+            figure = draw_ecg_page(part, sample_rate, own, begin / sample_rate, layout)
+            number = f".page{i}" if i > 1 else ""
+            save_figure(figure, path.with_name(f"{path.stem}{number}.png"))
             pdf.savefig(figure)
     return len(starts)

@@ -4,27 +4,27 @@ import numpy as np
 
 from dataset import SAMPLE_RATE, to_mv
 from ecg.explanation.attributions import WINDOWS
-from ecg.plot.ecg_paper import PAGE_SECONDS, PageText, draw_ecg_page
+from ecg.plot.ecg_paper import PAGE_SECONDS, Layout, PageText, draw_ecg_page
 from ecg.plot.figures import save_page
 from ecg.plot.value_colours import page_colours
-from ecg.processing.quality import standard_deviation
 
 WELL_EXPLAINED = 0.75  # of the change of the logit; values that add up to less do not explain it
 LENGTH = PAGE_SECONDS * SAMPLE_RATE  # samples on a page
 READING = "%: a lead's share of |value|; framed: above an even share"
 
 
-def plot_explained(path, packed, explained, leads, text, begin):
+def plot_explained(path, packed, explained, leads, text, begin, layout=None):
     """Write the page of an explained record as PDF, true to scale, and as PNG beside it.
 
     `packed` (12, n) is the whole record, `explained` a ClassExplanation of it with the values of
-    the `leads` that the network sees, `text` a PageText, and `begin` the first sample of the 10 s
-    that are shown.
+    the `leads` that the network sees, `text` a PageText, `begin` the first sample of the 10 s
+    that are shown, and `layout` a Layout.
     """
     signal = to_mv(packed)
     colours = page_colours(explained.values, leads, begin - explained.start, explained.trust)
-    part, sd = signal[:, begin : begin + LENGTH], standard_deviation(signal)
-    save_page(draw_ecg_page(part, SAMPLE_RATE, text, begin / SAMPLE_RATE, sd, colours), path)
+    layout = (layout or Layout()).fit(signal)
+    part, start = signal[:, begin : begin + LENGTH], begin / SAMPLE_RATE
+    save_page(draw_ecg_page(part, SAMPLE_RATE, text, start, layout, colours), path)
 
 
 def explained_text(explained):

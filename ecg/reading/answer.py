@@ -15,8 +15,11 @@ from ecg.io.diagnoses import NORMAL
 from ecg.io.record import check_length, check_matrix, check_rate
 from ecg.io.text_table import check_unit
 from ecg.processing import quality
+from ecg.processing.intervals import Intervals
 from ecg.processing.quality import Caution
-from ecg.reading.recording import COUNTED, examine
+from ecg.reading.recording import COUNTED, Person, examine
+from ecg.reading.support import contradictions, measured, rate_cautions
+from ecg.reading.windows import Windows
 from utils import RESEARCH_USE, Progress
 
 FULL_NAMES = {
@@ -31,7 +34,6 @@ FULL_NAMES = {
     "STE": "ST-segment elevation",
 }
 DIGITS = 4  # of a probability
-NORMAL_RATES = (60, 100)  # beats per minute of a normal sinus rhythm
 LONG = 60  # s; in longer records false positives of single windows accumulate
 
 
@@ -63,7 +65,11 @@ class Answer:
     threshold_rule: str
     not_assessable: dict[str, str]  # class -> why
     findings: tuple[str, ...]  # with a probability >= threshold before it was rounded
-    leading: str | None  # the finding furthest above its threshold
+    leading: str | None  # the finding furthest above its threshold; the normal class if alone
+    intervals: Intervals = Intervals()
+    person: Person = Person()
+    lost: tuple[str, ...] = ()  # leads that were not recorded
+    windows: Windows | None = None  # None: one alone
     page: str | None = None  # the ECG on paper
     explained: str | None = None  # the page that explains the leading finding
 
@@ -81,6 +87,8 @@ class Answer:
         for name, p in zip(model.classes, y_score, strict=True):
             if name not in blocked:
                 probabilities[name] = round(float(p), DIGITS)
+        abnormal = [name for name in findings if name != NORMAL]
+        leading = max(abnormal or findings, key=margins.get, default=None)
         warnings = [*recording.warnings, *answer_warnings(model, recording, findings)]
         return cls(
             record=recording.name,
@@ -97,7 +105,11 @@ class Answer:
             threshold_rule=model.threshold_rule,
             not_assessable={name: why for name, why in blocked.items() if name in probabilities},
             findings=findings,
-            leading=max(findings, key=margins.get, default=None),
+            leading=leading,
+            intervals=recording.intervals,
+            person=recording.person,
+            lost=recording.lost,
+            windows=Windows.of(model, recording.packed, findings, leading),
         )
 
     @property
@@ -111,11 +123,6 @@ class Answer:
         margins = [(name, p - self.thresholds[name]) for name, p in self.assessed.items()]
         return dict(sorted(margins, key=lambda item: item[1], reverse=True))
 
-    @property
-    def class_to_explain(self):
-        """The leading finding, else the most probable class; None if none can be assessed."""
-        return self.leading or max(self.assessed, key=self.assessed.get, default=None)
-
     def no_finding(self):
         """Say that there is no finding, and of which classes that is known."""
         if not self.not_assessable:
@@ -124,14 +131,21 @@ class Answer:
         text = f"{n_left} of {n} findings cannot be assessed"
         return f"{text}; no {join(list(self.assessed), 'or')}" if self.assessed else text
 
+    def named(self, name):
+        """Return a finding in words, with what was measured of it."""
+        number = measured(name, self.intervals)
+        text = full_name(name)
+        return f"{text.removesuffix(')')}: {number})" if number else text
+
     def sentence(self):
         """Say in one sentence which finding leads, and which others there are, or that none is."""
         name = self.leading
         if name is None:
             return f"{self.no_finding()}."
-        text = f"Leading finding: {full_name(name)}, probability {self.probabilities[name]:.3f}"
+        text = f"Leading finding: {self.named(name)}, probability {self.probabilities[name]:.3f}"
         others = [each for each in self.margins if each in self.findings and each != name]
-        text += f"; also {', '.join(map(full_name, others))}" if others else ""
+        text += f"; also {', '.join(map(self.named, others))}" if others else ""
+        text += f"; {self.windows.text()}" if self.windows else ""
         left = len(self.not_assessable)
         return f"{text}; {left} not assessable." if left else f"{text}."
 
@@ -141,6 +155,16 @@ class Answer:
             return f"Heart rate: cannot be measured ({self.heart_rate_unknown})"
         part = f" in the last {COUNTED} s" if self.seconds > COUNTED else ""
         return f"Heart rate: {self.heart_rate:.0f} beats per minute{part}"
+
+    def intervals_text(self):
+        """Return what was measured of the beats, in a line."""
+        return f"Research measurements: {self.intervals.text()}"
+
+    def page_header(self):
+        """Return whose recording the page shows and what was measured, in a line."""
+        rate = "-" if self.heart_rate is None else f"{self.heart_rate:.0f}"
+        parts = [self.person.text(), f"research measurements: rate {rate}, {self.intervals.text()}"]
+        return "   ".join(filter(None, parts))
 
     def table(self):
         """Return the table of the classes, furthest above its threshold first, as lines."""
@@ -169,8 +193,10 @@ class Answer:
         head = f"{self.record}: {self.seconds:.1f} s at {self.sample_rate:g} Hz"
         cautions = [f"{prefix(caution)}: {caution.text}" for caution in self.warnings]
         cautions += [f"note: {note}" for note in self.notes]
-        lines = [self.sentence(), self.rate_text(), *self.table(), *self.low_thresholds()]
-        return "\n".join([head, *cautions, *lines, RESEARCH_USE])
+        person = [self.person.text()] if self.person.text() else []
+        lines = [self.sentence(), self.rate_text(), self.intervals_text()]
+        lines += [*self.table(), *self.low_thresholds()]
+        return "\n".join([head, *person, *cautions, *lines, RESEARCH_USE])
 
     def one_line(self):
         """Return the answer in a line, for the screen where there are many."""
@@ -183,12 +209,19 @@ class Answer:
         left = ""
         if self.leading:
             others = [name for name in self.findings if name != self.leading]
-            findings = ", ".join([full_name(self.leading), *others])
+            findings = ", ".join([self.named(self.leading), *others])
+            clash = NORMAL in others
+            findings += f" (contradiction: {NORMAL} means no other finding)" if clash else ""
             left = f"; {len(self.not_assessable)} not assessable" if self.not_assessable else ""
         else:
             findings = self.no_finding()[0].lower() + self.no_finding()[1:]
         rate = "" if self.heart_rate is None else f"; {self.heart_rate:.0f} beats per minute"
         return f"{self.record}: {findings}{rate}{left}"
+
+    def page_windows(self):
+        """Say in a line, in a list, in which windows the findings show."""
+        text = self.windows.text() if self.windows else ""
+        return [f"windows of {self.windows.seconds:g} s: {text}"] if text else []
 
     def page_warnings(self):
         """Return the warnings in at most two notes, of which the first has the critical ones."""
@@ -210,6 +243,9 @@ class Answer:
             "probabilities": self.probabilities,
             "not_assessable": self.not_assessable,
             "leading": self.leading,
+            "person": self.person._asdict(),
+            "intervals": self.intervals.to_dict(),
+            "windows": self.windows.to_dict() if self.windows else None,
             "answer": self.sentence(),
             "explained": self.explained,
             "page": self.page,
@@ -230,14 +266,13 @@ def answer_warnings(model, recording, findings):
     if NORMAL in findings and others:
         was = "was" if len(others) == 1 else "were"
         text = f"contradiction: {NORMAL} means no other finding"
-        warnings.append(Caution(f"{text}, but {join(others, 'and')} {was} found too"))
+        text += f", but {join(others, 'and')} {was} found too"
+        warnings.append(Caution(text, critical=True))
+    warnings += contradictions(findings, recording.intervals)
     if model.window and recording.seconds > LONG:
         text = f"long record: a finding in one {model.window / SAMPLE_RATE:g} s window is enough"
         warnings.append(Caution(f"{text}; expect false positives"))
-    rate, (low, high) = recording.heart_rate, NORMAL_RATES
-    if NORMAL in findings and rate and not low <= rate <= high:
-        text = f"rate {rate:.0f}/min is outside {low}-{high} (adults)"
-        warnings.append(Caution(f"{text}; {NORMAL} does not imply a normal rate"))
+    warnings += rate_cautions(findings, recording.heart_rate, recording.person.age)
     return warnings
 
 

@@ -1,13 +1,11 @@
 """The pages of an answer: the ECG on paper, and what raises and lowers its leading finding."""
 
-import textwrap
-
 import numpy as np
 
 from dataset import SAMPLE_RATE, to_mv
 from ecg.explanation.attributions import METHODS
 from ecg.explanation.own_record import explain_record
-from ecg.plot.ecg_paper import NOTES_WIDTH, PageText, plot_ecg_pages
+from ecg.plot.ecg_paper import Layout, PageText, plot_ecg_pages
 from ecg.plot.explained_page import (
     LENGTH,
     explained_text,
@@ -15,29 +13,31 @@ from ecg.plot.explained_page import (
     plot_explained,
     reliability_text,
 )
+from ecg.plot.papers import A4
+from ecg.reading.support import measured
 
-MORE = " ... more in the answer"
 
-
-def draw_ecg(folder, answer, packed, about):
+def draw_ecg(folder, answer, packed, about, paper=A4):
     """Draw the ECG of an Answer on paper, in <folder>/<record>.pdf and .png; return the path.
 
-    `packed` is its signal (12, n) and `about` describes the model. Findings, model and warnings
-    stand above the ECG.
+    `packed` is its signal (12, n), `about` describes the model, `paper` is a size in mm. Findings,
+    person, intervals and warnings stand above the ECG, the model below.
     """
     path = folder / f"{answer.record}.pdf"
-    notes = [about, *answer.page_warnings()]
-    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, answer.page_title(), notes)
+    notes = [answer.page_header(), *answer.page_windows(), *answer.page_warnings()]
+    text = PageText(answer.page_title(), notes, about)
+    layout = Layout(paper, answer.lost)
+    middle = answer.windows.shown + answer.windows.seconds / 2 if answer.windows else None
+    plot_ecg_pages(to_mv(packed), SAMPLE_RATE, path, text, layout, middle)
     return str(path)
 
 
-def draw_explained(folder, answer, packed, model, method):
+def draw_explained(folder, answer, packed, model, method, paper=A4):
     """Explain the leading finding of an Answer in <folder>/<record>.pdf and .png; return the path.
 
-    Without a finding the most probable class is explained. `packed` is the signal (12, n), `method`
-    a MethodAtHand. Returns None if no class can be assessed.
+    `packed` is the signal (12, n), `method` a MethodAtHand. Returns None if there is no finding.
     """
-    name = answer.class_to_explain
+    name = answer.leading
     if name is None:
         return None
     explanation = explain_record(model, packed, answer.record, name, method)
@@ -45,26 +45,29 @@ def draw_explained(folder, answer, packed, model, method):
     path = folder / f"{answer.record}.pdf"
     begin = explained.start + fullest(explained.values)
     begin = int(np.clip(begin, 0, max(0, packed.shape[1] - LENGTH)))
-    text = explained_page_text(answer, name, explained, packed.shape[1], method)
+    text = explained_page_text(answer, explained, packed.shape[1], method)
     text = text._replace(below=model.describe())
-    plot_explained(path, packed, explained, model.leads, text, begin)
+    layout = Layout(paper, answer.lost)
+    plot_explained(path, packed, explained, model.leads, text, begin, layout)
     return str(path)
 
 
-def explained_page_text(answer, name, explained, n, method):
-    """Return the PageText of the ClassExplanation of a named class, of a record of n samples."""
-    low = "" if name in answer.findings else ", below its threshold"
-    title = f"{answer.record}: why {name} (probability {answer.probabilities[name]:.2f}{low})"
+def explained_page_text(answer, explained, n, method):
+    """Return the PageText of the ClassExplanation of the leading finding, of n samples."""
+    name = answer.leading
+    number = measured(name, answer.intervals)
+    number = f"; {number}" if number else ""
+    title = f"{answer.record}: why {name} (probability {answer.probabilities[name]:.2f}{number})"
     part = ""
     if explained.values.shape[1] < n:
         first, last = explained.start / SAMPLE_RATE, explained.stop / SAMPLE_RATE
         part = f" from {first:.1f} to {last:.1f} s"
     share = f"{100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
     notes = [
+        answer.page_header(),
         f"{method_text(name, part, method)}; they explain {share}",
         reliability_text(explained, METHODS[method.options.method].drawn),
-        # a line, of which the critical ones come first; the page has no room for more
-        textwrap.shorten(" | ".join(answer.page_warnings()), NOTES_WIDTH, placeholder=MORE),
+        *answer.page_warnings(),
     ]
     return PageText(title + explained_text(explained), notes)
 

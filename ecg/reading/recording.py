@@ -1,7 +1,8 @@
 """Recordings of your own: how the files are found and read, and what can be said before scoring."""
 
+import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,10 +16,12 @@ from ecg.io.record import IMPLAUSIBLE_MV, describe_error
 from ecg.io.sources import find_records, survey
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
+from ecg.processing.intervals import Intervals, measure_intervals
 from ecg.processing.quality import Caution
 from utils import UNSAFE_NAME, fail, is_safe_name, printable
 
 COUNTED = 60  # s, the last ones, in which beats are counted
+JUMP_MV = 1.5  # by which a whole second lies off the median of its lead
 RATES = (20, 300)  # beats per minute that a heart may have
 
 
@@ -27,6 +30,30 @@ class Skipped(NamedTuple):
 
     path: str
     reason: str
+
+
+class Person(NamedTuple):
+    """Whose recording it is, and from when, as far as the file says so."""
+
+    identity: str = ""  # name and date of birth
+    patient: str = ""  # number
+    age: float | None = None  # years
+    sex: str = ""  # 'Male', 'Female' or ''
+    recorded: str = ""  # date and time of day, as ISO 8601 with a blank between
+
+    @classmethod
+    def of(cls, record, anonymous=False):
+        """Return that of a Record of a file; `anonymous`: age and sex alone."""
+        age = None if math.isnan(record.age) or record.age < 0 else record.age
+        if anonymous:
+            return cls(age=age, sex=record.sex)
+        return cls(record.identity, record.patient, age, record.sex, record.recorded)
+
+    def text(self):
+        """Return what is known, in a line; '' if nothing is."""
+        age = "" if self.age is None else f"{self.age:.0f} years"
+        parts = [self.identity, self.patient, age, self.sex.lower(), self.recorded]
+        return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +70,9 @@ class Recording:
     flat: tuple[str, ...]  # leads without a signal
     warnings: tuple[Caution, ...]
     notes: tuple[str, ...] = ()  # on the file; none of them changes the answer
+    intervals: Intervals = Intervals()
+    person: Person = Person()
+    lost: tuple[str, ...] = ()  # leads that were not recorded
 
 
 def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
@@ -55,24 +85,45 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     window = None if model.window else model.flags.seconds
     rows = [LEADS.index(lead) for lead in model.leads]
     found = [*warnings, *missing_samples(signal[rows]), *implausible_leads(signal)]
-    found += quality.silence_cautions(to_mv(packed))
+    found += quality.silence_cautions(to_mv(packed)) + jumping_leads(packed)
     live = np.concatenate(quality.live_parts(packed), axis=1)
     found += quality.record_warnings(
         to_mv(live), sample_rate, window, model.settings.shortest, model.leads
     )
     scored = quality.scored_part(packed, window)
     live = np.concatenate(quality.live_parts(scored), axis=1)
+    rate, unknown = heart_rate(scored)
+    flat = tuple(lead for lead in quality.flat_leads(to_mv(live)) if lead in model.leads)
+    lost = np.isnan(signal).all(1) | (np.ptp(packed, axis=1) == 0)
     return Recording(
         name,
         path,
         sample_rate,
         round(signal.shape[1] / sample_rate, 3),
         packed,
-        *heart_rate(scored),
-        flat=tuple(lead for lead in quality.flat_leads(to_mv(live)) if lead in model.leads),
+        rate,
+        unknown,
+        flat=flat,
         warnings=tuple(found),
         notes=tuple(notes),
+        intervals=Intervals() if rate is None else intervals(live, rate, flat),
+        lost=tuple(lead for lead, yes in zip(LEADS, lost, strict=True) if yes),
     )
+
+
+def readable(packed):
+    """Return the last minute of (12, n) int16 microvolts, the leads that are noise as 0."""
+    packed = packed[:, -COUNTED * SAMPLE_RATE :].copy()
+    for lead in quality.noisy_leads(to_mv(packed)):
+        packed[LEADS.index(lead)] = 0
+    return packed
+
+
+def intervals(packed, rate, flat):
+    """Return the Intervals of (12, n) int16 microvolts, with the heart rate that is told."""
+    packed = readable(packed)
+    dark = [*flat, *(lead for lead, row in zip(LEADS, packed, strict=True) if not row.any())]
+    return measure_intervals(to_mv(packed), find_peaks(packed), dark)._replace(rate=rate)
 
 
 def missing_samples(signal):
@@ -101,13 +152,30 @@ def implausible_leads(signal):
     return [Caution(f"{text}; the findings may be wrong", critical=True)]
 
 
+def jumping_leads(packed):
+    """Return a warning, in a list, if leads of (12, n) int16 microvolts are off for seconds."""
+    signal = to_mv(packed)
+    seconds = np.median(quality.by_second(signal), axis=2)
+    off = np.abs(seconds - np.median(signal, axis=1, keepdims=True)) > JUMP_MV  # (12, seconds)
+    found = []
+    for lead, row in zip(LEADS, off, strict=True):
+        if row.any():
+            places = np.flatnonzero(row)
+            found.append(f"{lead} ({places[0]}-{places[-1] + 1} s)")
+    text = f"more than {JUMP_MV:g} mV off its baseline: {', '.join(found)}"
+    return [Caution(text, critical=True)] if found else []
+
+
 def heart_rate(packed):
     """Return the mean heart rate (per minute) of (12, n) int16 microvolts, or None; and why not.
 
-    It is 60 s over the mean interval between R peaks, of the last minute. Of a recording that falls
-    silent for a while, no interval across that counts.
+    It is 60 s over the mean interval between R peaks, of the last minute, in the leads that are not
+    noise. Of a recording that falls silent for a while, no interval across that counts.
     """
-    parts = quality.live_parts(packed[:, -COUNTED * SAMPLE_RATE :])
+    packed = readable(packed)
+    if not packed.any():
+        return None, "no QRS complex repeats"
+    parts = quality.live_parts(packed)
     peaks = [find_peaks(part) for part in parts]
     most = int(np.argmax([len(places) for places in peaks]))
     if not quality.has_beats(to_mv(parts[most]), peaks[most]):
@@ -122,8 +190,10 @@ def heart_rate(packed):
     return round(rate, 1), None
 
 
-def read_recording(path, name, model, table):
+def read_recording(path, name, model, table, anonymous=False):
     """Read a file; return its Recording for a Model. `table` is the TableFormat of tables.
+
+    `anonymous`: without name, number and date.
 
     Raises ValueError, with a reason that a user can act on, if there is nothing to score; a damaged
     file may raise other errors too.
@@ -133,7 +203,8 @@ def read_recording(path, name, model, table):
         warnings, notes = (), remarks
     else:
         warnings, notes = map(Caution, remarks), unused_flags(table)
-    return examine(signal, record.sample_rate, model, name, str(path), warnings, notes)
+    found = examine(signal, record.sample_rate, model, name, str(path), warnings, notes)
+    return replace(found, person=Person.of(record, anonymous))
 
 
 def unused_flags(table):
@@ -146,11 +217,11 @@ class Recordings:
     """The recordings that a user names: found at once, read as they are needed.
 
     `sources` are their paths, each once; `skipped` gathers what cannot be read. Stops if nothing
-    is found at all.
+    is found at all. `anonymous`: names, numbers and dates of the files are left out.
     """
 
-    def __init__(self, paths):
-        sources, self.skipped = [], []
+    def __init__(self, paths, anonymous=False):
+        sources, self.skipped, self.anonymous = [], [], anonymous
         for path in paths:
             try:
                 if Path(path).is_dir():
@@ -183,7 +254,7 @@ class Recordings:
                 try:
                     if not is_safe_name(path.stem):
                         raise ValueError(f"{UNSAFE_NAME}; rename it")
-                    batch.append(read_recording(path, name, model, table))
+                    batch.append(read_recording(path, name, model, table, self.anonymous))
                 except Exception as error:  # a damaged file makes libraries raise almost anything
                     self.skipped.append(Skipped(str(path), describe_error(error)))
                 else:

@@ -19,10 +19,14 @@ from ecg.reading.answer import DIGITS, FULL_NAMES
 from utils import RESEARCH_USE, fail, git_revision, printable, replacing
 
 # The columns of the csv in front of the classes: entries of an answer's dictionary, and the name of
-# its leading finding in words.
+# its leading finding in words. Behind everything else stand the measured intervals.
 COLUMNS = (
     *("record", "path", "sample_rate", "seconds", "heart_rate", "leading", "leading_name"),
     *("findings", "not_assessable", "page", "explained"),
+)
+INTERVALS = (
+    *("pr", "qrs", "qt", "qtc_fridericia", "qtc_bazett"),
+    *("p_axis", "qrs_axis", "t_axis"),
 )
 
 
@@ -142,17 +146,19 @@ def csv_writer(target, head, skipped):
             content["findings"] = " ".join(answer.findings)
             content["not_assessable"] = " ".join(answer.not_assessable)
             texts = "; ".join(content["warnings"])
-            row = [*map(content.get, COLUMNS), *answer.probabilities.values(), texts, ""]
+            measured = map(content["intervals"].get, INTERVALS)
+            scores = answer.probabilities.values()
+            row = [*map(content.get, COLUMNS), *scores, texts, "", *measured]
             rows.writerow(map(neutral, row))
 
         about = " ".join(f"{head.about}; {head.software}".split())
         file.write(f"# {about}. {RESEARCH_USE}\n")
-        rows.writerow([*COLUMNS, *head.names, "warnings", "skipped"])
+        rows.writerow([*COLUMNS, *head.names, "warnings", "skipped", *INTERVALS])
         yield write
         blank = [""] * (len(COLUMNS) - 2 + len(head.names) + 1)
         for path, why in skipped:
             row = [*map(printable, (Path(path).stem, path)), *blank, why]
-            rows.writerow(map(neutral, row))
+            rows.writerow([*map(neutral, row), *[""] * len(INTERVALS)])
 
 
 @contextlib.contextmanager

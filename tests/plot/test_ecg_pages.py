@@ -9,7 +9,8 @@ from conftest import noise
 
 from dataset import LEADS, SAMPLE_RATE
 from ecg.plot import ecg_paper
-from ecg.plot.ecg_paper import PageText
+from ecg.plot.ecg_paper import Layout, PageText
+from ecg.plot.papers import PAPERS
 
 
 def page_mm(ax, points):
@@ -75,7 +76,9 @@ def test_long_records_get_pages_and_the_last_page_is_full(seconds, starts, tmp_p
     )
     signal = noise(1, seconds * 500) / 1000
     path = tmp_path / "$a_1$.pdf"  # a name that a formula could be read in
-    assert ecg_paper.plot_ecg_pages(signal, 500, path, "$a_1$: AF", ["flat: V1"]) == len(starts)
+    assert ecg_paper.plot_ecg_pages(signal, 500, path, PageText("$a_1$: AF", ["flat: V1"])) == len(
+        starts
+    )
     assert [args[3] for args in drawn] == pytest.approx(starts)
     for args in drawn:
         first = round(args[3] * 500)
@@ -96,10 +99,70 @@ def test_more_warnings_than_fit_are_pointed_to(tmp_path, monkeypatch):
     monkeypatch.setattr(
         ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(draw(*args)), drawn[-1])[1]
     )
-    for count in (3, 4):
+    for count in (6, 7):
         warnings = [f"warning {i}" for i in range(count)]
-        ecg_paper.plot_ecg_pages(noise(1, 600) / 1000, 500, tmp_path / "a.pdf", "t", warnings)
+        ecg_paper.plot_ecg_pages(
+            noise(1, 600) / 1000, 500, tmp_path / "a.pdf", PageText("t", warnings)
+        )
     texts = [[text.get_text() for text in figure.texts] for figure in drawn]
     few, many = ([text for text in page if text.startswith("warning 0")] for page in texts)
-    assert few == ["warning 0\nwarning 1\nwarning 2"]
-    assert "more warnings" in many[0].splitlines()[2] and len(many[0].splitlines()) == 3
+    assert few == ["\n".join(f"warning {i}" for i in range(6))]
+    assert "more warnings" in many[0].splitlines()[5] and len(many[0].splitlines()) == 6
+
+
+def test_of_a_record_longer_than_five_minutes_the_part_about_the_window_shown_is_drawn(
+    tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(ecg_paper, "save_figure", lambda *_: None)
+    monkeypatch.setattr(
+        ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(args[3]), plt.figure())[1]
+    )
+    signal = np.zeros((12, 400 * 50))
+    for middle, first in ((None, 100), (5, 0), (200, 50)):
+        drawn.clear()
+        path = tmp_path / "a.pdf"
+        assert ecg_paper.plot_ecg_pages(signal, 50, path, PageText("t"), None, middle) == 30
+        assert drawn[0] == first and drawn[-1] == first + 290
+        plt.close("all")
+
+
+def test_leads_that_were_not_recorded_are_blank_and_the_strip_is_one_that_was():
+    layout = Layout(lost=("II", "V4"))
+    figure = ecg_paper.draw_ecg_page(noise(1, 5000) / 1000, 500, PageText("t"), 0, layout)
+    ax = figure.axes[0]
+    written = [text.get_text() for text in ax.texts]
+    assert written.count("V1") == 2 and "II" not in written
+    assert {"II: not recorded", "V4: not recorded"} <= set(written)
+    assert len(trace(ax, 2.5)) == 10 and len(trace(ax, 10)) == 1
+    plt.close(figure)
+
+
+def test_the_strip_is_a_lead_without_noise():
+    signal = np.zeros((12, 5000))
+    signal[1] = noise(1, 5000)[1] / 1000
+    figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"), 0, Layout().fit(signal))
+    written = [text.get_text() for text in figure.axes[0].texts]
+    assert written.count("V1") == 2 and written.count("II") == 1
+    plt.close(figure)
+
+
+def test_tall_waves_are_drawn_half_as_high_and_the_page_says_so():
+    signal = np.zeros((12, 5000))
+    signal[6, ::100] = -3
+    layout = Layout().fit(signal)
+    figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"), 0, layout)
+    assert any("5 mm/mV" in text.get_text() for text in figure.texts)
+    assert max(np.ptp(points[:, 1]) for points in trace(figure.axes[0], 2.5)) == pytest.approx(15)
+    assert Layout().fit(signal / 2).mm_per_mv == 10
+    plt.close(figure)
+
+
+def test_a_page_of_letter_is_true_to_scale_and_holds_ten_seconds():
+    signal = np.zeros((12, 5000))
+    figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"), 0, Layout(PAPERS["letter"]))
+    assert figure.get_size_inches() == pytest.approx([11, 8.5])
+    (strip,) = trace(figure.axes[0], 10)
+    assert np.ptp(strip[:, 0]) == pytest.approx(25 * 9.998)
+    assert strip[:, 0].max() < 11 * 25.4 - ecg_paper.RIGHT
+    plt.close(figure)

@@ -12,11 +12,14 @@ from thin_model import make_model
 
 from dataset import CLASSES, LEADS, signal_digest
 from ecg.inference.model import Model
+from ecg.io.record import Record
 from ecg.io.text_table import TableFormat
+from ecg.processing.intervals import Intervals
 from ecg.processing.quality import Caution
 from ecg.reading import recording
 from ecg.reading.answer import Answer, answer_signal, join_parts
-from ecg.reading.recording import Recording
+from ecg.reading.recording import Person, Recording
+from ecg.reading.windows import Windows
 from utils import RESEARCH_USE
 
 LIMITS = {name: 0.4 for name in CLASSES} | {"PAC": 0.02}
@@ -102,7 +105,7 @@ def test_without_a_finding_the_sentence_says_of_which_classes_that_is_known():
     assert "8 of 9 findings cannot be assessed; no PVC; 75 beats" in one.page_title()
     all_of_it = answer(flat=["I"], scores=np.zeros(9), model=make_model(["I"], limits=LIMITS))
     assert all_of_it.sentence() == "9 of 9 findings cannot be assessed."
-    assert all_of_it.class_to_explain is None
+    assert all_of_it.leading is None
 
 
 def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
@@ -123,7 +126,7 @@ def test_the_table_is_in_order_of_margin_and_warnings_stand_above():
         "!!! WARNING: flat or missing: V1 | beyond 20 mV in V2",
         "warning: recorded at 250 Hz | only 4.0 s long",
     ]
-    margins = [float(line.split()[-2]) for line in lines[9:18]]
+    margins = [float(line.split()[-2]) for line in lines[10:19]]
     expected = SCORES - np.array([LIMITS[name] for name in CLASSES])
     assert margins == pytest.approx(np.sort(expected)[::-1], abs=6e-4)
     assert lines[-1] == RESEARCH_USE
@@ -189,10 +192,96 @@ def test_false_positives_are_expected_in_a_record_of_many_windows(seconds, windo
     assert some.rate_text().endswith("minute in the last 60 s") == (seconds > 60)
 
 
-def test_the_leading_finding_is_explained_and_without_any_the_most_probable_class():
-    assert answer().class_to_explain == "LBBB"
-    assert answer(scores=SCORES / 100).class_to_explain == "LBBB"
-    assert answer(flat=["V1", "V2"], scores=SCORES / 100).class_to_explain == "AF"
+def test_measurements_stand_beside_their_class_and_contradict_it():
+    far, near = Intervals(rate=70, rr_spread=0.02, pr=150.4, qrs=90, qt=400), Intervals(pr=232)
+    some = answer(scores=np.eye(9)[2], intervals=near)
+    assert "atrioventricular block (IAVB: PR 232 ms), probability 1.000" in some.sentence()
+    assert "IAVB: PR 232 ms" in some.page_title() and not some.warnings
+    for k, text in (
+        (2, "PR 150 ms contradicts IAVB"),
+        (3, "QRS 90 ms contradicts LBBB"),
+        (1, "RR varies by 2% contradicts AF"),
+    ):
+        first = answer(scores=np.eye(9)[k], intervals=far).warnings[0]
+        assert first == Caution(text, critical=True)
+    assert not answer(scores=np.eye(9)[6], intervals=far).warnings
+    line = next(line for line in some.text().splitlines() if line.startswith("Research measure"))
+    assert "PR 232, QRS -," in line
+    assert answer(intervals=far).to_dict()["intervals"]["qtc_bazett"] == round(
+        400 / (60 / 70) ** 0.5
+    )
+
+
+@pytest.mark.parametrize(("age", "rate", "warned"), [(4, 131, False), (4, 60, True), (30, 101, 1)])
+def test_the_usual_rate_is_that_of_the_age(age, rate, warned):
+    some = answer(scores=np.eye(9)[0], heart_rate=rate, person=Person(age=age))
+    assert any("is outside" in text for text in texts(some)) == bool(warned)
+
+
+def test_a_contradiction_is_in_the_title_and_the_abnormal_finding_leads():
+    some = answer(scores=np.eye(9)[0] + 0.41 * np.eye(9)[1])
+    assert some.leading == "AF"
+    assert "contradiction: SNR means no other finding" in some.page_title()
+
+
+def test_windows_that_show_a_finding_are_told():
+    starts = tuple(range(0, 110, 5))
+    found = {"RBBB": starts[:20], "LBBB": (40,), "PVC": (0, 100), "AF": starts, "PAC": (5, 10)}
+    windows = Windows(10, starts, found, 40)
+    assert windows.text() == (
+        "RBBB in 20 of 22 windows; LBBB only from 40 to 50 s; PVC in 2 of 22 windows; "
+        "AF in all 22 windows; PAC only from 5 to 20 s"
+    )
+    assert windows.to_dict()["findings"]["LBBB"] == [40]
+
+
+def test_the_windows_of_an_answer_are_those_at_the_threshold():
+    model, packed = make_model(window=1000, seconds=2, limits=LIMITS), noise(0, 3300)
+    scores = model.packed_probabilities(packed)
+    read = Recording("A1", "", 500.0, 6.6, packed, None, "why", (), ())
+    some = Answer.of(model, read, scores)
+    assert some.windows.starts == (0, 1, 2, 3, 4, 4.6)
+    with torch.no_grad():
+        x = torch.from_numpy(packed.astype(np.float32) / 1000)
+        each = [
+            torch.sigmoid(model.network(x[None, :, round(s * 500) : round(s * 500) + 1000]))[0]
+            for s in some.windows.starts
+        ]
+    for name, shown in some.windows.findings.items():
+        k = CLASSES.index(name)
+        expected = [
+            s for s, p in zip(some.windows.starts, each, strict=True) if p[k] >= LIMITS[name]
+        ]
+        assert list(shown) == expected and shown
+    k = CLASSES.index(some.leading)
+    assert some.windows.shown == some.windows.starts[int(np.argmax([p[k] for p in each]))]
+    assert answer().windows is None
+
+
+def test_a_file_says_whose_recording_it_is_unless_it_is_anonymous():
+    record = Record(500.0, 61.0, "Male", None, "12", "2020-01-02 10:11", "Doe, Jane")
+    assert Person.of(record).text() == "Doe, Jane, 12, 61 years, male, 2020-01-02 10:11"
+    assert Person.of(record, anonymous=True) == Person(age=61.0, sex="Male")
+    assert Person.of(Record(500.0)) == Person() and Person().text() == ""
+    assert Person.of(Record(500.0, -1.0)).age is None
+    some = answer(person=Person.of(record))
+    assert "Doe, Jane" in some.text() and some.page_header().startswith("Doe, Jane, 12, 61 years")
+
+
+def test_a_lead_that_jumps_off_gets_a_warning():
+    packed = pulses(10, 0.8)
+    assert recording.jumping_leads(packed) == []
+    packed[11, 3500:4500] += 2000
+    text = "more than 1.5 mV off its baseline: V6 (7-9 s)"
+    assert recording.jumping_leads(packed) == [Caution(text, critical=True)]
+
+
+def test_a_lead_of_noise_does_not_count_for_the_rate():
+    packed = pulses(20, 0.9)
+    packed[1] = 10 * noise(1, 10_000)[1] // 3
+    assert recording.heart_rate(packed)[0] == pytest.approx(60 / 0.9, abs=0.5)
+    packed[[0, *range(2, 12)]] = 0
+    assert recording.heart_rate(packed)[0] is None
 
 
 def test_the_dictionary_is_plain_and_rounded():

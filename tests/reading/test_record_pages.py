@@ -12,7 +12,6 @@ from dataset import CLASSES, LEADS
 from ecg.explanation.attributions import Options
 from ecg.explanation.explanation import ClassExplanation
 from ecg.explanation.own_record import FROM_ZERO, MethodAtHand
-from ecg.plot.ecg_paper import NOTES_WIDTH
 from ecg.processing.quality import Caution
 from ecg.reading import pages
 from ecg.reading.answer import Answer
@@ -42,13 +41,14 @@ def test_a_page_names_the_finding_the_window_and_how_much_is_explained():
     some = answer({"SNR": 0.2, "AF": 0.5}, [Caution("flat: V1", True)])
     title, notes, _ = text(some, explanation())
     assert title == "x: why AF (probability 0.50)"
-    assert notes[0] == (
+    assert notes[1] == (
         "integrated gradients of AF's logit from 5.0 to 15.0 s, from a flat line in 100 steps; "
         "they explain 95 % of its change of 4.0"
     )
-    assert "0.61 of 1" in notes[1] and "nothing is random" in notes[1]
-    assert notes[2] == "!!! WARNING: flat: V1"
-    assert "from 5.0" not in text(some, explanation(start=0), n=5000).notes[0]
+    assert notes[0] == some.page_header() and "research measurements: rate -, PR -" in notes[0]
+    assert "0.61 of 1" in notes[2] and "nothing is random" in notes[2]
+    assert notes[3] == "!!! WARNING: flat: V1"
+    assert "from 5.0" not in text(some, explanation(start=0), n=5000).notes[1]
     assert text(some, explanation(residual=-2)).title.endswith("; explains 50 % of the score")
 
 
@@ -56,17 +56,9 @@ def test_a_page_says_what_was_compared_with():
     background = SimpleNamespace(names=["A"] * 101)
     shap = MethodAtHand(Options(), background)
     notes = text(answer({"AF": 0.5}), explanation(), method=shap).notes
-    assert "expected gradients of AF's logit" in notes[0]
-    assert "against 101 records of the training set; they explain 95 %" in notes[0]
-    assert "halves of the samples disagree" in notes[1]
-
-
-def test_the_critical_warnings_stay_on_the_page_in_one_line():
-    long = Caution("the limb leads do not add up: " + "x" * 60, True)
-    some = answer({"AF": 0.5}, [*[Caution("another small one")] * 9, long])
-    line = text(some, explanation()).notes[-1]
-    assert line.startswith("!!! WARNING: the limb leads do not add up")
-    assert line.endswith("more in the answer") and len(line) <= NOTES_WIDTH
+    assert "expected gradients of AF's logit" in notes[1]
+    assert "against 101 records of the training set; they explain 95 %" in notes[1]
+    assert "halves of the samples disagree" in notes[2]
 
 
 @pytest.fixture
@@ -82,7 +74,7 @@ def pretend(monkeypatch, explained):
     monkeypatch.setattr(pages, "explain_record", lambda *_: SimpleNamespace(of=lambda k: explained))
 
 
-def test_without_a_finding_the_most_probable_class_is_explained(drawn, monkeypatch, tmp_path):
+def test_the_leading_finding_is_explained_and_nothing_without_one(drawn, monkeypatch, tmp_path):
     asked = []
 
     def explain(model, packed, record_name, class_name, method):
@@ -91,22 +83,22 @@ def test_without_a_finding_the_most_probable_class_is_explained(drawn, monkeypat
 
     monkeypatch.setattr(pages, "explain_record", explain)
     model, packed = make_model(), noise(0, 9000)
-    for scores, title in (
-        ({"SNR": 0.31, "AF": 0.5}, "x: why AF (probability 0.50)"),
-        ({"SNR": 0.2, "AF": 0.1}, "x: why SNR (probability 0.20, below its threshold)"),
-    ):
-        path = pages.draw_explained(tmp_path, answer(scores), packed, model, FROM_ZERO)
-        assert path == str(tmp_path / "x.pdf")
-        shown = drawn[-1]
-        assert shown[4].title == title and shown[4].below == model.describe()
-        assert shown[5] == 2500 and shown[3] == LEADS
-    assert asked == [("x", "AF", FROM_ZERO), ("x", "SNR", FROM_ZERO)]
+    some = answer({"SNR": 0.31, "AF": 0.5})
+    path = pages.draw_explained(tmp_path, some, packed, model, FROM_ZERO)
+    assert path == str(tmp_path / "x.pdf")
+    (shown,) = drawn
+    assert shown[4].title == "x: why AF (probability 0.50)"
+    assert shown[4].below == model.describe()
+    assert shown[5] == 2500 and shown[3] == LEADS
+    none = answer({"SNR": 0.2, "AF": 0.1})
+    assert pages.draw_explained(tmp_path, none, packed, model, FROM_ZERO) is None
+    assert asked == [("x", "AF", FROM_ZERO)] and len(drawn) == 1
 
 
 @pytest.mark.parametrize(("n", "begin"), [(3000, 0), (5600, 600), (9000, 700)])
 def test_a_window_shorter_than_the_page_stays_on_it(drawn, monkeypatch, n, begin):
     pretend(monkeypatch, explanation(values=np.ones((1, 1000)), start=700))
-    some, model = answer({"AF": 0.2}, leads=["II"]), make_model(["II"])
+    some, model = answer({"AF": 0.4}, leads=["II"]), make_model(["II"])
     pages.draw_explained(Path(), some, noise(0, n), model, FROM_ZERO)
     assert drawn[0][2].start == 700 and drawn[0][5] == begin
 
