@@ -15,7 +15,7 @@ from ecg.io.diagnoses import NORMAL
 from ecg.io.record import check_length, check_matrix, check_rate
 from ecg.io.text_table import check_unit
 from ecg.processing import quality
-from ecg.processing.intervals import Intervals
+from ecg.processing.ecg_intervals import Intervals
 from ecg.processing.quality import Caution
 from ecg.reading.recording import COUNTED, Person, examine
 from ecg.reading.support import contradictions, measured, rate_cautions

@@ -16,7 +16,7 @@ from ecg.io.record import IMPLAUSIBLE_MV, describe_error
 from ecg.io.sources import find_records, survey
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
-from ecg.processing.intervals import Intervals, measure_intervals
+from ecg.processing.ecg_intervals import Intervals, measure_intervals
 from ecg.processing.quality import Caution
 from utils import UNSAFE_NAME, fail, is_safe_name, printable
 

@@ -14,7 +14,7 @@ from dataset import CLASSES, LEADS, signal_digest
 from ecg.inference.model import Model
 from ecg.io.record import Record
 from ecg.io.text_table import TableFormat
-from ecg.processing.intervals import Intervals
+from ecg.processing.ecg_intervals import Intervals
 from ecg.processing.quality import Caution
 from ecg.reading import recording
 from ecg.reading.answer import Answer, answer_signal, join_parts

@@ -7,7 +7,7 @@ from conftest import NEEDS_SHARED, SHARED, noise
 from dataset import LEADS, to_mv
 from ecg.explanation import ludb
 from ecg.processing.detection import find_peaks
-from ecg.processing.intervals import Intervals, Middle, frontal_axis, measure_intervals
+from ecg.processing.ecg_intervals import Intervals, Middle, frontal_axis, measure_intervals
 from ecg.simulation import heart
 
 
