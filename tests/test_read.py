@@ -403,8 +403,8 @@ def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(
     flags = ["b.npy", "--sample-rate", "500", "--no-pages", "--explain", "--samples", "4"]
     for more in (["--background", "3"], ["--method", "ig"]):
         ask(*flags, "--data-dir", "data/own", *more)
-    assert "expected gradients" in notes[0][0] and "4 records of the training set" in notes[0][0]
-    assert "integrated gradients" in notes[1][0] and "in 4 steps" in notes[1][0]
+    assert "expected gradients" in notes[0][1] and "4 records of the training set" in notes[0][1]
+    assert "integrated gradients" in notes[1][1] and "in 4 steps" in notes[1][1]
     assert [explanation.samples.tolist() for explanation in made] == [[4], [4]]
     assert not np.allclose(made[0].phi, made[1].phi)
     ask(*flags)  # data/CPSC is not there
