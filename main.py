@@ -330,7 +330,11 @@ def main(args):
                 publish(training, make_model(training, train_set, validation_set, args))
     path = checkpoint_path(training.run)
     print(f"epoch {training.best_epoch} is kept in {path}; next:")
-    print(f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}")
+    limit = f" --limit {args.limit}" if args.limit else ""
+    print(
+        f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}"
+        f"{limit}"
+    )
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def parse_args(argv=None):
     given = [f"--{name.replace('_', '-')}" for name in explain_options(args)]
     given += ["--data-dir"] if args.data_dir else []
     if given and not args.explain:
-        parser.error(f"{', '.join(given)}: for explanations alone; add --explain")
+        parser.error(f"{', '.join(given)}: only used for explanations; add --explain")
     refuse_unused(parser, args.method, args.reliability)
     return args
 
@@ -114,8 +114,9 @@ def choose_method(args, model):
             return MethodAtHand(options, background)
         if args.method or args.reliability:
             fail(
-                f"{data_dir} is not what {model.path} was trained on, which --method shap and "
-                "--reliability draw from; name it with --data-dir, or leave them out"
+                "--method shap and --reliability need the model's training set, but "
+                f"{data_dir} is not what {model.path} was trained on; name the training set with "
+                "--data-dir, or leave these flags out"
             )
     return MethodAtHand(FROM_ZERO.options._replace(**given))
 

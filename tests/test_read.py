@@ -372,7 +372,7 @@ def test_flags_of_explanations_need_explain_and_a_method_that_draws(workdir, cap
     file = "b.npy", "--sample-rate", "500", "--no-pages"
     flags = {"--method": "ig", "--samples": 3, "--background": 5, "--reliability": 0.9, "--seed": 1}
     for flag, value in (flags | {"--data-dir": "data/tiny"}).items():
-        assert f"{flag}: for explanations alone" in refused(capsys, *file, flag, value)[1]
+        assert f"{flag}: only used for explanations" in refused(capsys, *file, flag, value)[1]
     explain = (*file, "--explain")
     error = refused(capsys, *explain, "--method", "ig", "--reliability", "0.9")[1]
     assert "--reliability needs samples" in error

@@ -1,5 +1,6 @@
 """Warm starts, annealing, records made while training, windows, and the model in the box."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -18,6 +19,7 @@ import resnet
 from dataset import CLASSES, LEADS, ECGDataset, PackedSignals, load_labels
 from ecg import read, release
 from ecg.inference.model import Model
+from ecg.inference.provenance import Provenance, Start
 from ecg.io.sources import SOURCE_LINE
 from ecg.simulation.heart import WIDE_MIX, make_record
 from ecg.training.synthetic_stream import FIRST, FreshRecords
@@ -256,6 +258,17 @@ def test_a_model_of_unknown_descent_is_not_released(workdir, capsys):
     torch.save(content, "models/old.pth")
     assert_refused(capsys, "models/old.pth")
     assert Model.load("models/old.pth").describe().endswith("trained on records of tiny")
+
+
+def test_a_model_whose_file_contradicts_itself_is_not_released(workdir, capsys):
+    content = torch.load(GENERAL, weights_only=True)
+    hospital = Provenance("CPSC", 6877, synthetic=False, has_patients=True)
+    start = dataclasses.asdict(Start("hospital.pth", "f00", hospital))
+    for changes in ({"start": start}, {"args": content["args"] | {"init": "hospital.pth"}}):
+        torch.save(content | changes, "edited.pth")
+        flags = release.parse_args(["--model-path", "edited.pth", "--to", "g.pth"])
+        assert "is damaged (provenance" in refused(capsys, release.main, flags)
+        assert not Path("g.pth").exists()
 
 
 def assert_refused(capsys, path):

@@ -55,6 +55,12 @@ class Model:
             raise ValueError("thresholds")
         if not all(isinstance(digest, str) for digest in self.training_records.values()):
             raise ValueError("training_records")
+        started = bool(self.flags.others.get("init"))
+        known = self.provenance.n_records is not None
+        if self.provenance.start != self.settings.start:
+            raise ValueError("provenance: its start is not that of the settings")
+        if known and started != (self.settings.start is not None):
+            raise ValueError("provenance: --init and the start do not agree")
 
     @property
     def leads(self):
@@ -103,7 +109,7 @@ class Model:
             if "provenance" in content:
                 provenance = Provenance.from_dict(content["provenance"])
             else:
-                provenance = Provenance.unknown(settings.flags.data_dir)
+                provenance = Provenance.unknown(settings.flags.data_dir, settings.start)
             names = ("thresholds", "threshold_rule", "training_records", "epoch", "scored_on")
             own = {name: content.get(name) for name in names}
             if not settings.fits(state_dict):

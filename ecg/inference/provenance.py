@@ -24,15 +24,19 @@ class Provenance:
             raise ValueError("provenance")
 
     @classmethod
-    def unknown(cls, data):
+    def unknown(cls, data, start=None):
         """Return that of a model that does not say it: it counts as having patients."""
-        return cls(data, None, synthetic=False, has_patients=True)
+        return cls(data, None, synthetic=False, has_patients=True, start=start)
 
     @property
     def ever_saw_patients(self):
-        """Whether patients' records shaped the weights, anywhere in the line of descent."""
+        """Whether patients' records shaped the weights, anywhere in the line of descent.
+
+        Records that are neither synthetic nor counted are of unknown origin, and count as patients.
+        """
         inherited = self.start is not None and self.start.provenance.ever_saw_patients
-        return self.has_patients or inherited
+        unknown = not self.synthetic or self.n_records is None
+        return self.has_patients or unknown or inherited
 
     def __str__(self):
         if self.n_records is None:

@@ -23,6 +23,11 @@ def test_patients_anywhere_in_the_line_of_descent_count():
     )
 
 
+@pytest.mark.parametrize("changes", [{"synthetic": False}, {"n_records": None}])
+def test_records_of_unknown_origin_count_as_patients(changes):
+    assert Provenance.from_dict(MADE.to_dict() | changes).ever_saw_patients
+
+
 @pytest.mark.parametrize(
     ("provenance", "text"),
     [
