@@ -153,7 +153,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("changes", HOSTILE, ids=lambda changes: str(changes)[:60])
+@pytest.mark.parametrize("changes", HOSTILE, ids=[str(i) for i in range(len(HOSTILE))])
 def test_a_hostile_model_is_refused_before_a_network_is_built(
     changes, tmp_path, capsys, monkeypatch
 ):
