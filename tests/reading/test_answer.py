@@ -11,6 +11,7 @@ from thin_model import make_model
 
 from dataset import CLASSES, LEADS, signal_digest
 from ecg.inference.model import Model
+from ecg.io.text_table import TableFormat
 from ecg.processing.quality import Caution
 from ecg.reading import recording
 from ecg.reading.answer import Answer, answer_signal
@@ -254,7 +255,7 @@ def test_an_array_gets_the_warnings_of_a_file(tmp_path):
     signal[7, 50] = 25
     model = make_model()
     np.save(tmp_path / "a.npy", signal)
-    table = recording.TableFormat(sample_rate=400)
+    table = TableFormat(sample_rate=400)
     read = recording.read_recording(tmp_path / "a.npy", "a", model, table)
     some = answer_signal(model, signal, 400)
     assert set(some.warnings) >= set(read.warnings)
