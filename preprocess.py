@@ -133,19 +133,18 @@ def report_without_class(rows, catalogue):
         print(printable(f"without a class: {listed}{text}"))
 
 
-def choose_folds(args, labels, groups, rows, catalogue, names):
+def choose_folds(args, labels, groups, rows, catalogue, fold_table):
     """Return labels with the folds of --folds, else of the labels, else random ones."""
     facts = [catalogue.facts.get(name) for name in labels.patient_id]
     wanted = [each and each.fold for each in facts]
     try:
-        if args.folds and args.folds not in KINDS:
+        if fold_table:
             patients = {row.patient_id: row.patient for row in rows}
-            table = read_folds(args.folds, names)
-            wanted = [table.find(name, patients[name]) for name in labels.patient_id]
+            wanted = [fold_table.find(name, patients[name]) for name in labels.patient_id]
             return given_folds(labels, groups, wanted)
         if not args.folds and any(wanted):
             return given_folds(labels, groups, wanted)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         where = f"--folds {args.folds}" if args.folds else catalogue.tables[-1]
         fail(f"{where}: {error}; correct that, or give --folds random; no label was written")
     return assign_folds(labels, args.folds or "random", args.seed, groups)
@@ -171,6 +170,13 @@ def main(args):
     except (OSError, ValueError) as error:
         fail(f"--groups {args.groups}: {error}; {remedy}")
     report_unknown(patients, missing, args.groups)
+    fold_table = None
+    if args.folds not in (None, *KINDS):
+        try:
+            fold_table = read_folds(args.folds, names)
+        except (OSError, ValueError) as error:
+            kinds = " or ".join(KINDS)
+            fail(f"--folds {args.folds}: {error}; correct that, or give --folds {kinds}")
 
     def check(index):
         try:
@@ -204,7 +210,7 @@ def main(args):
     packed = reference_frame(index.packed)
     labels = make_labels(packed, catalogue)
     groups = find_groups(labels.patient_id, rows, patients)
-    labels = choose_folds(args, labels, groups, rows, catalogue, names)
+    labels = choose_folds(args, labels, groups, rows, catalogue, fold_table)
     table = dataset_table(packed, labels)
     reference = reference_frame(rows)
     tables = {"reference.csv": reference, "labels.csv": labels, "dataset_table.csv": table}

@@ -355,5 +355,7 @@ def test_groups_and_folds_name_records_as_their_owners_do(tmp_path, capsys):
     assert read(folder)["fold"].tolist() == [str(i % 10 + 1) for i in range(12)]
     text = fail(capsys, folder, "--folds", str(folds), "--groups", str(groups))
     assert "r00 is in fold 1, r01 in fold 2" in text
+    text = fail(capsys, folder, "--folds", "stratifed")
+    assert "No such file" in text and "--folds random or stratified" in text
     folds.write_text("record,fold\nr00,11\n")
     assert "line 2: fold '11' is not 1-10" in fail(capsys, folder, "--folds", str(folds))
