@@ -174,7 +174,7 @@ def test_ctrl_c_is_one_line_and_the_same_command_finishes(name, stages, tmp_path
         status, err, _ = step(name, folder, ("interrupt", number))
         assert status == 130 and "Traceback" not in err, (number, err)
         (line,) = [line for line in err.splitlines() if line.startswith("stopped")]
-        assert "go on with: " in line and "error: " not in err, (number, err)
+        assert "resume with: " in line and "error: " not in err, (number, err)
         for path, digest in state(folder).items():  # each is whole: the old one or the new one
             assert digest in (old.get(path), after.get(path)) or path in EVERY_EPOCH, path
         assert not [path for path in Path(folder).rglob(".*") if is_left(path)], number

@@ -255,7 +255,7 @@ def test_records_that_the_model_has_seen_are_left_out_by_name(workdir, capsys):
 def test_other_signals_under_the_same_labels_are_refused(workdir, capsys):
     step(main, *TRAIN)
     for path in Path("data/tiny").rglob("*.hea"):
-        path.write_text(path.read_text().replace("1000/mV", "100/mV"))
+        path.write_text(path.read_text().replace("1000/mV", "2000/mV"))
     step(preprocess, *TINY, "--jobs", "1")
     assert "other signals" in refused(capsys, predict, *SMALL)
     shutil.copytree("data/tiny", "data/copy")

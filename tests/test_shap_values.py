@@ -247,7 +247,7 @@ def test_population_by_hand(tmp_path):
         name: np.zeros((12, n), np.int16) for name, n in zip("abc", (40, 100, 300), strict=True)
     }
     data = SimpleNamespace(signals=signals)
-    model = SimpleNamespace(leads=("I", "II"))
+    model = SimpleNamespace(leads=("I", "II"), classes=CLASSES)
     run = SimpleNamespace(name="run", labels=labels, data=data, model=model)
     table = shap_values.write_tables(tmp_path, run)
     assert table["labels"].tolist() == ["AF", "AF;PVC", "RBBB"]

@@ -20,6 +20,8 @@ SYNTHETIC = [sys.executable, "-m", "ecg.synthetic", "--records", "99999", "--job
 def start_making(folder, **options):
     """Start a command with two workers; return it when it has begun to write records."""
     command = [*SYNTHETIC, "--data-dir", folder]
+    # as in a terminal, also where these tests run under nohup
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
     while process.poll() is None and len(list(folder.glob("*.hea"))) < 5:
         time.sleep(0.05)

@@ -331,7 +331,7 @@ def format_table(table):
     Intervals of F1 and AUC stand beside their value, the other ones only in the file. Lines below
     name the classes without positives, and say why a class is marked (`doubtful_classes`).
     """
-    shown = table[[name for name in table if not name.endswith(("_low", "_high"))]].copy()
+    shown = table[[name for name in table if not name.endswith(("_low", "_high", "_floor"))]].copy()
     numbers = {name: "{:.3f}".format for name in shown if shown[name].dtype.kind == "f"}
     if "f1_low" in table:
         for name in ("f1", "auc"):
@@ -349,5 +349,8 @@ def format_table(table):
     absent = list(table.loc[table.n == 0, "class"]) if {"class", "n"} <= set(table) else []
     if absent:
         lines.append(f"no positives, so left out of the average: {', '.join(absent)}")
+    if "ece_floor" in table:
+        floor = table["ece_floor"].iloc[-1]
+        lines.append(f"ece of perfectly calibrated scores on as few records: {floor:.3f}")
     few = few_positives(table)
     return "\n".join([*lines, few] if few else lines)

@@ -224,7 +224,7 @@ class Recordings:
         sources, self.skipped, self.anonymous = [], [], anonymous
         for path in paths:
             try:
-                if Path(path).is_dir():
+                if str(path) and Path(path).is_dir():
                     found = survey(path)
                     sources += found.records
                     self.report_others(path, found)

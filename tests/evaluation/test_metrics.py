@@ -181,7 +181,7 @@ def test_a_score_is_added_in_one_place(scored, monkeypatch):
     youden = metrics.Score("Youden's J", "J", lambda c: c.hits / c.positives + c.specificity() - 1)
     monkeypatch.setitem(metrics.SCORES, "youden", youden)
     table = metrics.score_table(*scored, np.full(3, 0.5), CLASSES, 20)
-    assert list(table)[-2:] == ["youden_low", "youden_high"]
+    assert list(table)[-3:] == ["youden_low", "youden_high", "ece_floor"]
     expected = sk.balanced_accuracy_score(scored[0][:, 0], scored[1][:, 0] >= 0.5, adjusted=True)
     assert table.loc[0, "youden"] == pytest.approx(expected)
     assert " J" in metrics.format_table(table).splitlines()[0]

@@ -18,6 +18,7 @@ class Weighted(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.normal = None
         self.weights = torch.nn.Parameter(torch.arange(9.0), requires_grad=False)
 
     def forward(self, x):

@@ -208,7 +208,7 @@ def test_limb_leads_that_do_not_add_up_are_reported():
     for order in (range(11, -1, -1), (1, 0, *range(2, 12)), (0, 1, 2, 4, 5, 3)):
         changed = signal.copy()
         changed[: len(order)] = signal[list(order)]
-        assert (text in warnings(changed)) == (list(order) != [0, 1, 2, 4, 5, 3])
+        assert text in warnings(changed), order
     signal[1] *= -1  # a negative gain
     assert text in warnings(signal)
     signal[1] = 0  # a lead that is off says nothing
