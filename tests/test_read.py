@@ -15,7 +15,7 @@ import pytest
 import scipy.io
 import small_run
 import torch
-from conftest import NEEDS_SHARED, SHARED, noise, write_record
+from conftest import NEEDS_SHARED, SHARED, noise, write_record, write_table
 from thin_model import LIMITS, make_model
 
 import predict
@@ -246,7 +246,7 @@ def test_a_lead_that_is_all_missing_gives_no_warning_of_numpy(workdir, capsys, r
 
 def test_a_bad_record_is_named_and_the_others_answered(workdir, capsys):
     Path("notes.txt").write_text("no ECG\n")
-    Path("own.csv").write_text(",".join(LEADS[:11]) + "\n")
+    write_table(Path("own.csv"), LEADS[:11], noise(4, 600)[:11] / 1000)
     files = "notes.txt", "own.csv", "data/tiny/g1/T0000", "absent"
     ask("--no-pages", "--json", "a.json", "--sample-rate", "500", *files)
     err = capsys.readouterr().err
@@ -266,7 +266,8 @@ def test_nothing_readable_is_refused_in_one_line(workdir, capsys):
     )
     _, error = refused(capsys, "own.csv", "--sample-rate", "500")
     assert "own.csv: it is empty" in error
-    _, error = refused(capsys, "own.csv")
+    write_table(Path("rate.csv"))
+    _, error = refused(capsys, "rate.csv")
     assert "give it in Hz: --sample-rate" in error
     lines, error = refused(capsys, "own.csv", "notes.md")
     assert "none of the records" in error

@@ -345,12 +345,12 @@ def format_table(table):
     if doubtful:
         shown = shown.replace({"class": {name: f"{name}*" for name in doubtful}})
     lines = [shown.to_string(index=False, formatters=numbers, na_rep="")]
+    if "ece_floor" in table:
+        floor = table["ece_floor"].iloc[-1]
+        lines.append(f"ece of perfectly calibrated scores on as few records: {floor:.3f}")
     lines += [f"* {name}: {why}" for name, why in doubtful.items()]
     absent = list(table.loc[table.n == 0, "class"]) if {"class", "n"} <= set(table) else []
     if absent:
         lines.append(f"no positives, so left out of the average: {', '.join(absent)}")
-    if "ece_floor" in table:
-        floor = table["ece_floor"].iloc[-1]
-        lines.append(f"ece of perfectly calibrated scores on as few records: {floor:.3f}")
     few = few_positives(table)
     return "\n".join([*lines, few] if few else lines)
