@@ -184,7 +184,7 @@ def thresholds_by_hand(weights):
     x = np.stack([packed[name][:, -1000:] for name in fold["patient_id"]]) / np.float32(1000)
     with torch.no_grad():
         scores = torch.sigmoid(network(torch.from_numpy(x).float())).numpy()
-    return metrics.find_thresholds(fold[list(dataset.CLASSES)].to_numpy(), scores)
+    return metrics.find_thresholds(fold[list(dataset.CLASSES)].to_numpy(), scores, "steady")
 
 
 def test_the_models_thresholds_are_those_of_its_best_weights_not_of_its_last(workdir, monkeypatch):

@@ -64,6 +64,10 @@ class Patient(NamedTuple):
     p_gain: float
     p_width: float
     pr: float
+    # Ta, the repolarisation of the atria: its area as a part of P's, s from P's onset, its sd in s
+    ta: float
+    ta_delay: float
+    ta_width: float
 
 
 def at_rate(patient, rr):
@@ -134,4 +138,7 @@ def draw_atria(rng):
         "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
         "p_width": rng.uniform(0.8, 1.35),
         "pr": rng.uniform(0.12, 0.202),
+        "ta": log_uniform(rng, 0.6, 1.7),
+        "ta_delay": rng.uniform(0.15, 0.22),
+        "ta_width": rng.uniform(0.055, 0.075),
     }

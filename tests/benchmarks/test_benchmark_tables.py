@@ -31,6 +31,7 @@ def workdir(tmp_path, monkeypatch):
         ["init", 0.94, 0.7, 62],
     ]
     table = pd.DataFrame(rows, columns=["arm", "AUC AVG", "F1", "seconds"])
+    table = table.assign(**{"exactly right": 0.5, "lowest threshold": [0.1, 0.3, 0.2, 0.4]})
     table = table.assign(**{f"AUC {name}": 1.0 for name in CLASSES} | {"AUC STE": np.nan})
     folder = Path("results/transfer")
     folder.mkdir(parents=True)
@@ -50,7 +51,7 @@ def test_a_table_stands_between_its_marks_with_command_code_and_machine(workdir,
     row = next(line for line in text.splitlines() if line.startswith("| random weights"))
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[1] == f".850 +- {(high - low) / 2:.3f}".replace(" 0.", " .")
-    assert cells[3] == "1.000" and cells[11:] == ["", "71"]
+    assert cells[3] == "1.000" and cells[11:] == ["", ".500", ".100", "71"]
     tables.main(tables.parse_args([]))
     assert Path("docs/model.md").read_text() == text
     assert "docs/model.md, table few: unchanged" in capsys.readouterr().out
