@@ -415,7 +415,8 @@ def test_windows_and_intervals_of_a_recording_that_falls_silent_are_those_of_its
     signal = np.concatenate([ecg, np.zeros((12, 3500)), ecg], axis=1) / 1000
     whole, alone = answer_signal(bundled, signal, 500), answer_signal(bundled, ecg / 1000, 500)
     assert name in alone.findings and whole.windows.starts == (0, 17)
-    assert whole.windows.findings[name] == (0, 17) and f"{name} in all 2 windows" in whole.sentence()
+    assert whole.windows.findings[name] == (0, 17)
+    assert f"{name} in all 2 windows" in whole.sentence()
     assert whole.intervals == alone.intervals._replace(rate=whole.heart_rate)
 
 
