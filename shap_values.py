@@ -213,7 +213,9 @@ def quality_texts(table, options):
     if method.drawn:
         texts.append(reliable_text(table, options))
     if table.difference.notna().any():
-        text = f"ours, from the same draws, differ by {table.difference.median():.2%} (relative L2, "
+        text = (
+            f"ours, from the same draws, differ by {table.difference.median():.2%} (relative L2, "
+        )
         texts.append(f"{text}median; {table.difference.max():.2%} at most)")
     return texts
 

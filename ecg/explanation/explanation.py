@@ -61,7 +61,9 @@ class ClassExplanation(NamedTuple):
     logit: float
     change: float  # of the logit from its base, which the values explain; NaN if they do not add up
     residual: float  # sum of the values less the change
-    reliability: np.ndarray  # (2,), of the windows and of the leads' shares; NaN if nothing is drawn
+    reliability: (
+        np.ndarray
+    )  # (2,), of the windows and of the leads' shares; NaN if nothing is drawn
     samples: int  # gradients
     trust: np.ndarray  # (L, W), 0 to 1: how far the value of each window of 40 ms can be trusted
     method: str = Options().method  # a name in METHODS
@@ -212,7 +214,9 @@ class Explainer:
         parts, method = {k: windows[best[k]] for k in classes}, METHODS[options.method]
         made = list(method.attribute(network, parts, signals, options, stop_when).values())
         halves = np.stack([cut(each.halves) for each in made], 1)
-        known = [reliability(halves[:, i]) if method.drawn else [np.nan] * 2 for i in range(len(made))]
+        known = [
+            reliability(halves[:, i]) if method.drawn else [np.nan] * 2 for i in range(len(made))
+        ]
         return Explanation(
             phi=np.stack([each.phi.cpu().numpy() for each in made]),
             halves=halves,

@@ -50,7 +50,11 @@ def method_text(name, explained, part="", records=None):
             f"(highest {highest:.2f}), times what each lead adds; a trained place, no attribution"
         )
     base = 1 / (1 + np.exp(explained.change - explained.logit))
-    compared = "records of the training set" if records is None else f"{records} records of the training set"
+    compared = (
+        "records of the training set"
+        if records is None
+        else f"{records} records of the training set"
+    )
     way = {
         "shap": f"expected gradients of {name}'s logit{part}, against {compared}",
         "ig": f"integrated gradients of {name}'s logit{part}, from a flat line (there {base:.2f}) in "

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import NEEDS_SHARED, SHARED
 
-from dataset import CLASSES, LEADS
+from dataset import CLASSES
 from ecg.explanation import evidence_map, ludb
 from ecg.explanation.attributions import Options, binned
 from ecg.explanation.explanation import Explainer, Record
@@ -40,7 +40,11 @@ def maps(x, network=None):
 
 def test_a_map_is_the_heads_probability_in_the_leads_that_it_needs():
     x = np.zeros((3, 320), np.float32)
-    x[:, 96:128] = [[8], [4], [99]]  # the frame centred on sample 96; the head does not look at lead 2
+    x[:, 96:128] = [
+        [8],
+        [4],
+        [99],
+    ]  # the frame centred on sample 96; the head does not look at lead 2
     phi = maps(x).phi.numpy() * 20
     at = 1 / (1 + np.exp(-(8 + 2 - 4)))
     rest = 1 / (1 + np.exp(4))

@@ -99,15 +99,17 @@ def test_more_warnings_than_fit_are_pointed_to(tmp_path, monkeypatch):
     monkeypatch.setattr(
         ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(draw(*args)), drawn[-1])[1]
     )
-    for count in (6, 7):
+    for count in (6, 9, 10):
         warnings = [f"warning {i}" for i in range(count)]
         ecg_paper.plot_ecg_pages(
             noise(1, 600) / 1000, 500, tmp_path / "a.pdf", PageText("t", warnings)
         )
-    texts = [[text.get_text() for text in figure.texts] for figure in drawn]
-    few, many = ([text for text in page if text.startswith("warning 0")] for page in texts)
-    assert few == ["\n".join(f"warning {i}" for i in range(6))]
-    assert "more warnings" in many[0].splitlines()[5] and len(many[0].splitlines()) == 6
+    notes = [next(text for text in page.texts if "warning 0" in text.get_text()) for page in drawn]
+    for figure, note in zip(drawn, notes, strict=True):
+        assert note.get_window_extent().y0 > figure.axes[0].get_window_extent().y1
+    few, more, most = (note.get_text().splitlines() for note in notes)
+    assert few == [f"warning {i}" for i in range(6)] and more == [f"warning {i}" for i in range(9)]
+    assert "more warnings" in most[8] and len(most) == 9
 
 
 def test_of_a_record_longer_than_five_minutes_the_part_about_the_window_shown_is_drawn(
