@@ -61,9 +61,7 @@ class ClassExplanation(NamedTuple):
     logit: float
     change: float  # of the logit from its base, which the values explain; NaN if they do not add up
     residual: float  # sum of the values less the change
-    reliability: (
-        np.ndarray
-    )  # (2,), of the windows and of the leads' shares; NaN if nothing is drawn
+    reliability: np.ndarray  # (2,), of the windows and the leads' shares; NaN if nothing is drawn
     samples: int  # gradients
     trust: np.ndarray  # (L, W), 0 to 1: how far the value of each window of 40 ms can be trusted
     method: str = Options().method  # a name in METHODS
@@ -214,13 +212,13 @@ class Explainer:
         parts, method = {k: windows[best[k]] for k in classes}, METHODS[options.method]
         made = list(method.attribute(network, parts, signals, options, stop_when).values())
         halves = np.stack([cut(each.halves) for each in made], 1)
-        known = [
-            reliability(halves[:, i]) if method.drawn else [np.nan] * 2 for i in range(len(made))
-        ]
+        known = np.full((len(made), 2), np.nan)
+        if method.drawn:
+            known = np.array([reliability(halves[:, i]) for i in range(len(made))])
         return Explanation(
             phi=np.stack([each.phi.cpu().numpy() for each in made]),
             halves=halves,
-            reliability=np.array(known),
+            reliability=known,
             samples=np.array([each.samples for each in made]),
             classes=np.array(classes),
             starts=np.array([hidden + places[best[k]] for k in classes]),

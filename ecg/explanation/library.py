@@ -21,6 +21,7 @@ class OneLogit(nn.Module):
         self.network, self.k = copy.deepcopy(network), k
 
     def forward(self, x):
+        """Map (N, L, T) to (N, 1)."""
         return self.network(x)[:, self.k : self.k + 1]
 
 

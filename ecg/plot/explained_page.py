@@ -38,7 +38,7 @@ def explained_text(explained):
 
 
 def method_text(name, explained, part="", records=None):
-    """Say which of the two the page shows: a trained place, or what the network has learnt, and how.
+    """Say whether a page shows a trained place or what the network has learnt, and how it was made.
 
     `name` is the class of the ClassExplanation, `part` the seconds that were explained, `records`
     how many of the training set it was compared with, None if unknown.
@@ -50,17 +50,14 @@ def method_text(name, explained, part="", records=None):
             f"(highest {highest:.2f}), times what each lead adds; a trained place, no attribution"
         )
     base = 1 / (1 + np.exp(explained.change - explained.logit))
-    compared = (
-        "records of the training set"
-        if records is None
-        else f"{records} records of the training set"
-    )
+    logit, count = f"{name}'s logit{part}", "" if records is None else f"{records} "
+    against = f"{logit}, against {count}records of the training set"
+    steps = f"from a flat line (there {base:.2f}) in {explained.samples} steps"
     way = {
-        "shap": f"expected gradients of {name}'s logit{part}, against {compared}",
-        "ig": f"integrated gradients of {name}'s logit{part}, from a flat line (there {base:.2f}) in "
-        f"{explained.samples} steps",
-        "gradient-explainer": f"shap.GradientExplainer of {name}'s logit{part}, against {compared}; "
-        f"ours differ by {explained.difference:.1%}",
+        "shap": f"expected gradients of {against}",
+        "ig": f"integrated gradients of {logit}, {steps}",
+        "gradient-explainer": f"shap.GradientExplainer of {against}; ours differ by "
+        f"{explained.difference:.1%}",
     }[explained.method]
     share = f"{100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
     return f"{way}; they explain {share}: attribution of what was learnt, no trained place"

@@ -111,7 +111,7 @@ def highest(explained, first=0, last=np.inf):
 
 @NEEDS_SHARED
 def test_the_highest_window_of_ludbs_blocks_lies_in_pr_or_in_qrs(bundled):
-    """Every record of the odd numbers with IAVB, LBBB or RBBB; first and last beats have no marks."""
+    """Every record of the odd numbers with IAVB, LBBB or RBBB, between its outermost marks."""
     table = pd.read_csv(SHARED / "ludb/nine_classes.csv", dtype=str)
     wanted, missed = {"IAVB": "before_qrs", "LBBB": "qrs", "RBBB": "qrs"}, []
     n = 0
