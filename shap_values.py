@@ -137,14 +137,15 @@ def value_rows(name, explanation, labels, classes):
     return rows
 
 
-def write_tables(folder, run):
+def write_tables(folder, run, unit="SHAP value"):
     """Write values.csv, both heat maps and the average beats from the stored records, streaming.
 
-    One record is in memory at a time; returns the table of values.csv.
+    `unit` is what a value is. One record is in memory at a time; returns the table of values.csv.
     """
     leads, classes = run.model.leads, run.model.classes
     y_true = run.labels.set_index("patient_id")[list(classes)]
-    rows, population, averages = [], Population(classes, leads), BeatAverages(classes, leads)
+    rows, averages = [], BeatAverages(classes, leads)
+    population = Population(classes, leads, unit)
     for path in sorted(folder.glob("values/*.npz")):
         name, explanation = path.stem, Explanation.load(path)
         if explanation is None:
@@ -164,7 +165,7 @@ def write_tables(folder, run):
     for k, name in enumerate(classes):
         path = folder / "beats" / f"{name}.png"
         if averages.kept[k]:
-            plot_average_beats(averages.beat(k), leads, path, averages.title(k))
+            plot_average_beats(averages.beat(k), leads, path, averages.title(k), unit)
         else:
             for suffix in (".png", ".svg"):
                 remove(path.with_suffix(suffix))
@@ -213,10 +214,11 @@ def quality_texts(table, options):
     if method.drawn:
         texts.append(reliable_text(table, options))
     if table.difference.notna().any():
+        median, most = f"{table.difference.median():.2%}", f"{table.difference.max():.2%}"
         text = (
-            f"ours, from the same draws, differ by {table.difference.median():.2%} (relative L2, "
+            f"ours, from the same draws, differ by {median} (relative L2, median; {most} at most)"
         )
-        texts.append(f"{text}median; {table.difference.max():.2%} at most)")
+        texts.append(text)
     return texts
 
 
@@ -247,8 +249,9 @@ def main(args):
     explain_records(folder, distributed.share(missing), run, explainer, classes)
     distributed.wait()
     if distributed.rank() == 0:
-        table = write_tables(folder, run)
-        write_page(folder, run.name, model.leads)
+        unit = METHODS[options.method].unit
+        table = write_tables(folder, run, unit)
+        write_page(folder, run.name, model.leads, unit)
         print(f"{table.patient_id.nunique()} records in {folder}; open {folder / 'index.html'}")
         print("\n".join([*quality_texts(table, options), RESEARCH_USE]))
     distributed.stop()

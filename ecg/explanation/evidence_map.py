@@ -1,9 +1,9 @@
 """The place of a criterion, as the network's evidence head gives it: trained localisation.
 
 The head says of every 64 ms how likely the criterion of a class shows there (resnet.py). It was
-trained on records whose criteria have a known place. It has no lead axis: a lead counts as much as
-the head's logit falls where it shows the class if the lead is flat. A map needs no background and
-draws nothing.
+trained on records whose criteria have a known place. It has no lead axis, so that every lead shows
+the place; the leads that the head needs most do so twice as strongly: those without which its logit
+falls most where it shows the class. A map needs no background and draws nothing.
 """
 
 import numpy as np
@@ -18,8 +18,7 @@ def evidence_maps(network, parts, background, options, stop_when=None):
     """Return the Attributions of some classes, {k: part (L, T) of a record} -> {k: Attribution}.
 
     Windows of VALUE_BIN sum to the probability, 0 to 1, that the criterion shows there, times the
-    share of the lead in that of the lead which counts most. `background` and `stop_when` are not
-    needed. Raises ValueError if the network has no evidence head.
+    weight of the lead. `background` and `stop_when` are not needed. Raises ValueError if the network has no evidence head.
     """
     if network.evidence is None:
         raise ValueError("the network has no evidence head")
@@ -46,13 +45,13 @@ def without_each_lead(x):
 
 
 def lead_weights(logits, shown):
-    """Return how much each lead counts, 0 to 1: (L,).
+    """Return how much each lead counts, 1/2 of one that is not needed to 1: (L,).
 
     `logits` (1 + L, frames) are of the whole signal and of those without a lead, `shown` (frames,)
-    weighs the frames. All leads count alike where the logits fall without none.
+    weighs the frames. All leads count fully where the logits fall without none.
     """
     falls = ((logits[0] - logits[1:]) * shown).sum(1).clamp(min=0)
-    return falls / falls.max() if falls.max() > 0 else torch.ones_like(falls)
+    return (1 + falls / falls.max()) / 2 if falls.max() > 0 else torch.ones_like(falls)
 
 
 def between_frames(values, n):

@@ -18,6 +18,7 @@ class Method(NamedTuple):
     drawn: bool = False  # at random: there is a reliability
     stops: bool = False  # drawing can end as soon as the values are reliable
     adds_up: bool = True  # the values sum to the change of the logit
+    unit: str = "SHAP value"  # what a value is, on figures and pages
 
 
 METHODS = {
@@ -29,10 +30,15 @@ METHODS = {
         stops=True,
     ),
     "ig": Method(
-        "integrated gradients from a signal of zeros", partial(mean_gradients_of, straight_path)
+        "integrated gradients from a signal of zeros",
+        partial(mean_gradients_of, straight_path),
+        unit="integrated gradient",
     ),
     "evidence": Method(
-        "where the network's evidence head sees the criterion", evidence_maps, adds_up=False
+        "where the network's evidence head sees the criterion",
+        evidence_maps,
+        adds_up=False,
+        unit="evidence",
     ),
     "gradient-explainer": Method(
         "shap.GradientExplainer itself, slow, to check shap",

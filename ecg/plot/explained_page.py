@@ -47,7 +47,8 @@ def method_text(name, explained, part="", records=None):
         highest = binned(explained.values).max()
         return (
             f"evidence of {name}{part}: where the network was trained to see its criterion, 0 to 1 "
-            f"(highest {highest:.2f}), times what each lead adds; a trained place, no attribution"
+            f"(highest {highest:.2f}; leads it needs less are paler); a trained place, no "
+            "attribution"
         )
     base = 1 / (1 + np.exp(explained.change - explained.logit))
     logit, count = f"{name}'s logit{part}", "" if records is None else f"{records} "
