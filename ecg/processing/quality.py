@@ -94,7 +94,7 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST, leads=LEADS)
         raise ValueError("all leads are flat; if the file is in volts, give --units-per-mv 0.001")
     cautions += unit_cautions(seen) + baseline_cautions(seen, flat)
     if standard_deviation(seen):
-        text = "each lead was divided by its own standard deviation: heights are not those of an ECG"
+        text = "each lead was divided by its own standard deviation: heights are not mV"
         cautions.append(Caution(f"{text}, and ST findings mean nothing", critical=True))
     elif not limb_leads_agree(seen) and not set(LEADS[:6]) & {*flat, *noisy}:
         text = f"{DISAGREE}: leads may be swapped or scaled differently"
