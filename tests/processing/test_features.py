@@ -17,6 +17,7 @@ from ecg.processing.features import (
     paper_features,
     rhythm_features,
 )
+from utils import InputError
 
 
 def pack(folder, records, fingerprint="a"):
@@ -283,10 +284,9 @@ def test_a_run_killed_while_writing_leaves_no_half_file(folder, monkeypatch):
 
 
 def test_records_that_are_not_packed_stop_with_the_next_command(folder, capsys):
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         load_features(folder, ["c", "missing"])
-    assert stop.value.code == 2
-    assert "preprocess.py" in capsys.readouterr().err
+    assert "preprocess.py" in str(stop.value)
     assert not (folder / "features.csv").exists()
 
 
