@@ -1,6 +1,7 @@
 import argparse
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,22 @@ import torch
 
 import utils
 from ecg.running.command import make_parser, run_main, say_error
+from ecg.running.workers import workers
+
+
+def refuse(text):
+    raise utils.InputError(text)
+
+
+def test_bad_input_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_main(refuse, lambda: "no\nsuch   thing")
+    assert capsys.readouterr().err == "error: no such thing\n"
+
+
+def test_bad_input_in_a_process_of_a_pool_is_handed_on():
+    with workers(1) as pool, pytest.raises(utils.InputError, match="^no such thing$"):
+        pool.submit(refuse, "no such thing").result()
 
 
 @pytest.mark.parametrize("argv", [["--sed", "1"], ["--seed", "x"], ["--unknown"]])
@@ -171,7 +188,7 @@ def test_progress_is_a_line_a_tenth_or_thirty_seconds_without_a_terminal(
     assert "\r" not in out.getvalue()
 
 
-def test_progress_is_a_bar_in_a_terminal_and_an_error_clears_it(monkeypatch):
+def test_progress_is_a_bar_in_a_terminal_and_an_error_a_line_below(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
 
@@ -182,9 +199,7 @@ def test_progress_is_a_bar_in_a_terminal_and_an_error_clears_it(monkeypatch):
 
     with pytest.raises(SystemExit, match="2"):
         run_main(main, lambda: None)
-    assert "reading:  40%" in terminal.getvalue() and "\rerror: no such thing\n" in (
-        terminal.getvalue()
-    )
+    assert re.search(r"\rreading:  40%[^\n]*\nerror: no such thing\n$", terminal.getvalue())
 
 
 @pytest.mark.parametrize("whole_group", [True, False])
