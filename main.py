@@ -118,13 +118,13 @@ def parse_args(argv=None):
     if not args.init:
         return args
     settings = Model.load(args.init).settings
-    start = settings.flags
-    own = {name: getattr(start, name) for name in ("arch", "width", "seconds", "windows")}
+    trained = settings.flags
+    own = {name: getattr(trained, name) for name in ("arch", "width", "seconds", "windows")}
     own |= {"centred": settings.centred, "normal": settings.normal}
     parser.set_defaults(**INIT_DEFAULTS, **own)
     args = parser.parse_args(argv)
-    if (args.arch, args.width) != (start.arch, start.width):
-        network = network_name(start.arch, start.width)
+    if (args.arch, args.width) != (trained.arch, trained.width):
+        network = network_name(trained.arch, trained.width)
         parser.error(f"--init {args.init} is a {network}; leave out --arch and --width")
     return args
 

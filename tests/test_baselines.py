@@ -218,7 +218,7 @@ def test_the_rule_of_the_thresholds_can_be_the_papers(data_dir, work):
     assert (found[0] <= found[1]).any() and not np.array_equal(*found)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(data_dir, work, capsys):
+def test_a_folder_that_cannot_be_written_is_one_line(data_dir, work):
     (work / "models").write_text("a file")
     with pytest.raises(InputError) as stop:
         run(data_dir, "--classifier", "LR")
@@ -326,7 +326,7 @@ def test_network_row_is_shown_only_for_the_same_test_records(data_dir, work, cap
         (["--jobs", "0"], "--jobs"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(work, capsys, options, message):
+def test_bad_input_is_one_line_and_status_2(work, options, message):
     with pytest.raises(InputError) as stop:
         baselines.main(baselines.parse_args(options))
     assert message in str(stop.value)

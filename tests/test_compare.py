@@ -392,7 +392,7 @@ def test_predictions_of_other_folds_are_refused(labels, capsys, monkeypatch, tmp
         ["--single-leads", "--leads", "I"],
     ],
 )
-def test_only_one_comparison_at_a_time(argv, capsys):
+def test_only_one_comparison_at_a_time(argv):
     with pytest.raises(InputError) as stop:
         compare.parse_args(argv)
     assert "--help" in str(stop.value)

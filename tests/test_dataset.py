@@ -41,7 +41,7 @@ def test_rounds_use_every_fold_once_for_test_and_once_for_validation():
         assert sorted([*train, validation, test]) == list(range(1, 11))
 
 
-def test_split_labels_stops_on_an_empty_fold(capsys):
+def test_split_labels_stops_on_an_empty_fold():
     labels = pd.DataFrame({"patient_id": ["a", "b"], "fold": [1, 10]})
     with pytest.raises(InputError) as stop:
         dataset.split_labels(labels, 0)
@@ -74,7 +74,7 @@ def test_packed_signals_pickle_without_the_data(tiny):
 
 
 @pytest.mark.parametrize("damage", ["no index", "not json", "no file", "short file"])
-def test_packed_signals_refuse_damage(damage, tiny, capsys):
+def test_packed_signals_refuse_damage(damage, tiny):
     binary = next(tiny.glob("signals-*.i16"))
     if damage == "no index":
         (tiny / "signals.json").unlink()
@@ -144,7 +144,7 @@ def test_padding_stays_zero_under_augmentation(tiny):
         assert not items[i][0][:, : 3000 - signals[name].shape[1]].any()
 
 
-def test_load_labels_needs_preprocess(tmp_path, capsys):
+def test_load_labels_needs_preprocess(tmp_path):
     with pytest.raises(InputError) as stop:
         dataset.load_labels(tmp_path / "nowhere")
     assert f"python preprocess.py --data-dir {tmp_path / 'nowhere'}" in str(stop.value)
@@ -153,7 +153,7 @@ def test_load_labels_needs_preprocess(tmp_path, capsys):
 @pytest.mark.parametrize(
     "damage", ["empty", "blank fold", "ragged", "twice", "class of 2", "fold 11", "other columns"]
 )
-def test_load_labels_refuses_damage(damage, tiny, capsys):
+def test_load_labels_refuses_damage(damage, tiny):
     path = tiny / "labels.csv"
     lines = path.read_text().splitlines()
     row = lines[1].split(",")
@@ -175,7 +175,7 @@ def test_load_labels_refuses_damage(damage, tiny, capsys):
     assert "python preprocess.py" in err
 
 
-def test_dataset_names_records_that_are_not_packed(tiny, capsys):
+def test_dataset_names_records_that_are_not_packed(tiny):
     labels = dataset.load_labels(tiny)
     labels.loc[0, "patient_id"] = "missing"
     with pytest.raises(InputError) as stop:
@@ -184,7 +184,7 @@ def test_dataset_names_records_that_are_not_packed(tiny, capsys):
 
 
 @pytest.mark.parametrize("name", ["../T0000", "/T0000", "..", "a\\b", "a\tb", ""])
-def test_names_that_could_be_paths_are_refused(name, tiny, capsys):
+def test_names_that_could_be_paths_are_refused(name, tiny):
     for file in ("labels.csv", "signals.json"):
         text = (tiny / file).read_text()
         quoted = json.dumps(name) if file == "signals.json" else f'"{name}"'
@@ -260,7 +260,7 @@ def test_the_digest_of_known_labels_is_that_of_the_file_s_text(tiny):
         ("patient_id,AF,fold\n", "has no record"),
     ],
 )
-def test_what_is_said_of_another_file_does_not_lead_to_its_loss(tiny, capsys, text, reason):
+def test_what_is_said_of_another_file_does_not_lead_to_its_loss(tiny, text, reason):
     with pytest.raises(InputError) as stop:
         write_own(tiny, text)
     error = str(stop.value)
@@ -285,7 +285,7 @@ def test_centred_leads_do_not_change_with_an_offset(tiny):
             assert one[i][0][0, -1] == pytest.approx(expected, abs=1e-6) or windows
 
 
-def test_a_temporary_folder_too_long_for_loading_processes_is_a_line(monkeypatch, capsys):
+def test_a_temporary_folder_too_long_for_loading_processes_is_a_line(monkeypatch):
     for n, stops in ((75, False), (76, True)):
         monkeypatch.setattr(dataset.tempfile, "tempdir", "/" + "x" * (n - 1))
         dataset.make_loader([1], 0, batch_size=1)

@@ -225,9 +225,7 @@ def test_after_ctrl_c_the_files_are_whole_and_the_same_command_goes_on(served, t
 
 
 @pytest.mark.parametrize("status", [403, 401])
-def test_only_a_list_that_is_not_there_means_that_there_are_no_checksums(
-    status, served, tmp_path, capsys
-):
+def test_only_a_list_that_is_not_there_means_that_there_are_no_checksums(status, served, tmp_path):
     url, root = served
     (root / "SHA256SUMS.txt").unlink()
     Handler.faults.update({"SHA256SUMS.txt": status})
@@ -259,7 +257,7 @@ def test_without_checksums_what_is_no_record_is_not_written(
     assert len([path for path in folder.rglob("*") if path.is_file()]) == 39
 
 
-def test_a_list_that_names_its_own_folder_again_and_again_is_refused(served, tmp_path, capsys):
+def test_a_list_that_names_its_own_folder_again_and_again_is_refused(served, tmp_path):
     url, root = served
     (root / "SHA256SUMS.txt").unlink()
     folder = root / PART

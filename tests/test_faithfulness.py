@@ -114,7 +114,7 @@ def test_another_model_under_the_same_name_is_checked_again(work):
     assert abs(signed["mean"]).max() < 0.2
 
 
-def test_a_model_of_other_leads_is_no_other_training(work, capsys):
+def test_a_model_of_other_leads_is_no_other_training(work):
     content = torch.load(work / f"models/{RUN}.pth", weights_only=True)
     content["args"]["seconds"] = 2
     torch.save(content, work / "models/other.pth")
@@ -126,7 +126,7 @@ def test_a_model_of_other_leads_is_no_other_training(work, capsys):
 @pytest.mark.parametrize(
     "row", ["", "R010,AF,x,200,V1", "R010,AF,,200,V1", "R010,AF,100,200,V9", "R010,XX,1,2,V1"]
 )
-def test_a_damaged_table_of_evidence_is_one_line(work, capsys, row):
+def test_a_damaged_table_of_evidence_is_one_line(work, row):
     head = "patient_id,class,start,stop,leads\n" if row else ""
     (work / "data/own/evidence.csv").write_text(head + row)
     with pytest.raises(InputError) as stop:
@@ -147,7 +147,7 @@ def test_another_seed_draws_another_background(work, monkeypatch):
     assert (first, second) == (42, 43) and names != others
 
 
-def test_a_table_of_evidence_that_was_mended_is_read_again(work, capsys):
+def test_a_table_of_evidence_that_was_mended_is_read_again(work):
     path = work / "data/own/evidence.csv"
     whole = path.read_text()
     path.write_text(whole.splitlines()[0] + "\nR001,AF,1,2,V1\n")  # none of the test records
@@ -158,7 +158,7 @@ def test_a_table_of_evidence_that_was_mended_is_read_again(work, capsys):
     assert len(run_script("--checks", "evidence"))
 
 
-def test_other_options_stop(work, capsys):
+def test_other_options_stop(work):
     run_script("--checks", "evidence")
     with pytest.raises(InputError) as stop:
         run_script("--checks", "evidence", "--samples", "5")
@@ -175,7 +175,7 @@ def test_other_options_stop(work, capsys):
         (["--checks", "beats", "training"], "need --ludb-dir"),
     ],
 )
-def test_bad_input_is_one_line(work, capsys, flags, message):
+def test_bad_input_is_one_line(work, flags, message):
     with pytest.raises(InputError) as stop:
         run_script("--checks", "evidence", *flags)
     assert message in str(stop.value)

@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(workdir):
     assert {path: path.read_bytes() for path in Path("models").iterdir()} == before
 
 
-def test_signals_that_have_changed_are_not_gone_on_with(workdir, tmp_path, monkeypatch, capsys):
+def test_signals_that_have_changed_are_not_gone_on_with(workdir, tmp_path, monkeypatch):
     shutil.copytree(workdir, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
     train("--epochs", "1")
@@ -129,7 +129,7 @@ def test_signals_that_have_changed_are_not_gone_on_with(workdir, tmp_path, monke
     assert "made with other signals" in str(stop.value)
 
 
-def test_a_truncated_checkpoint_is_refused(workdir, capsys):
+def test_a_truncated_checkpoint_is_refused(workdir):
     train("--epochs", "1")
     path = Path(f"models/{RUN}.last.pth")
     path.write_bytes(path.read_bytes()[:-100])
@@ -214,7 +214,7 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_records(workdir, monkeypatch)
 
 
 def test_a_training_started_anew_and_killed_leaves_the_model_of_the_one_before(
-    workdir, monkeypatch, capsys
+    workdir, monkeypatch
 ):
     train("--epochs", "2")
     first = {path: path.read_bytes() for path in [*Path("models").glob("*"), *results()]}

@@ -220,7 +220,7 @@ def test_mimic_iv_has_patients_and_asks_for_labels(case, capsys, tmp_path):
     assert labels["fold"].groupby(patients).nunique().max() == 1
 
 
-def test_leads_are_derived_and_a_doubled_one_stops(case, capsys):
+def test_leads_are_derived_and_a_doubled_one_stops(case):
     folder = case("leads_8_1_15")
     run(folder)
     notes = read(folder, "reference.csv")["note"]

@@ -171,7 +171,7 @@ def test_another_class_list_keeps_its_last_layer_and_the_start_s_other_weights(d
     assert torch.allclose(first, last, atol=1e-6)
 
 
-def test_a_validation_fold_without_any_class_is_refused(done, capsys):
+def test_a_validation_fold_without_any_class_is_refused(done):
     path = Path("data/own/labels.csv")
     before = path.read_text()
     labels = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -183,7 +183,7 @@ def test_a_validation_fold_without_any_class_is_refused(done, capsys):
     assert "validation fold of round 0 has a class" in str(stop.value)
 
 
-def test_a_model_of_other_classes_is_refused_with_both_lists(done, capsys):
+def test_a_model_of_other_classes_is_refused_with_both_lists(done):
     general = str(Path(__file__).parents[1] / "models" / "general.pth")
     with pytest.raises(InputError) as stop:
         step(predict, "--model-path", general)

@@ -261,7 +261,7 @@ def test_groups_that_name_other_records_are_not_taken_in_silence(records, capsys
     assert "1 of the 3 records of --groups are not there: X0002" in capsys.readouterr().out
 
 
-def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
+def test_bad_folders_are_refused_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     write_record(tmp_path / "unlabelled", "A1", noise(0, 600), "164867002")
     write_record(tmp_path / "orphans", "A1", noise(0, 600), DX["AF"])
@@ -278,7 +278,7 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, capsys):
         assert not (tmp_path / name / "labels.csv").exists()
 
 
-def test_a_failed_run_leaves_the_data_of_an_earlier_one(records, capsys):
+def test_a_failed_run_leaves_the_data_of_an_earlier_one(records):
     run(records)
     before = {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()}
     write_record(records / "g1", "T0000", noise(0, 1000), "164867002")
@@ -288,7 +288,7 @@ def test_a_failed_run_leaves_the_data_of_an_earlier_one(records, capsys):
     assert {path.name: path.read_bytes() for path in records.iterdir() if path.is_file()} == before
 
 
-def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path, capsys):
+def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path):
     write_struct(tmp_path / "T" / "A0001.mat", noise(0, 600) / 1000)
     (tmp_path / "T" / "REFERENCE.csv").write_text("Recording,First_label\n")
     with pytest.raises(InputError) as stop:
@@ -296,7 +296,7 @@ def test_a_table_that_lists_no_record_is_named_as_the_fault(tmp_path, capsys):
     assert "A0001: not listed in REFERENCE.csv" in str(stop.value)
 
 
-def test_the_challenge_s_table_is_never_overwritten(tmp_path, capsys):
+def test_the_challenge_s_table_is_never_overwritten(tmp_path):
     write_struct(tmp_path / "TrainingSet1" / "A0001.mat", noise(0, 600) / 1000)
     (tmp_path / "reference.csv").write_text("Recording,First_label\nA0001,5\n")
     with pytest.raises(InputError) as stop:
@@ -332,7 +332,7 @@ def test_a_name_that_is_not_utf_8_is_read(records):
 
 
 @NEEDS_SHARED
-def test_challenge_layout_gives_the_same_labels_as_the_metadata(tmp_path, capsys):
+def test_challenge_layout_gives_the_same_labels_as_the_metadata(tmp_path):
     for path in (SHARED / "cpsc2018_original").rglob("*.*"):
         target = tmp_path / path.relative_to(SHARED / "cpsc2018_original")
         target.parent.mkdir(exist_ok=True)
@@ -373,7 +373,7 @@ def test_sources_that_were_only_touched_give_the_same_packed_file(records):
     assert indices[0]["sources"] != indices[1]["sources"]
 
 
-def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeypatch, capsys):
+def test_a_full_disk_while_reading_is_not_the_fault_of_a_record(records, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -464,7 +464,7 @@ def test_a_name_that_could_be_a_path_is_skipped(records, capsys):
     assert "a\\b" not in set(read(records, "labels.csv")["patient_id"])
 
 
-def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path, capsys):
+def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path):
     write_struct(tmp_path / "TrainingSet1" / "A0001.mat", noise(0, 600) / 1000)
     table = tmp_path / "TrainingSet1" / "REFERENCE.csv"
     for text, message in (("", "is empty"), ("Recording,L\nA0001,5\nA0001,6\n", "but RBBB in")):
@@ -476,7 +476,7 @@ def test_contradicting_and_unreadable_label_tables_stop_in_one_line(tmp_path, ca
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "reference.csv", "dataset_table.csv"])
-def test_a_table_that_is_not_ours_is_never_touched(name, records, capsys):
+def test_a_table_that_is_not_ours_is_never_touched(name, records):
     own = records / name
     own.write_text("filename,diagnosis\nT0001,AF\n")
     before = {path: path.read_bytes() for path in records.rglob("*") if path.is_file()}
@@ -488,7 +488,7 @@ def test_a_table_that_is_not_ours_is_never_touched(name, records, capsys):
     assert {path: path.read_bytes() for path in records.rglob("*") if path.is_file()} == before
 
 
-def test_an_own_table_that_was_edited_is_the_user_s(tiny, capsys):
+def test_an_own_table_that_was_edited_is_the_user_s(tiny):
     labels = tiny / "labels.csv"
     labels.write_text(labels.read_text().replace("T0000,1", "T0000,0"))
     with pytest.raises(InputError) as stop:
@@ -497,7 +497,7 @@ def test_an_own_table_that_was_edited_is_the_user_s(tiny, capsys):
     assert "T0000,0" in labels.read_text()
 
 
-def test_tables_of_a_version_without_digests_are_recognised_by_the_signals_beside(tiny, capsys):
+def test_tables_of_a_version_without_digests_are_recognised_by_the_signals_beside(tiny):
     (tiny / "tables.json").unlink()
     before = csv_bytes(tiny)
     run(tiny)

@@ -168,7 +168,7 @@ def test_resume_auto_continues_or_starts_anew(run, capsys):
     ("name", "message"),
     [("R001", "in fold 1"), ("R009", "in fold 9"), ("R999", "no record R999")],
 )
-def test_only_test_records_are_explained(run, capsys, name, message):
+def test_only_test_records_are_explained(run, name, message):
     with pytest.raises(InputError) as stop:
         run("--patients", "R010", name)
     assert message in str(stop.value)
@@ -294,7 +294,7 @@ def test_maps_that_do_not_reach_the_reliability_are_named():
         ),
     ],
 )
-def test_a_reliability_that_cannot_be_reached_is_one_line(capsys, flags, message):
+def test_a_reliability_that_cannot_be_reached_is_one_line(flags, message):
     with pytest.raises(InputError) as stop:
         shap_values.parse_args(flags)
     assert message in str(stop.value)
@@ -340,7 +340,7 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
 @pytest.mark.parametrize(
     "flag", ["--record", "--sample-rate=500", "--leads-order", "--units-per-mv"]
 )
-def test_flags_of_single_ecgs_name_the_command_they_moved_to(capsys, flag):
+def test_flags_of_single_ecgs_name_the_command_they_moved_to(flag):
     with pytest.raises(InputError) as stop:
         shap_values.parse_args(["--model-path", "m.pth", flag, "a.hea"])
     error = str(stop.value)

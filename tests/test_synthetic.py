@@ -87,7 +87,7 @@ def test_a_second_run_replaces_the_first_and_counts_the_classes(tmp_path, capsys
 
 
 @pytest.mark.parametrize("name", ["S0001.hea", "g1/A0001.hea", "A0001.mat"])
-def test_a_folder_with_other_records_is_left_alone(name, tmp_path, capsys):
+def test_a_folder_with_other_records_is_left_alone(name, tmp_path):
     run("--data-dir", tmp_path, "--records", 2, "--seconds", 6)
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("A0001 12 500 5000\n#Dx: 426783006\n")
@@ -100,7 +100,7 @@ def test_a_folder_with_other_records_is_left_alone(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("argv", [["--seconds", "2"], ["--seed", "-1"], ["--records", "0"]])
-def test_bad_options_end_with_status_2(argv, tmp_path, capsys):
+def test_bad_options_end_with_status_2(argv, tmp_path):
     with pytest.raises(InputError) as stop:
         run("--data-dir", tmp_path / "new", *argv)
     assert argv[0] in str(stop.value)
@@ -170,7 +170,7 @@ def test_a_twin_killed_in_between_goes_on_and_is_that_of_one_go(tmp_path):
     assert all(other[path] != content(tmp_path / "new")[path] for path in other)
 
 
-def test_a_set_that_is_made_anew_keeps_its_mark_and_no_set_below_is_deleted(tmp_path, capsys):
+def test_a_set_that_is_made_anew_keeps_its_mark_and_no_set_below_is_deleted(tmp_path):
     folder = like(tmp_path)
     synthetic.clear_folder(folder)  # as a run that is stopped here leaves it
     (line,) = (folder / "evidence.csv").read_text().splitlines()
@@ -182,7 +182,7 @@ def test_a_set_that_is_made_anew_keeps_its_mark_and_no_set_below_is_deleted(tmp_
     assert content(folder) == before
 
 
-def test_a_twin_has_a_folder_of_its_own(tmp_path, capsys):
+def test_a_twin_has_a_folder_of_its_own(tmp_path):
     with pytest.raises(InputError) as stop:
         synthetic.parse_args(["--like", "table.csv"])
     assert "name another --data-dir" in str(stop.value)
@@ -191,7 +191,7 @@ def test_a_twin_has_a_folder_of_its_own(tmp_path, capsys):
 NOTHING_VISIBLE = heart.Heart(7, None, None, [], evidence=[])
 
 
-def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, capsys, monkeypatch):
+def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(twin, "draw_heart", lambda *args, **person: NOTHING_VISIBLE)
     with pytest.raises(InputError) as stop:
         like(tmp_path)
@@ -213,7 +213,7 @@ def test_a_record_that_cannot_show_its_labels_is_one_line(tmp_path, capsys, monk
         (",55,", ",-5,", "line 5: age '-5'"),
     ],
 )
-def test_a_table_that_cannot_be_made_writes_nothing(old, new, words, tmp_path, capsys):
+def test_a_table_that_cannot_be_made_writes_nothing(old, new, words, tmp_path):
     with pytest.raises(InputError) as stop:
         like(tmp_path, TABLE.replace(old, new, 1))
     assert not (tmp_path / "twin").exists()

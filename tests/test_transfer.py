@@ -290,7 +290,7 @@ def test_the_model_in_the_box_is_small_whole_and_has_seen_no_patient():
 
 
 @NEEDS_SHARED
-def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monkeypatch, capsys):
+def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(SHARED / "cpsc2018_feb2020", "data/real")
     preprocess.main(preprocess.parse_args(["--data-dir", "data/real", "--jobs", "1"]))

@@ -65,7 +65,7 @@ def test_what_results_do_not_hold_is_kept_and_said_in_one_line(workdir, capsys):
     assert Path("docs/model.md").read_text() == PAGE and not Path("results/report.html").exists()
 
 
-def test_outside_the_repository_one_line_says_so(tmp_path, monkeypatch, capsys):
+def test_outside_the_repository_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as stop:
         tables.main(tables.parse_args([]))

@@ -115,7 +115,7 @@ def test_rounds_with_another_rule_for_thresholds_are_left_out(labels):
     assert str(left_out) == f"{RUN}_r1 is left out: made with other thresholds than {RUN}"
 
 
-def test_predictions_scored_with_other_labels_or_signals_are_refused(labels, capsys):
+def test_predictions_scored_with_other_labels_or_signals_are_refused(labels):
     assert len(runs.load_test(RUN, runs.read_data_folder("data/made")).labels) == 8
     relabelled(labels).to_csv("data/made/labels.csv", index=False)
     with pytest.raises(InputError) as stop:
@@ -127,7 +127,7 @@ def test_predictions_scored_with_other_labels_or_signals_are_refused(labels, cap
         runs.load_test(RUN, runs.read_data_folder("data/made"))
 
 
-def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsys):
+def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels):
     folder = Path("results/compare_rounds_LR_made_42")
     folder.mkdir()
     table = pd.read_csv(f"results/{RUN}/predictions.csv").query("fold == 10")
@@ -162,7 +162,7 @@ def trained(labels, **changes):
     return SimpleNamespace(classes=CLASSES, flags=SimpleNamespace(**flags), settings=settings)
 
 
-def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labels, capsys):
+def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labels):
     model = trained(labels)
     signals = SimpleNamespace(path=Path("data/made/s.i16"), fingerprint="s")
     elsewhere = SimpleNamespace(path=Path("data/copy/s.i16"), fingerprint="s")

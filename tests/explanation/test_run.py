@@ -79,7 +79,7 @@ def test_resume_auto_continues_where_the_options_fit_and_starts_anew_where_not(t
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"samples": 4'])
-def test_values_of_unknown_options_stop_or_start_anew(tmp_path, capsys, text):
+def test_values_of_unknown_options_stop_or_start_anew(tmp_path, text):
     derived = made_folder(tmp_path, samples=5)
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError) as stop:

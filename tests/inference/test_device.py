@@ -21,7 +21,7 @@ def test_set_seed_repeats_every_generator():
     assert not set(draw()) & set(first)
 
 
-def test_get_device_refuses_a_missing_gpu(monkeypatch, capsys):
+def test_get_device_refuses_a_missing_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert get_device("cpu").type == get_device("auto").type == "cpu"

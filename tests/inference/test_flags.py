@@ -9,7 +9,7 @@ from utils import InputError
 RUN = ("resnet34", "data/CPSC", 42, 0, "I-V5")
 
 
-def test_a_mistyped_model_path_is_said_to_be_missing(tmp_path, monkeypatch, capsys):
+def test_a_mistyped_model_path_is_said_to_be_missing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as stop:
         find_model("models/genral.pth", *RUN)
@@ -17,7 +17,7 @@ def test_a_mistyped_model_path_is_said_to_be_missing(tmp_path, monkeypatch, caps
     assert "--model-path models/genral.pth: no such file" in err and "train it" not in err
 
 
-def test_a_model_that_is_not_there_yet_is_to_be_trained(tmp_path, monkeypatch, capsys):
+def test_a_model_that_is_not_there_yet_is_to_be_trained(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError) as stop:
         find_model(None, *RUN)
@@ -26,7 +26,7 @@ def test_a_model_that_is_not_there_yet_is_to_be_trained(tmp_path, monkeypatch, c
     assert "python main.py --data-dir data/CPSC --leads I,V5" in err
 
 
-def test_the_models_of_the_data_set_that_are_there_are_named(tmp_path, monkeypatch, capsys):
+def test_the_models_of_the_data_set_that_are_there_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("models").mkdir()
     there = "from-general_mine_all_42.pth"

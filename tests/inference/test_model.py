@@ -184,7 +184,7 @@ def test_what_is_no_model_is_refused_in_one_line(kind, tmp_path, capsys):
     refused(path, capsys)
 
 
-def test_other_leads_than_the_model_s_are_refused(tmp_path, capsys):
+def test_other_leads_than_the_model_s_are_refused(tmp_path):
     checkpoint.save_checkpoint(tmp_path / "m.pth", content())
     with pytest.raises(InputError) as stop:
         Model.load(tmp_path / "m.pth", leads=("I", "II"))

@@ -134,7 +134,7 @@ def test_a_closed_stdout_is_not_taken_for_a_file_that_cannot_be_written(tmp_path
     assert error.startswith("error: stdout was closed") and not list(tmp_path.iterdir())
 
 
-def test_two_targets_in_one_place_are_refused(capsys):
+def test_two_targets_in_one_place_are_refused():
     for target in ("-", "a"):
         with pytest.raises(InputError) as stop:
             writers.check_targets(target, target, [])
@@ -142,7 +142,7 @@ def test_two_targets_in_one_place_are_refused(capsys):
 
 
 @pytest.mark.parametrize("name", ["own.csv", "./a/../own.csv", "link.csv", "A1.mat"])
-def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypatch, capsys):
+def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "own.csv").write_text("I")
