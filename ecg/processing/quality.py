@@ -171,14 +171,19 @@ def silent_stretches(signal):
     return [(a * step, signal.shape[1] if b == n else b * step) for a, b in runs]
 
 
-def live_parts(packed):
-    """Return the parts (12, n) of (12, N) int16 microvolts between its silent stretches.
+def live_spans(packed):
+    """Return the (start, end), in samples, of what (12, n) int16 microvolts holds between silences.
 
-    All of it where nothing else is left.
+    The whole of it where nothing else is left.
     """
-    ends = [0, *np.ravel(silent_stretches(packed / UNITS_PER_MV)).astype(int), packed.shape[1]]
-    parts = [packed[:, a:b] for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a]
-    return parts or [packed]
+    n = packed.shape[1]
+    ends = [0, *np.ravel(silent_stretches(packed / UNITS_PER_MV)).astype(int).tolist(), n]
+    return [(a, b) for a, b in zip(ends[::2], ends[1::2], strict=True) if b > a] or [(0, n)]
+
+
+def live_parts(packed):
+    """Return the parts (12, n) of (12, N) int16 microvolts between its silent stretches."""
+    return [packed[:, a:b] for a, b in live_spans(packed)]
 
 
 def silence_cautions(signal):
