@@ -36,17 +36,9 @@ from ecg.plot.scores import plot_heat_maps
 from ecg.processing.beats import BeatAverages
 from ecg.processing.detection import find_peaks
 from ecg.reporting.pages import write_page
+from ecg.running.command import make_parser, run_main
 from ecg.training import distributed
-from utils import (
-    RESEARCH_USE,
-    Progress,
-    explanations_path,
-    make_parser,
-    network_name,
-    remove,
-    run_main,
-    write_csv,
-)
+from utils import RESEARCH_USE, Progress, explanations_path, network_name, remove, write_csv
 
 LISTED = 10  # maps that are named where too many are not reliable
 DERIVED = ("patient/*.p*", "values.csv", "population*", "beats.csv", "beats/*.*", "index.html")

@@ -21,7 +21,8 @@ from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.evaluation.metrics import SCORES
 from ecg.evaluation.pairs import corrected_error
 from ecg.reporting.tables import PAPER, short, summary_table
-from utils import fail, make_parser, read_json, replacing, results_path
+from ecg.running.command import make_parser, run_main
+from utils import InputError, read_json, replacing, results_path
 
 DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
@@ -290,10 +291,10 @@ def write_table(name, source):
 def main(args):
     absent = [source.page for source in TABLES.values() if not Path(source.page).is_file()]
     if absent:
-        fail(f"{absent[0]} is not here; run this in the folder of the repository")
+        raise InputError(f"{absent[0]} is not here; run this in the folder of the repository")
     for name, source in TABLES.items():
         print(write_table(name, source))
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

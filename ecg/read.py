@@ -35,16 +35,8 @@ from ecg.plot.papers import PAPERS
 from ecg.reading.answer import answer_recordings
 from ecg.reading.recording import Recordings
 from ecg.reading.writers import Head, check_targets, open_writers, parse_target, show
-from utils import (
-    RESEARCH_USE,
-    fail,
-    fraction,
-    make_parser,
-    natural,
-    positive,
-    results_path,
-    run_main,
-)
+from ecg.running.command import make_parser, run_main
+from utils import RESEARCH_USE, InputError, fraction, natural, positive, results_path
 
 FEW = 20  # records; more get a line each on the screen, and no page unasked: half a second each
 BUNDLED = Path(__file__).parents[1] / "models" / "general.pth"  # trained on no patient
@@ -122,7 +114,7 @@ def choose_method(args, model):
         if background is not None:
             return MethodAtHand(options, background)
         if chosen or args.reliability:
-            fail(
+            raise InputError(
                 "--method shap and --reliability need the model's training set, but "
                 f"{data_dir} is not what {model.path} was trained on; name the training set with "
                 "--data-dir, or leave these flags out"

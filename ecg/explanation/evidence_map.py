@@ -18,8 +18,8 @@ def evidence_maps(network, parts, background, options, stop_when=None):
     """Return the Attributions of some classes, {k: part (L, T) of a record} -> {k: Attribution}.
 
     Windows of VALUE_BIN sum to the probability, 0 to 1, that the criterion shows there, times the
-    weight of the lead. `background` and `stop_when` are not needed. Raises ValueError if the network
-    has no evidence head.
+    weight of the lead. `background` and `stop_when` are not needed. Raises ValueError if the
+    network has no evidence head.
     """
     if network.evidence is None:
         raise ValueError("the network has no evidence head")

@@ -22,7 +22,7 @@ from ecg.explanation.attributions import Options, batch_logits
 from ecg.explanation.explanation import Background, Record
 from ecg.explanation.methods import METHODS, NO_HEAD, lacks_head
 from ecg.inference.model import Model, predict_scores
-from utils import RESEARCH_USE, fail, fraction, positive, read_json, write_json
+from utils import RESEARCH_USE, InputError, fraction, positive, read_json, write_json
 
 POOL = 10  # times as many records are scored as are drawn from them, at most
 
@@ -56,7 +56,7 @@ def refuse_unused(parser, method, reliability):
 def refuse_lacking(model, method):
     """Stop if a method needs an evidence head that the Model does not have."""
     if lacks_head(method, model.network):
-        fail(f"{model.path} {NO_HEAD}")
+        raise InputError(f"{model.path} {NO_HEAD}")
 
 
 def options_of(**given):
@@ -103,14 +103,18 @@ def choose_records(run, options, at_most, wanted=None):
     for name in wanted or []:
         if name not in folds.index:
             folder = run.data.signals.path.parent
-            fail(f"no record {name} in {folder}/labels.csv; name one that is listed there")
+            raise InputError(
+                f"no record {name} in {folder}/labels.csv; name one that is listed there"
+            )
         if name not in allowed:
             text = f"record {name} is in fold {folds[name]}; the model was trained or chosen on it"
-            fail(f"{text}; name records of the test fold {test_fold}")
+            raise InputError(f"{text}; name records of the test fold {test_fold}")
     if wanted:
         return sorted(set(wanted))
     if not allowed:
-        fail(f"the test fold {test_fold} holds no record; use more records (a larger --limit)")
+        raise InputError(
+            f"the test fold {test_fold} holds no record; use more records (a larger --limit)"
+        )
     drawn = np.random.default_rng([options.seed, 0]).permutation(allowed)[: POOL * at_most]
     return sorted(
         balanced(run, options, drawn.tolist())[:at_most] if len(drawn) > at_most else drawn
@@ -138,7 +142,7 @@ def draw_background(labels, options, last=()):
     order = order[np.isin(order, last).argsort(kind="stable")][: options.background + 1]
     if len(order) < 2:
         text = f"the training folds hold {len(order)} records, too few for a background"
-        fail(f"{text}; use more records (a larger --limit, or none)")
+        raise InputError(f"{text}; use more records (a larger --limit, or none)")
     if len(order) < options.background:
         print(f"note: {len(order)} background records, as the training folds hold no more")
     return order.tolist()
@@ -185,7 +189,7 @@ def open_folder(folder, options, force=False, auto=False, derived=()):
     if changed and not force:
         text = f"{folder} holds values made with another {', '.join(changed)}"
         if not auto:
-            fail(f"{text}; repeat that run's options, or start over with --force")
+            raise InputError(f"{text}; repeat that run's options, or start over with --force")
         print(f"note: {text}; starting over")
     if changed or force:
         for old in [*derived, *made, path]:

@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from benchmarks import tables
 from dataset import CLASSES
-from utils import replacing
+from utils import InputError, replacing
 
 ROOT = Path(__file__).parents[2]
 PAGE = "before\n<!-- table few -->\nold\n<!-- end of table few -->\nafter\n"
@@ -65,11 +65,11 @@ def test_what_results_do_not_hold_is_kept_and_said_in_one_line(workdir, capsys):
     assert Path("docs/model.md").read_text() == PAGE and not Path("results/report.html").exists()
 
 
-def test_outside_the_repository_one_line_says_so(tmp_path, monkeypatch, capsys):
+def test_outside_the_repository_one_line_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         tables.main(tables.parse_args([]))
-    assert stop.value.code == 2 and "in the folder of the repository" in capsys.readouterr().err
+    assert "in the folder of the repository" in str(stop.value)
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
