@@ -57,22 +57,21 @@ from ecg.inference.provenance import Provenance
 from ecg.inference.settings import Settings, TrainingFlags
 from ecg.io.sources import is_synthetic
 from ecg.plot.scores import plot_history
+from ecg.running.command import make_parser, run_main
 from ecg.training import distributed
 from ecg.training.configuration import SCHEDULES
 from ecg.training.loop import BESIDE, train_epoch, validate
 from ecg.training.synthetic_stream import FreshRecords
 from ecg.training.training import Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
+    InputError,
     checkpoint_path,
-    fail,
     fraction,
-    make_parser,
     network_name,
     peak_memory_mb,
     positive,
     positive_number,
     results_dir,
-    run_main,
     run_name,
     software_versions,
     write_csv,
@@ -129,13 +128,13 @@ def parse_args(argv=None):
     if not args.init:
         return args
     settings = Model.load(args.init).settings
-    start = settings.flags
-    own = {name: getattr(start, name) for name in ("arch", "width", "seconds", "windows")}
+    trained = settings.flags
+    own = {name: getattr(trained, name) for name in ("arch", "width", "seconds", "windows")}
     own |= {"centred": settings.centred, "normal": settings.normal}
     parser.set_defaults(**INIT_DEFAULTS, **own)
     args = parser.parse_args(argv)
-    if (args.arch, args.width) != (start.arch, start.width):
-        network = network_name(start.arch, start.width)
+    if (args.arch, args.width) != (trained.arch, trained.width):
+        network = network_name(trained.arch, trained.width)
         parser.error(f"--init {args.init} is a {network}; leave out --arch and --width")
     return args
 
@@ -155,7 +154,9 @@ def teaches_evidence(args, start, classes):
     """Tell whether the network gets a head for the place of each criterion."""
     inherited = start is not None and start.settings.evidence and start.classes == classes
     if args.evidence and not (args.fresh or inherited):
-        fail(f"--init {args.init} has no evidence head for these classes; leave --evidence out")
+        raise InputError(
+            f"--init {args.init} has no evidence head for these classes; leave --evidence out"
+        )
     return inherited if args.evidence is None else args.evidence
 
 
@@ -166,7 +167,7 @@ def load_data(args, start):
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
     validation_set = ECGDataset(signals, validation, **shape, centred=args.centred)
     if not (validation_set.y == 1).any():
-        fail(
+        raise InputError(
             f"no record of the validation fold of round {args.round} has a class, so no epoch and "
             "no threshold can be chosen; use another --round, or more records"
         )
@@ -175,7 +176,7 @@ def load_data(args, start):
     made = args.seed, shape["leads"], args.seconds, classes, args.centred, evidence
     if args.fresh:
         if others := [name for name in classes if name not in CLASSES]:
-            fail(f"--fresh makes no record of {', '.join(others)}; leave it out")
+            raise InputError(f"--fresh makes no record of {', '.join(others)}; leave it out")
         train_set = FreshRecords(args.fresh, *made)
         return Data(labels, train_set, validation_set, args.seconds, evidence)
     train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed, centred=args.centred)
@@ -196,10 +197,10 @@ def set_up(args, device):
     leads, classes = args.leads or LEADS, data.validation.classes
     normal = args.normal if args.normal in classes else None
     if args.normal and not normal and not (start and start.settings.normal == args.normal):
-        fail(f"--normal {args.normal}: choose one of {', '.join(classes)}")
+        raise InputError(f"--normal {args.normal}: choose one of {', '.join(classes)}")
     same = start is not None and start.classes == classes
     if args.average and not same:
-        fail(f"--average: --init {args.init} has other classes; leave it out")
+        raise InputError(f"--average: --init {args.init} has other classes; leave it out")
     if start and args.average is None:
         args.average = same and not args.fresh
     folder = Path(args.data_dir).resolve().name

@@ -48,9 +48,9 @@ from ecg.evaluation.metrics import (
 from ecg.evaluation.scored_run import write_research_json
 from ecg.inference.model import Model
 from ecg.plot.figures import BLUE, ORANGE, save_figure
+from ecg.running.command import make_parser, run_main
 from utils import (
     checkpoint_path,
-    make_parser,
     network_name,
     positive,
     results_path,
@@ -352,4 +352,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -10,8 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.transforms import Bbox, TransformedBbox
 
 from dataset import LEADS
-from ecg.explanation.attributions import WINDOWS
-from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
+from ecg.plot.figures import INCH, footnote, save_figure
 from ecg.plot.papers import A4
 from ecg.plot.value_colours import draw_value_bar, draw_windows
 from ecg.processing.quality import noisy_leads, standard_deviation
@@ -25,8 +24,9 @@ LEFT, RIGHT, BOTTOM, TOP = 4, 4, 12, 14  # mm around the paper of a figure
 # The page of a whole record, landscape, mm.
 HEIGHT = 170  # of the ruled paper, on paper of any size
 PAGE_START = 20  # in front of the traces, on a 5 mm line
-EXPLAINED_TOP, EXPLAINED_ROW = 23, 32  # with a lead more throughout
+EXPLAINED_TOP, EXPLAINED_ROW = 23, 30  # with a lead more throughout
 PAGE_TOP, PAGE_ROW = 26, 42  # from the paper's top to the first baseline, from one to the next
+REACH = 0.8  # of that distance, beyond which a trace is cut
 PAGE_SECONDS = 10
 PAGE_ROWS = (
     ("I", "aVR", "V1", "V4"),
@@ -37,7 +37,8 @@ STRIPS = ("II", "V1", "V5", *LEADS)  # the first that was recorded is shown thro
 TALL_MV = 2.4  # a lead that goes further from its median more often than RARELY is drawn half as
 RARELY, OFTEN = 0.001, 0.9  # high, with all others; shares of the time
 NAME, NAME_WIDTH = 13, 17  # mm of a lead's name above its baseline, and how wide it may be
-PAGE_LINES = 6  # of notes above the paper
+NAME_ROOM = 3  # mm from a trace to the middle of a name above it
+PAGE_LINES, MOST_LINES = 6, 9  # of notes above the paper, in letters of 7 points; in smaller ones
 NOTE_WIDTH, NOTES_WIDTH = 225, 148  # characters that surely fit; beside the colour bar
 BELOW_WIDTH, TITLE_WIDTH = 120, 115  # characters
 WIDEST = A4[0] - LEFT - RIGHT  # mm, to which these belong
@@ -60,18 +61,20 @@ class Layout(NamedTuple):
 
     def fit(self, signal):
         """Return the layout that suits a record (12, n) in mV: its unit, half height if tall."""
-        size = np.abs(signal - np.median(signal, 1, keepdims=True))
+        noisy = tuple(noisy_leads(signal))
+        clean = signal[[name not in noisy for name in LEADS]]
+        size = np.abs(clean - np.median(clean, 1, keepdims=True))
         often, rarely = np.quantile(size, [OFTEN, 1 - RARELY], axis=1)
         tall = (rarely[often < TALL_MV / 2] > TALL_MV).any()  # others are off for long
         sd, high = standard_deviation(signal), MM_PER_MV / 2 if tall else MM_PER_MV
-        return self._replace(sd=sd, mm_per_mv=high, noisy=tuple(noisy_leads(signal)))
+        return self._replace(sd=sd, mm_per_mv=high, noisy=noisy)
 
 
 class PageText(NamedTuple):
     """The texts of a page."""
 
     title: str
-    notes: list[str] | tuple = ()  # above the paper, as PAGE_LINES lines at most
+    notes: list[str] | tuple = ()  # above the paper, as MOST_LINES lines at most
     below: str = ""  # below the paper
 
 
@@ -116,11 +119,10 @@ def draw_scale(ax, sample_rate, start, layout):
     footnote(ax.figure, LEFT, text, size=7)
 
 
-def cut_at_top(ax, artist):
-    """Let a line end at the top of the paper, below the words there; it runs on to other sides."""
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    wide, high = right - left, top - bottom
-    box = Bbox([[left - wide, bottom - high], [right + wide, top]])
+def cut_at(ax, artist, bottom, top):
+    """Let a line end at two heights (mm) and at the paper's edges."""
+    left, right = ax.get_xlim()
+    box = Bbox([[left, max(0, bottom)], [right, min(HEIGHT, top)]])
     artist.set_clip_on(True)
     artist.set_clip_box(TransformedBbox(box, ax.transData))
 
@@ -157,13 +159,14 @@ def names_height(parts, y):
     `parts` are (x, points (T, 2)) of the leads. All names of a row stand at one height.
     """
     tops = [points[points[:, 0] < x + NAME_WIDTH, 1].max() - y for x, points in parts]
-    return NAME if max(tops, default=0) < NAME - 3 else 1.5 * NAME
+    return float(np.clip(max(tops, default=0) + NAME_ROOM, NAME, 2 * NAME))
 
 
-def draw_name(ax, name, x, y, shares=None):
+def draw_name(ax, name, x, y, shares=None, cut=False):
     """Write a lead's name, with its share of an explanation if `shares` (12,) are given.
 
-    A lead above an even share is framed and bold, one that the network does not see is grey.
+    A lead above an even share is framed and bold, one that the network does not see is grey. `cut`:
+    its trace goes beyond its row.
     """
     text, style, box = name, {"weight": "bold"}, {"fc": "white", "ec": "none", "alpha": 0.7}
     framed = False
@@ -176,6 +179,7 @@ def draw_name(ax, name, x, y, shares=None):
             text = f"{name}  {share:.0%}"
             style = {"weight": "bold" if framed else "normal"}
     box |= {"ec": "black", "lw": 0.8, "alpha": 0.85, "pad": 1.2} if framed else {"pad": 0.6}
+    text += " (trace cut)" if cut else ""
     label = ax.text(x + 1, y, text, size=9, va="center", zorder=1.9, **style)  # below the trace
     label.set_bbox(box)
 
@@ -192,22 +196,56 @@ def page_paper(text, layout, notes_width):
     # a file's name may hold a dollar sign, which starts no formula
     title = textwrap.shorten(text.title, TITLE_WIDTH, placeholder=" ...")
     figure.text(x, y, title, size=11, weight="bold", va="top", parse_math=False)
-    notes = page_notes(text.notes, int(notes_width * width / WIDEST))
-    y = 1 - 8.5 / page[1]
-    figure.text(x, y, notes, size=7, va="top", linespacing=1.1, parse_math=False)
+    lines = page_notes(text.notes, int(notes_width * width / WIDEST))
+    y, size = 1 - 8.5 / page[1], 7 * min(1, PAGE_LINES / max(len(lines), 1))
+    figure.text(x, y, "\n".join(lines), size=size, va="top", linespacing=1.1, parse_math=False)
     return ax
 
 
-def draw_lead(ax, points, colours=None, k=0):
-    """Draw a part of a lead, the trace through points (T, 2).
+def draw_lead(ax, points, bounds, colours=None, k=0):
+    """Draw a part of a lead, the trace through points (T, 2), between two heights, `bounds` (mm).
 
     `colours` are PageColours whose values begin `first` samples before the part, `k` the lead's
     place in LEADS.
     """
     style = {"lw": 0.6, "zorder": 3, "solid_joinstyle": "round"}
-    cut_at_top(ax, ax.plot(*points.T, color="black", **style)[0])
+    cut_at(ax, ax.plot(*points.T, color="black", **style)[0], *bounds)
     if colours is not None:
-        cut_at_top(ax, draw_windows(ax, points, colours.colours[k], colours.first, 4.5))
+        cut_at(ax, draw_windows(ax, points, colours.colours[k], colours.first, 4.5), *bounds)
+
+
+def leaves(points, bounds):
+    """Tell whether a trace through points (T, 2) goes beyond two heights, or the paper."""
+    low, high = max(0, bounds[0]), min(HEIGHT, bounds[1])
+    return points[:, 1].min() < low or points[:, 1].max() > high
+
+
+def draw_row(ax, signal, sample_rate, names, y, reach, layout, colours=None):
+    """Draw a row of leads of (12, T) in mV, one after the other in time, about y mm of the paper.
+
+    A trace that goes further than `reach` mm from y is cut, as an artefact would cross the page.
+    """
+    if layout.sd is None:
+        draw_calibration(ax, 0, y, layout.mm_per_mv)
+    step, bounds = -(-signal.shape[1] // len(names)), (y - reach, y + reach)
+    places = [PAGE_START + i * step / sample_rate * MM_PER_SECOND for i in range(len(names))]
+    parts, cut = [], set()
+    for i, (name, x) in enumerate(zip(names, places, strict=True)):
+        if i:
+            ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
+        part = signal[LEADS.index(name), i * step : (i + 1) * step]
+        if name not in layout.lost and part.size:
+            points = strip_points(part, sample_rate, x, y, layout.mm_per_mv)
+            here = colours and colours._replace(first=colours.first + i * step)
+            draw_lead(ax, points, bounds, here, LEADS.index(name))
+            parts.append((x, points))
+            cut |= {name} if leaves(points, bounds) else set()
+    above = y + names_height(parts, y)
+    for name, x in zip(names, places, strict=True):
+        if name in layout.lost:
+            ax.text(x + 1, above, f"{name}: not recorded", size=9, va="center", color="0.4")
+        else:
+            draw_name(ax, name, x, above, colours and colours.shares, name in cut)
 
 
 def draw_ecg_page(signal, sample_rate, text, start=0, layout=None, colours=None):
@@ -224,42 +262,23 @@ def draw_ecg_page(signal, sample_rate, text, start=0, layout=None, colours=None)
     rows, first, distance = page_rows(colours, layout)
     for row, names in enumerate(rows):
         y = HEIGHT - first - row * distance
-        if layout.sd is None:
-            draw_calibration(ax, 0, y, layout.mm_per_mv)
-        step = -(-signal.shape[1] // len(names))
-        places, parts = [PAGE_START + i * step / sample_rate * MM_PER_SECOND for i in range(4)], []
-        for i, (name, x) in enumerate(zip(names, places, strict=False)):
-            if i:
-                ax.plot([x, x], [y - 6, y + 6], color="black", lw=0.5, ls=":", zorder=3)
-            part = signal[LEADS.index(name), i * step : (i + 1) * step]
-            if name not in layout.lost and part.size:
-                points = strip_points(part, sample_rate, x, y, layout.mm_per_mv)
-                here = colours and colours._replace(first=colours.first + i * step)
-                draw_lead(ax, points, here, LEADS.index(name))
-                parts.append((x, points))
-        above = y + names_height(parts, y)
-        for name, x in zip(names, places, strict=False):
-            if name in layout.lost:
-                ax.text(x + 1, above, f"{name}: not recorded", size=9, va="center", color="0.4")
-            else:
-                draw_name(ax, name, x, above, colours and colours.shares)
+        draw_row(ax, signal, sample_rate, names, y, REACH * distance, layout, colours)
     draw_scale(ax, sample_rate, start, layout)
     if colours is not None:
         page = np.array(layout.paper)
         place = np.array([page[0] - 75, page[1] - 7.5, 66, 2.5]) / np.tile(page, 2)
-        label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
-        draw_value_bar(ax.figure, place, colours.norm, label, 7, "horizontal")
+        draw_value_bar(ax.figure, place, colours.norm, colours.label, 7, "horizontal")
     return ax.figure
 
 
 def page_notes(notes, width=NOTE_WIDTH):
-    """Return the notes above the paper, wrapped to so many characters, as PAGE_LINES at most."""
+    """Return the lines of the notes above the paper, of so many characters, at most MOST_LINES."""
     lines = []
     for note in notes:
         lines += textwrap.wrap(note, width, subsequent_indent="   ")
-    if len(lines) > PAGE_LINES:
-        lines[PAGE_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
-    return "\n".join(lines)
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES - 1 :] = ["... more warnings beside the table of probabilities"]
+    return lines
 
 
 def plot_ecg_pages(signal, sample_rate, path, text, layout=None, middle=None):
@@ -279,7 +298,7 @@ def plot_ecg_pages(signal, sample_rate, path, text, layout=None, middle=None):
     starts = [*range(first, end - length, length), max(0, end - length)]
     with replacing(path) as temporary, PdfPages(temporary, metadata={"CreationDate": None}) as pdf:
         for i, begin in enumerate(starts, 1):
-            place = f"   page {i} of {len(starts)}" if len(starts) > 1 else ""
+            place = f"; page {i} of {len(starts)}" if len(starts) > 1 else ""
             again = (starts[i - 2] + length - begin) / sample_rate if i > 1 else 0
             notes = [f"the first {again:.1f} s are those of the page before"] if again else []
             own = text._replace(title=text.title + place, notes=[*notes, *text.notes])

@@ -6,7 +6,7 @@ AHA/ACCF/HRS recommendations ask (Kligfield et al., Circulation 115:1306, 2007):
 
     QRS   where the slope over the leads rises above a share of its height in QRS, and falls below
     P     the highest wave before QRS that odd and even beats share; its onset by slope
-    T     its end: where its descent has slowed to a share of the steepest
+    T     its end: where its descent has slowed to a share of the steepest, the median of the leads
     axes  from the net areas of a wave in I and aVF; +90 degrees points down
 
 What cannot be measured is None. The errors against the cardiologists' marks of LUDB are in
@@ -37,8 +37,8 @@ SHARED = 0.8  # correlation of odd and even beats before QRS, if there is a P
 T_FROM = 0.12  # s after QRS
 T_REACH = 0.3  # s after the middle of a QRS in which no P is sought
 NEXT_P, NEXT_SHARE = 0.2, 0.3  # s before the next QRS where T has ended, or a share of RR if less
-T_LEAST = 0.03  # mV over the leads
-T_FALL, T_STEEP, T_LEVEL = 0.16, 0.3, 0.04  # s from its peak; of its steepest descent; s
+T_LEAST = 0.05  # mV of a lead
+T_FALL, T_STEEP, T_LEVEL = 0.16, 0.25, 0.04  # s from its peak; of its steepest descent; s
 DRIFT = butter(2, 0.5, "high", fs=SAMPLE_RATE, output="sos")
 
 
@@ -207,21 +207,23 @@ def t_wave(middle, live, end):
     stop = min(middle.signal.shape[1], middle.centre + middle.room - reserved)
     if stop - start < round(0.1 * SAMPLE_RATE):
         return None
-    smooth = gaussian_filter1d(middle.signal[live], T_SIGMA * SAMPLE_RATE, axis=1)
-    part = smooth[:, start:stop]
+    part = gaussian_filter1d(middle.signal[live], T_SIGMA * SAMPLE_RATE, axis=1)[:, start:stop]
     part = part - part[:, -round(T_LEVEL * SAMPLE_RATE) :].mean(1, keepdims=True)
-    # the direction in which the leads vary most: one course of T for all
-    weights = np.linalg.svd(part - part.mean(1, keepdims=True), full_matrices=False)[0][:, 0]
-    course = weights @ part
-    course *= np.sign(course[np.abs(course).argmax()])
-    peak = int(course.argmax())
-    if np.sqrt((part[:, peak] ** 2).mean()) < T_LEAST:
+    ends = [t_end(lead) for lead in part]
+    ends = [place for place in ends if place is not None]
+    return (start, start + int(np.median(ends))) if ends else None
+
+
+def t_end(lead):
+    """Return where T ends in a lead (w,) in mV from after QRS on, None if it is too small."""
+    peak = int(np.abs(lead).argmax())
+    if abs(lead[peak]) < T_LEAST:
         return None
-    slope = -np.gradient(course)
+    slope = -np.gradient(lead) * np.sign(lead[peak])
     fall = peak + int(slope[peak : peak + round(T_FALL * SAMPLE_RATE)].argmax())
     if slope[fall] <= 0:
         return None
-    return start, start + calm_from(slope, fall, 1, len(slope), T_STEEP * slope[fall])
+    return calm_from(slope, fall, 1, len(slope), T_STEEP * slope[fall])
 
 
 def frontal_axis(middle, wave):

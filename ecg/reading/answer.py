@@ -19,7 +19,7 @@ from ecg.processing.ecg_intervals import Intervals
 from ecg.processing.quality import Caution
 from ecg.reading.recording import COUNTED, Person, examine
 from ecg.reading.support import contradictions, measured, rate_cautions
-from ecg.reading.windows import Windows
+from ecg.reading.windows import Windows, scored_parts
 from utils import RESEARCH_USE, Progress
 
 FULL_NAMES = {
@@ -290,19 +290,6 @@ def answer_signal(model, signal, sample_rate, name="signal"):
     parts = scored_parts(model, recording.packed)
     scores = np.stack([model.packed_probabilities(part) for part in parts])
     return Answer.of(model, recording, join_parts(model, scores))
-
-
-def scored_parts(model, packed):
-    """Return the parts (12, n) of a packed recording (12, N) that a Model scores.
-
-    A model that reads windows scores each part between two flat lines of all leads by itself, but
-    for those that are shorter than what it was trained on, if there are others.
-    """
-    if not model.window:
-        return [packed]
-    parts = quality.live_parts(packed)
-    shortest = min(model.settings.shortest * SAMPLE_RATE, model.window)
-    return [part for part in parts if part.shape[1] >= shortest] or [packed]
 
 
 def join_parts(model, scores):

@@ -18,7 +18,7 @@ from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 from ecg.processing.ecg_intervals import Intervals, measure_intervals
 from ecg.processing.quality import Caution
-from utils import UNSAFE_NAME, fail, is_safe_name, printable
+from utils import UNSAFE_NAME, InputError, is_safe_name, printable
 
 COUNTED = 60  # s, the last ones, in which beats are counted
 JUMP_MV = 1.5  # by which a whole second lies off the median of its lead
@@ -106,7 +106,7 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
         flat=flat,
         warnings=tuple(found),
         notes=tuple(notes),
-        intervals=Intervals() if rate is None else intervals(live, rate, flat),
+        intervals=Intervals() if rate is None else beat_intervals(scored, rate, flat),
         lost=tuple(lead for lead, yes in zip(LEADS, lost, strict=True) if yes),
     )
 
@@ -119,9 +119,13 @@ def readable(packed):
     return packed
 
 
-def intervals(packed, rate, flat):
-    """Return the Intervals of (12, n) int16 microvolts, with the heart rate that is told."""
-    packed = readable(packed)
+def beat_intervals(packed, rate, flat):
+    """Return the Intervals of (12, n) int16 microvolts whose heart rate is `rate`.
+
+    Of a recording that falls silent for a while, they are those of its longest part. `flat` are
+    leads without a signal.
+    """
+    packed = max(quality.live_parts(readable(packed)), key=lambda part: part.shape[1])
     dark = [*flat, *(lead for lead, row in zip(LEADS, packed, strict=True) if not row.any())]
     return measure_intervals(to_mv(packed), find_peaks(packed), dark)._replace(rate=rate)
 
@@ -182,8 +186,8 @@ def heart_rate(packed):
         return None, "no QRS complex repeats"
     if len(peaks[most]) < 3:
         return None, "fewer than three beats were found"
-    intervals = np.concatenate([np.diff(places) for places in peaks])
-    rate = 60 * SAMPLE_RATE * len(intervals) / intervals.sum()
+    rr = np.concatenate([np.diff(places) for places in peaks])
+    rate = 60 * SAMPLE_RATE * len(rr) / rr.sum()
     low, high = RATES
     if not low <= rate <= high:
         return None, f"{rate:.0f} bpm is implausible"
@@ -216,8 +220,8 @@ def unused_flags(table):
 class Recordings:
     """The recordings that a user names: found at once, read as they are needed.
 
-    `sources` are their paths, each once; `skipped` gathers what cannot be read. Stops if nothing
-    is found at all. `anonymous`: names, numbers and dates of the files are left out.
+    `sources` are their paths, each once; `skipped` gathers what cannot be read. Raises InputError
+    if nothing is found at all. `anonymous`: names, numbers and dates of the files are left out.
     """
 
     def __init__(self, paths, anonymous=False):
@@ -278,4 +282,4 @@ class Recordings:
     def fail_unread(self):
         """Stop, as none of the recordings can be read."""
         one = len(self.skipped) == 1
-        fail(": ".join(self.skipped[0]) if one else "none of the records can be read")
+        raise InputError(": ".join(self.skipped[0]) if one else "none of the records can be read")

@@ -1,12 +1,31 @@
-"""In which windows of a long record a model finds what it finds."""
+"""Which parts of a record a model scores, and in which windows it finds what it finds."""
 
 from typing import NamedTuple
 
 import numpy as np
 
 from dataset import SAMPLE_RATE
+from ecg.processing.quality import live_spans
 
 FEW = 2  # windows next to each other, which are told by their time
+
+
+def scored_spans(model, packed):
+    """Return the (start, end), in samples, of the parts of (12, n) that a Model scores.
+
+    A model that reads windows scores each part between two flat lines of all leads by itself, but
+    for those that are shorter than what it was trained on, if there are others.
+    """
+    whole = [(0, packed.shape[1])]
+    if not model.window:
+        return whole
+    shortest = min(model.settings.shortest * SAMPLE_RATE, model.window)
+    return [(a, b) for a, b in live_spans(packed) if b - a >= shortest] or whole
+
+
+def scored_parts(model, packed):
+    """Return the parts (12, n) of a packed recording (12, N) that a Model scores."""
+    return [packed[:, a:b] for a, b in scored_spans(model, packed)]
 
 
 class Windows(NamedTuple):
@@ -20,12 +39,16 @@ class Windows(NamedTuple):
     @classmethod
     def of(cls, model, packed, findings, leading):
         """Return those of a packed record (12, n) for a Model; None if it has but one window."""
-        places = model.network.window_starts(packed.shape[1])
+        spans = scored_spans(model, packed)
+        places = [a + x for a, b in spans for x in model.network.window_starts(b - a)]
         if len(places) == 1:
             return None
-        scores = dict(zip(model.classes, model.window_probabilities(packed).T, strict=True))
+        rows = np.concatenate([model.window_probabilities(packed[:, a:b]) for a, b in spans])
+        scores = dict(zip(model.classes, rows.T, strict=True))
         starts = np.array(places) / SAMPLE_RATE
-        shows = {name: scores[name] >= model.thresholds[name] for name in findings}
+        # the last digits depend on the batch: the highest window of a finding always shows it
+        limits = {name: min(model.thresholds[name], scores[name].max()) for name in findings}
+        shows = {name: scores[name] >= limits[name] for name in findings}
         found = {name: tuple(starts[yes].tolist()) for name, yes in shows.items()}
         best = scores[leading] if leading else np.max(list(scores.values()), 0)
         shown = float(starts[best.argmax()])
@@ -40,7 +63,7 @@ class Windows(NamedTuple):
         """Say in which windows a finding shows, whose windows begin at `starts`."""
         n = len(self.starts)
         if len(starts) == n:
-            return f"in all {n} windows"
+            return "in both windows" if n == 2 else f"in all {n} windows"
         first = self.starts.index(starts[0])
         together = self.starts[first : first + len(starts)] == starts
         if together and len(starts) <= FEW:

@@ -99,15 +99,17 @@ def test_more_warnings_than_fit_are_pointed_to(tmp_path, monkeypatch):
     monkeypatch.setattr(
         ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(draw(*args)), drawn[-1])[1]
     )
-    for count in (6, 7):
+    for count in (6, 9, 10):
         warnings = [f"warning {i}" for i in range(count)]
         ecg_paper.plot_ecg_pages(
             noise(1, 600) / 1000, 500, tmp_path / "a.pdf", PageText("t", warnings)
         )
-    texts = [[text.get_text() for text in figure.texts] for figure in drawn]
-    few, many = ([text for text in page if text.startswith("warning 0")] for page in texts)
-    assert few == ["\n".join(f"warning {i}" for i in range(6))]
-    assert "more warnings" in many[0].splitlines()[5] and len(many[0].splitlines()) == 6
+    notes = [next(text for text in page.texts if "warning 0" in text.get_text()) for page in drawn]
+    for figure, note in zip(drawn, notes, strict=True):
+        assert note.get_window_extent().y0 > figure.axes[0].get_window_extent().y1
+    few, more, most = (note.get_text().splitlines() for note in notes)
+    assert few == [f"warning {i}" for i in range(6)] and more == [f"warning {i}" for i in range(9)]
+    assert "more warnings" in most[8] and len(most) == 9
 
 
 def test_of_a_record_longer_than_five_minutes_the_part_about_the_window_shown_is_drawn(
@@ -149,12 +151,15 @@ def test_the_strip_is_a_lead_without_noise():
 
 def test_tall_waves_are_drawn_half_as_high_and_the_page_says_so():
     signal = np.zeros((12, 5000))
-    signal[6, ::100] = -3
+    signal[6].reshape(10, 500)[:, 100:120] = -3  # once a second
     layout = Layout().fit(signal)
     figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"), 0, layout)
     assert any("5 mm/mV" in text.get_text() for text in figure.texts)
     assert max(np.ptp(points[:, 1]) for points in trace(figure.axes[0], 2.5)) == pytest.approx(15)
     assert Layout().fit(signal / 2).mm_per_mv == 10
+    drifting = signal / 2
+    drifting[9] = 4 * np.sin(np.arange(5000) / 100)  # an artefact is no tall wave
+    assert Layout().fit(drifting).mm_per_mv == 10
     plt.close(figure)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dataset import LEADS
+from ecg.explanation.explanation import ClassExplanation
 from ecg.plot import ecg_paper
 from ecg.plot.ecg_paper import Layout, PageText
 from ecg.plot.figures import mark
@@ -24,6 +25,12 @@ def square_wave(n_leads=12, seconds=10, rate=500):
     return signal
 
 
+def explanation(values):
+    """Return a ClassExplanation of values (L, t)."""
+    trust = np.ones((len(values), -(-values.shape[1] // 20)))
+    return ClassExplanation(6, values, 0, 0.0, 1.0, 0.0, np.ones(2), 9, trust)
+
+
 def draw(signal, *arguments, colours=None):
     """Return the figure of a page called t."""
     return ecg_paper.draw_ecg_page(signal, 500, PageText("t"), *arguments, colours=colours)
@@ -31,7 +38,7 @@ def draw(signal, *arguments, colours=None):
 
 def page(values, leads=LEADS, text=None):
     """Return the figure and the paper's axes of an explained page."""
-    colours = page_colours(values, leads)
+    colours = page_colours(explanation(values), leads)
     figure = ecg_paper.draw_ecg_page(square_wave(), 500, text or PageText("t"), colours=colours)
     return figure, figure.axes[0]
 
@@ -114,33 +121,33 @@ def test_values_colour_the_trace_of_their_lead_at_their_time():
     plt.close(figure)
 
 
-def test_a_deep_wave_in_the_last_row_is_not_cut_by_the_paper():
+def test_a_deep_wave_in_the_last_row_has_room_on_the_paper():
     signal = square_wave()
-    signal[6] *= -3
+    signal[6] *= -3.5
     values = np.zeros((12, 5000))
     values[6] = 1  # V1 is the lead below
-    figure = draw(signal, colours=page_colours(values, LEADS))
+    layout = Layout().fit(signal)
+    figure = draw(signal, 0, layout, colours=page_colours(explanation(values), LEADS))
     ax = figure.axes[0]
-    lowest = min(ax.lines, key=lambda line: line.get_ydata().min())
-    strips = [c for c in ax.collections[2:] if len(c.get_segments()) == 250]
-    for part in (lowest, *strips):  # clipped, if at all, far below
-        assert (
-            part.get_clip_box().y0 < ax.transData.transform([(0, lowest.get_ydata().min())])[0, 1]
-        )
-        assert part.get_clip_path() is None
-    bottom = ax.transData.transform([(0, lowest.get_ydata().min())])[0, 1]
-    assert bottom > 0 and lowest.get_ydata().min() < 0  # below the paper, on the page
+    assert layout.mm_per_mv == 5 and min(line.get_ydata().min() for line in ax.lines) > 0
+    assert not any("cut" in text.get_text() for text in ax.texts)
     plt.close(figure)
 
 
-def test_a_tall_wave_in_the_first_row_ends_at_the_top_of_the_paper():
+def test_an_artefact_is_cut_at_the_edge_of_its_row_and_its_name_says_so():
     signal = square_wave()
-    signal[0] *= 8
+    signal[11, 4000:] = 20 * np.sign(np.sin(np.arange(1000)))  # V6, in the third row of four
     figure = draw(signal)
     ax = figure.axes[0]
-    tallest = max(ax.lines, key=lambda line: line.get_ydata().max())
-    assert tallest.get_ydata().max() > ax.get_ylim()[1]
-    assert tallest.get_clip_box().y1 == pytest.approx(ax.get_window_extent().y1)
+    assert [text.get_text() for text in ax.texts if "cut" in text.get_text()] == ["V6 (trace cut)"]
+    figure.canvas.draw()
+    black = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3].max(2) < 60
+    (x, _), (_, top) = ax.transData.transform([(225, 0), (0, ecg_paper.HEIGHT)]).astype(int)
+    assert not black[top + 2 :, x : x + 100].any()
+    baselines = [ecg_paper.HEIGHT - 26 - 42 * row for row in range(4)]
+    _, others = ax.transData.transform([(0, baselines[0]), (0, baselines[3])]).T
+    column = np.flatnonzero(black[:, x : x + 100].sum(1) > 20)  # the artefact, not a thin line
+    assert column.min() > others[1] and column.max() < others[0]
     plt.close(figure)
 
 

@@ -20,6 +20,7 @@ from ecg.reading import recording
 from ecg.reading.answer import Answer, answer_signal, join_parts
 from ecg.reading.recording import Person, Recording
 from ecg.reading.windows import Windows
+from ecg.simulation import heart
 from utils import RESEARCH_USE
 
 LIMITS = {name: 0.4 for name in CLASSES} | {"PAC": 0.02}
@@ -403,6 +404,20 @@ def test_a_recording_that_falls_silent_is_read_as_what_is_left_of_it(seconds, bu
     assert whole.findings == alone.findings and whole.probabilities == alone.probabilities
     assert whole.heart_rate == pytest.approx(alone.heart_rate, abs=0.1)
     assert not whole.flat and not whole.not_assessable
+
+
+@pytest.mark.parametrize("name", ["RBBB", "PVC"])
+def test_windows_and_intervals_of_a_recording_that_falls_silent_are_those_of_its_parts(
+    name, bundled
+):
+    # a window of 10 s that began or ended in the silence would show another ECG
+    ecg, _ = heart.simulate(np.random.default_rng([5, 1]), [name], 10)
+    signal = np.concatenate([ecg, np.zeros((12, 3500)), ecg], axis=1) / 1000
+    whole, alone = answer_signal(bundled, signal, 500), answer_signal(bundled, ecg / 1000, 500)
+    assert name in alone.findings and whole.windows.starts == (0, 17)
+    assert whole.windows.findings[name] == (0, 17)
+    assert f"{name} in both windows" in whole.sentence()
+    assert whole.intervals == alone.intervals._replace(rate=whole.heart_rate)
 
 
 def test_a_pause_of_a_heart_is_no_silence_and_all_of_it_is_none_either(bundled):
