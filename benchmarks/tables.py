@@ -120,6 +120,22 @@ def healthy_rows(tables):
     return rows
 
 
+def pointing_rows(tables):
+    """Return how often the evidence head points into the evidence, by records and class."""
+    table = tables["pointing"]
+    n = table["model"].nunique()
+    rows = [[f"records, mean of {n} trainings", "", *CLASSES]]
+    for title, part in table.groupby("records", sort=False):
+        classes = part.groupby("class")
+        counts = classes.size() // n
+        rows.append([title, "records", *(str(counts.get(name, 0)) for name in CLASSES)])
+        words = {"inside": "highest frame inside", "chance": "by chance", "overlap": "overlap"}
+        for column, text in words.items():
+            means = classes[column].mean()
+            rows.append([title, text, *(short(means.get(name, np.nan)) for name in CLASSES)])
+    return rows
+
+
 def few_rows(tables):
     """Return the scores within 100 records, from random weights and from the general models."""
     rows = [
@@ -264,6 +280,13 @@ TABLES = {
     ),
     "zero": transfer_source("docs/model.md", "zero --models ...", zero_rows, "zero"),
     "healthy": transfer_source("README.md", "healthy --models ...", healthy_rows, "healthy"),
+    "pointing": Source(
+        "docs/model.md",
+        "python -m benchmarks.pointing --models ...",
+        {"pointing": results_path("transfer", "pointing.csv")},
+        [results_path("transfer", "pointing.json")],
+        pointing_rows,
+    ),
     "few": transfer_source("docs/model.md", "few --amp --models ...", few_rows, "few"),
     "ptbxl": transfer_source("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
     "paper": transfer_source("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
-from benchmarks import transfer, twin
+from benchmarks import pointing, transfer, twin
 from dataset import CLASSES, LEADS
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -122,3 +122,17 @@ def test_of_ludb_all_records_count_and_two_classes_are_unknown(tmp_path):
     assert rows[["SNR", "STD"]].isna().all(axis=None) and len(rows) == 3
     assert rows.loc["7", ["PAC", "STE", "IAVB"]].tolist() == [1, 1, 0]
     assert rows.loc["1", ["AF", "PVC"]].tolist() == [0, 0]
+
+
+def test_pointing_counts_the_highest_frame_and_the_overlap_by_hand():
+    shares = np.array([0, 0.2, 1, 1, 0, 0, 0, 0])
+    found = pointing.measure(np.array([0.1, 0.3, 0.9, 0.6, 0.8, 0, 0, 0]), shares)
+    assert found == {"inside": True, "chance": 3 / 8, "overlap": 2 / 3}
+    assert not pointing.measure(np.array([0.1, 0.3, 0.2, 0.2, 0.4, 0, 0, 0]), shares)["inside"]
+
+
+def test_pointing_takes_p_to_qrs_for_iavb_and_qrs_for_a_block():
+    p, qrs = np.array([[400, 430, 450]]), np.array([[520, 545, 570]])
+    marks = {lead: {"p": p, "qrs": qrs, "t": np.empty((0, 3), int)} for lead in LEADS}
+    assert pointing.marked_spans(marks, "IAVB") == [(400, 520)]
+    assert pointing.marked_spans(marks, "LBBB") == [(520, 570)]
