@@ -283,7 +283,9 @@ TABLES = {
         "README.md", "zero, few and ptbxl", real_rows, "zero", "zero_demo", "few", "ptbxl"
     ),
     "zero": transfer_source("docs/model.md", "zero --models ...", zero_rows, "zero"),
-    "healthy": transfer_source("README.md", "healthy --models ...", healthy_rows, "healthy", "healthy_demo"),
+    "healthy": transfer_source(
+        "README.md", "healthy --models ...", healthy_rows, "healthy", "healthy_demo"
+    ),
     "pointing": Source(
         "docs/model.md",
         "python -m benchmarks.pointing --models ...",

@@ -114,7 +114,7 @@ def conducted_form(rng, patient, block, segment, shift=None):
     elif shift == "STD":  # T upright after it, or flat, or along with it
         t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
     elif block == "normal":  # a normal, high ST goes over into a tall T
-        t = t + rng.uniform(0, 2.5) * st
+        t = t + rng.uniform(0, 2) * st
     return Form(time, turned, low + patient.width * (high - low), t, st, segment.slope)
 
 

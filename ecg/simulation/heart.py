@@ -19,7 +19,7 @@ PAC   early beat, other P axis, narrow QRS unless BBB or aberrant, next sinus be
       twos, some blocked; its onset of P to the end of QRS (blocked: P), all leads
 PVC   early beat, QRS >= 120 ms, no P before it, T opposed, full compensatory pause unless in AF,
       interpolated or in twos and threes; its onset of QRS to the end of T, all leads
-STD   J + 20 and J + 60 ms at least 0.05 mV below the onset of QRS in two neighbouring leads
+STD   J + 20 and J + 60 ms at least 0.05 mV below the line (see st.py) in two neighbouring leads
 STE   at least 0.1 mV above it, V2 and V3 0.15 (women), 0.2 (men) or 0.25 mV (men below 40; see
       st.py); both: J to J + 120 ms, in the leads with the shift. The smaller, reciprocal shift the
       other way is neither evidence nor class, nor is the shift that belongs to a BBB.

@@ -56,6 +56,7 @@ class Patient(NamedTuple):
     t_lean: float  # width of T before its peak, a factor of that after it
     u: float  # size of U, a part of T
     st_slope: float
+    st_line: float  # from where ST is measured: 0: the line between T and P, 1: the onset of QRS
     unsteady: float  # sd of the size of QRS from beat to beat
     sway: float  # movement of the heart with breath
     # P and PR
@@ -125,6 +126,7 @@ def draw_ventricles(rng):
         "t_lean": rng.uniform(0.8, 1.5),
         "u": rng.uniform(-0.05, 0.2),
         "st_slope": rng.normal(0.25, 0.5),
+        "st_line": rng.random(),
         "unsteady": log_uniform(rng, 0.01, 0.06),
         "sway": rng.uniform(0.01, 0.08),
     }

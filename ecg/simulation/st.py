@@ -8,6 +8,11 @@ elevation is below it at J + 20 ms only: in V2 and V3 of men, the young above al
 to 0.2 mV and more at J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation, Macfarlane
 et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
 
+The line that ST is measured from lies, by patient, anywhere between the onset of QRS, which the
+definition names, and the level between T and P, from which the labels of CPSC2018 seem to be read:
+its ST depressions are a median of 0.04 mV below the former and 0.065 mV below the latter. Ta, the
+repolarisation of the atria, makes the difference (waves.py).
+
 Strain is a depression of its own: in I, aVL, V5 and V6, down-sloping into an inverted T, with ST
 raised in V1 to V3 where S is deep (hypertrophy: AHA/ACCF/HRS recommendations V, Hancock et al.,
 Circulation 2009; old infarcts look alike). The elevation may exceed the limits, and is no STE:
@@ -28,6 +33,7 @@ NEIGHBOURS = np.array([(LEADS.index(a), LEADS.index(b)) for a, b in FRONTAL + CH
 # directions of elevation: anterior (V1-V4), inferior with reciprocal aVL, lateral and high lateral
 ANTERIOR, INFERIOR, LATERAL = (0.45, 0.1, -1), (-0.1, 1, 0.1), (0.9, 0.3, 0.1)
 HIGH_LATERAL = (1, -0.4, 0.2)
+WIDESPREAD = (0.7, 0.6, -0.7)  # in front, on the left and below: early repolarisation
 TERRITORIES = (ANTERIOR, ANTERIOR, INFERIOR, INFERIOR, LATERAL, HIGH_LATERAL)
 # depression is opposed to what is elevated in the leads of these
 DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, (0.9, 0.3, 0.6))
@@ -99,9 +105,10 @@ def draw_normal(rng, patient):
     """Draw the Segment of a healthy heart: most often anterior elevation, below the limits at J."""
     man, slope = patient.sex != "Female", patient.st_slope
     if rng.random() < (0.8 if man else 0.7):
-        direction, height = draw_direction(rng, [ANTERIOR], 0.2), rng.uniform(0.2, 0.98)
+        usual = [ANTERIOR, ANTERIOR, WIDESPREAD]
+        direction, height = draw_direction(rng, usual, 0.2), rng.uniform(0.2, 0.98)
         if man and rng.random() < (0.7 if patient.age < 40 else 0.5):
-            height = rng.uniform(0.4, 1.4)
+            height = rng.uniform(0.5, 1.5) if patient.age < 40 else rng.uniform(0.4, 1.4)
     else:
         direction, height = draw_direction(rng, TERRITORIES), rng.uniform(0, 0.85)
         if rng.random() < 0.5:
@@ -124,9 +131,10 @@ def draw_segment(rng, patient, name=None, other=None):
     if name is None:
         return draw_normal(rng, patient)
     if name == "STE":
-        slope, spread, least = np.clip(patient.st_slope, -0.5, 0.9), 0.55, 0.02 / 0.1
+        slope, spread, least = np.clip(patient.st_slope + 0.2, -0.5, 0.9), 0.55, 0.02 / 0.1
     else:  # level or down-sloping
         slope, spread, least = np.clip(patient.st_slope, 0, 0.9), 0.45, 0.02 / STD_LIMIT
+    first = 1.15 if name == "STE" else 1.05  # of the limit
     strain = name == "STD" and not other and rng.random() < STRAIN_SHARE
     while True:
         if name == "STE":
@@ -136,7 +144,7 @@ def draw_segment(rng, patient, name=None, other=None):
         up, down = pairs_of(patient, direction)
         wanted = min(up, down) if other else up if name == "STE" else down
         # most are not far beyond the limit
-        size = 1.05 * np.exp(spread * abs(rng.standard_normal())) / least_of(slope)
+        size = first * np.exp(spread * abs(rng.standard_normal())) / least_of(slope)
         if other:
             enough = wanted > 0.4 * max(up, down)
         elif name == "STE":  # in mV, the larger of the two shifts

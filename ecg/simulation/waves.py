@@ -100,9 +100,9 @@ def draw_dipole(patient, beats, forms, n):
     )
     qrs.add_to(dipole)
     late.add_to(dipole)
-    # the segment brings J + 60 ms to its height above the onset of QRS, whatever waves are there
+    # the segment brings J + 60 ms to its height above the patient's line, whatever waves are there
     level, there = (at_times(repolarising, times) for times in (onset, j + 0.06))
-    height = st + level - there - qrs.at(j + 0.06) - late.at(j + 0.06)
+    height = st + patient.st_line * level - there - qrs.at(j + 0.06) - late.at(j + 0.06)
     rows, shape = segment_shapes(j, t_end - 1.8 * after, slope[:, None])
     add_pieces(dipole, rows, shape, height)
     return dipole

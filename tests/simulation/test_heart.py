@@ -347,10 +347,16 @@ def test_v1_v6_and_i_tell_the_bundle_branch_blocks_apart(records):
 
 
 def st_shift(record, after=60):
-    """J + `after` ms, +- 6, against the end of the PR segment, mV per lead, on the average beat."""
-    beat = average_beat(record)
+    """J + `after` ms, +- 6, against the patient's line, mV per lead, on the average beat.
+
+    The line lies between the end of PR and the level before P.
+    """
+    beat, drawn = average_beat(record), record["patient"]
     start, stop = qrs_bounds(beat)
     level = np.median(beat[:, start - 12 : start - 4], axis=1)
+    p = start - round(drawn.pr * FS)
+    if "AF" not in record["classes"] and p > 14:
+        level = drawn.st_line * level + (1 - drawn.st_line) * beat[:, p - 14 : p - 4].mean(1)
     return beat[:, stop + after // 2 - 3 : stop + after // 2 + 4].mean(1) - level
 
 
