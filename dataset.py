@@ -69,12 +69,24 @@ def add_round_arg(parser):
     parser.add_argument("--round", type=int, choices=range(N_FOLDS), default=0, help=text)
 
 
-def add_signal_args(parser):
-    """Add the flags of the steps that feed signals to the network."""
+def add_signal_args(parser, several=False):
+    """Add the flags of the steps that feed signals to the network; `several`: --lead-sets too."""
     group = parser.add_argument_group("signals")
-    group.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
+    leads = group.add_mutually_exclusive_group()
+    leads.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
+    if several:
+        text = "several choices of leads, such as all I V5: a model of each, one after another"
+        sets = {"nargs": "+", "type": parse_leads, "metavar": "LEADS", "help": text}
+        leads.add_argument("--lead-sets", **sets)
     group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records in a batch")
     group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
+
+
+def each_lead_set(args):
+    """Yield the flags of a command once for each of its --lead-sets, as if given with --leads."""
+    flags = {name: value for name, value in vars(args).items() if name != "lead_sets"}
+    for leads in args.lead_sets or [args.leads]:
+        yield argparse.Namespace(**flags | {"leads": leads})
 
 
 def refuse_paths(names):

@@ -29,6 +29,7 @@ from dataset import (
     add_data_args,
     add_round_arg,
     add_signal_args,
+    each_lead_set,
     labels_digest,
     leads_text,
     load_labels,
@@ -74,13 +75,15 @@ def parse_args(argv=None):
     add_model_path_arg(group)
     add_round_arg(group)
     add_threshold_arg(group)
-    add_signal_args(parser)
+    add_signal_args(parser, several=True)
     add_model_args(parser)
     args, others = parser.parse_known_args(argv)
     if own := [word for word in others if word.split("=")[0] in OWN]:
         parser.error(f"{own[0]} has moved; for ECGs of your own: python -m ecg.read FILE")
     if others:
         parser.error(f"unrecognized arguments: {' '.join(others)}")
+    if args.model_path and args.lead_sets:
+        parser.error("--model-path is one model; leave out --lead-sets")
     return args
 
 
@@ -151,8 +154,8 @@ def find(args):
     return find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
 
 
-def main(args):
-    device = get_device(args.device)
+def score_run(args, device):
+    """Score the model of some flags."""
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
     model = Model.load(find(args), device, args.leads)
@@ -167,6 +170,12 @@ def main(args):
     write_thresholds(folder, thresholds, digests)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
     print(f"\nwrote predictions, scores, thresholds, figures and the page scores.html to {folder}")
+
+
+def main(args):
+    device = get_device(args.device)
+    for own in each_lead_set(args):
+        score_run(own, device)
 
 
 if __name__ == "__main__":
