@@ -21,7 +21,6 @@ import pytest
 import torch
 import yaml
 from conftest import draw_plain_figures
-from snakemake.scheduling.job_scheduler import JobScheduler
 
 import dataset
 import main
@@ -279,6 +278,8 @@ def test_a_night_on_a_laptop_is_the_papers_run_in_a_job_a_round(tmp_path, monkey
 
 def test_a_round_in_one_job_or_in_many_is_the_same_to_what_follows(labelled, monkeypatch):
     """Also killed in the second model of the round, and without the first one's epochs again."""
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
     # Snakemake's timers that wake its scheduler: one more for each job that has ended
     monkeypatch.setattr(JobScheduler, "_schedule_reevalutation", lambda *_: Path("timer").touch())
     two = ["lead_sets=I V5"]
