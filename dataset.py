@@ -82,11 +82,10 @@ def add_signal_args(parser, several=False):
     group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
 
 
-def each_lead_set(args):
-    """Yield the flags of a command once for each of its --lead-sets, as if given with --leads."""
-    flags = {name: value for name, value in vars(args).items() if name != "lead_sets"}
-    for leads in args.lead_sets or [args.leads]:
-        yield argparse.Namespace(**flags | {"leads": leads})
+def each_lead_set(lead_sets, leads, **others):
+    """Yield a command's flags once for each of its --lead-sets, as if given with --leads."""
+    for chosen in lead_sets or [leads]:
+        yield argparse.Namespace(leads=chosen, **others)
 
 
 def refuse_paths(names):

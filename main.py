@@ -340,7 +340,7 @@ def train_run(args, device):
 
 def main(args):
     device = distributed.start(args.device)
-    for own in each_lead_set(args):
+    for own in each_lead_set(**vars(args)):
         train_run(own, device)
     distributed.stop()
 

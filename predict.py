@@ -179,7 +179,7 @@ def score_run(args, device):
 
 def main(args):
     device = get_device(args.device)
-    for own in each_lead_set(args):
+    for own in each_lead_set(**vars(args)):
         score_run(own, device)
 
 
