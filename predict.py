@@ -3,7 +3,7 @@
 Reads   models/<run>.pth (from main.py), data/CPSC/labels.csv and the packed signals beside it
 Writes  results/<run>/predictions.csv   patient_id, fold, the probabilities: validation and test
         results/<run>/scores.csv        class, n, precision, recall, f1, auc, accuracy, specificity,
-                                        ap, brier, ece, and 95 % bootstrap intervals; last row AVG
+                                        ap, brier, ece, and 95 % intervals; last row AVG
         results/<run>/challenge.json    the CPSC2018 challenge's own score
         results/<run>/confusion.png     a confusion matrix per class; roc.png, precision_recall.png
                                         and reliability.png; each as .svg too

@@ -26,7 +26,6 @@ import pandas as pd
 from dataset import CLASSES, LEADS, N_FOLDS, classes_of, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
-from ecg.evaluation.metrics import few_positives
 from ecg.io.sources import is_synthetic
 from ecg.plot.scores import captions
 from ecg.reporting import explanation_section, latex, pages, tables, times
@@ -131,7 +130,6 @@ def score_context(rounds, paper, twin):
     if not rounds:
         return {"glance": None, "scores": None}
     doubtful = tables.doubtful_over(rounds)
-    few = [few_positives(table.reset_index()) for table in rounds.values()]
     shown = [
         tables.glance_table(rounds, paper),
         *tables.score_tables(rounds, paper, doubtful),
@@ -141,7 +139,6 @@ def score_context(rounds, paper, twin):
         "count": len(rounds),
         "which": ", ".join(map(str, rounds)),
         "marks": doubtful,
-        "few": "; ".join(dict.fromkeys(text for text in few if text)),
         "tables": shown,
     }
     return {"glance": glance, "scores": scores}

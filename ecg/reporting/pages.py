@@ -18,7 +18,6 @@ import pandas as pd
 from PIL import Image
 
 from ecg.evaluation.caveats import doubtful_classes
-from ecg.evaluation.metrics import few_positives
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
 from ecg.plot.scores import captions
 from ecg.processing.beats import REGIONS
@@ -102,7 +101,6 @@ def write_scores(folder, thresholds):
         "scores",
         title=f"Scores of {folder.name}",
         records=int(table.n.iloc[-1]),
-        few=few_positives(table),
         rule=thresholds.rule,
         notes=thresholds.notes,
         table=one_run_table(table, thresholds.by_class, doubtful),
