@@ -30,15 +30,8 @@ from ecg.evaluation.scored_run import Scored
 from ecg.inference.flags import add_network_args
 from ecg.plot.ranking import Ranking, plot_ranking
 from ecg.reporting.tables import number, p_value
-from utils import (
-    RESEARCH_USE,
-    fail,
-    make_parser,
-    network_name,
-    results_dir,
-    run_main,
-    write_csv,
-)
+from ecg.running.command import make_parser, run_main
+from utils import RESEARCH_USE, InputError, network_name, results_dir, write_csv
 
 ENDS = ("", "_low", "_high")  # the columns of a score
 MODELS_NOTE = (
@@ -123,7 +116,7 @@ def compare_rounds(args, data):
     notes = list(map(str, runs.left_out(named, data)))
     if not finished:
         why = notes[0] if notes else "run: python predict.py --round 0 ... 9 (or baselines.py)"
-        fail(f"no round of {base} has been scored{there(args)}; {why}")
+        raise InputError(f"no round of {base} has been scored{there(args)}; {why}")
     parts = [runs.load_test(run, data) for run in finished.values()]
     table, text = rounds_tables(parts)
     folder = results_dir(f"compare_rounds_{base}")
@@ -159,7 +152,7 @@ def in_common(names, pooled, first, second):
             parts.append(Scored(*(array[kept] for array in run)))
         notes = [f"rounds in common: {len({fold for _, fold in both})}; records of others left out"]
         return *parts, notes
-    fail(
+    raise InputError(
         f"{names[0]} is tested on {len(keys[0])} records and {names[1]} on {len(keys[1])}, of "
         f"which they share {len(both)}; give two runs of the same round"
     )
@@ -198,7 +191,8 @@ def compare_pair(args, data):
     names = [Path(run).resolve().name for run in args.runs]
     for run in args.runs:
         if not (path := runs.scored_file(run)).is_file():
-            fail(f"no {path}{there(args)}; check the name, or run predict.py (or baselines.py)")
+            hint = "check the name, or run predict.py (or baselines.py)"
+            raise InputError(f"no {path}{there(args)}; {hint}")
     pooled = all(runs.scored_file(run).name == "pooled.csv" for run in args.runs)
     parts = [runs.load_test(run, data) for run in args.runs]
     first, second, notes = in_common(names, pooled, *parts)
@@ -260,7 +254,7 @@ def compare_leads(args, data):
     common = sorted(set.intersection(*map(set, finished.values()))) if finished else []
     if not common:
         why = f" ({left_out[0]})" if left_out else ""
-        fail(
+        raise InputError(
             f"no round has been scored for the leads{why}{there(args)}; run python main.py --leads "
             "I and python predict.py --leads I, and so on, with the same --round"
         )

@@ -31,18 +31,17 @@ from ecg.reporting import class_section, explanation_section, latex, pages, scor
 from ecg.reporting.paper import data_table, is_cpsc2018, read_paper
 from ecg.reporting.pictures import figures
 from ecg.reporting.tables import links, load_csv, without_empty
+from ecg.running.command import make_parser, run_main
 from resnet import BLOCKS
 from utils import (
     RESEARCH_USE,
     WIDTH,
+    InputError,
     explanations_path,
-    fail,
-    make_parser,
     natural,
     network_name,
     positive,
     results_path,
-    run_main,
 )
 
 HISTORY = {"history": "loss and validation scores by epoch"}
@@ -236,7 +235,7 @@ def main(args):
     run, baselines = named[leads][0], {method: named[method][0] for method in METHODS}
     others = runs.describe_scored(args.data_dir)
     if others and not results_path(run).exists():
-        fail(f"{run} was neither trained nor scored; scored on {args.data_dir}: {others}")
+        raise InputError(f"no run {run}; scored on {args.data_dir}: {others}")
     data = runs.read_data_folder(args.data_dir, runs.run_settings(run).get("limit"))
     finished = {key: runs.finished_rounds(rounds, data) for key, rounds in named.items()}
     left_out = {key: runs.left_out(rounds, data) for key, rounds in named.items()}

@@ -26,6 +26,7 @@ from ecg.reporting.paper import is_cpsc2018, read_paper
 from ecg.reporting.pictures import picture
 from ecg.reporting.score_tables import over_rounds
 from ecg.reporting.tables import Table, p_value, without_empty
+from utils import InputError
 
 SCORES = ("precision", "recall", "f1", "auc", "accuracy")
 COLUMNS = [
@@ -176,10 +177,11 @@ def test_each_run_has_its_report_and_the_index_lists_them(workdir, capsys):
     folder = workdir / "results/from-general_mine_all_42"
     args = {"args": {"init": "models/general.pth", "seed": 42, "leads": list(LEADS)}}
     (folder / "run.json").write_text(json.dumps(args))
-    with pytest.raises(SystemExit):  # of a run that is not there, beside one that is
+    # a run that is not there, beside one that is
+    says = re.escape("from-general_mine_all_42 (--init models/general.pth)")
+    with pytest.raises(InputError, match=says):
         write("--data-dir", "data/mine")
-    says = "from-general_mine_all_42 (--init models/general.pth)"
-    assert says in capsys.readouterr().err and sorted((workdir / "results").iterdir()) == names
+    assert sorted((workdir / "results").iterdir()) == names
     write_run("resnet34_mine_all_42", scores([0.3] * 9))
     write("--data-dir", "data/mine")
     assert path.read_text() == good

@@ -10,8 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.transforms import Bbox, TransformedBbox
 
 from dataset import LEADS
-from ecg.explanation.attributions import WINDOWS
-from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
+from ecg.plot.figures import INCH, footnote, save_figure
 from ecg.plot.papers import A4
 from ecg.plot.value_colours import draw_value_bar, draw_windows
 from ecg.processing.quality import noisy_leads, standard_deviation
@@ -38,6 +37,7 @@ STRIPS = ("II", "V1", "V5", *LEADS)  # the first that was recorded is shown thro
 TALL_MV = 2.4  # a lead that goes further from its median more often than RARELY is drawn half as
 RARELY, OFTEN = 0.001, 0.9  # high, with all others; shares of the time
 NAME, NAME_WIDTH = 13, 17  # mm of a lead's name above its baseline, and how wide it may be
+NAME_ROOM = 3  # mm from a trace to the middle of a name above it
 PAGE_LINES, MOST_LINES = 6, 9  # of notes above the paper, in letters of 7 points; in smaller ones
 NOTE_WIDTH, NOTES_WIDTH = 225, 148  # characters that surely fit; beside the colour bar
 BELOW_WIDTH, TITLE_WIDTH = 120, 115  # characters
@@ -61,11 +61,13 @@ class Layout(NamedTuple):
 
     def fit(self, signal):
         """Return the layout that suits a record (12, n) in mV: its unit, half height if tall."""
-        size = np.abs(signal - np.median(signal, 1, keepdims=True))
+        noisy = tuple(noisy_leads(signal))
+        clean = signal[[name not in noisy for name in LEADS]]
+        size = np.abs(clean - np.median(clean, 1, keepdims=True))
         often, rarely = np.quantile(size, [OFTEN, 1 - RARELY], axis=1)
         tall = (rarely[often < TALL_MV / 2] > TALL_MV).any()  # others are off for long
         sd, high = standard_deviation(signal), MM_PER_MV / 2 if tall else MM_PER_MV
-        return self._replace(sd=sd, mm_per_mv=high, noisy=tuple(noisy_leads(signal)))
+        return self._replace(sd=sd, mm_per_mv=high, noisy=noisy)
 
 
 class PageText(NamedTuple):
@@ -157,7 +159,7 @@ def names_height(parts, y):
     `parts` are (x, points (T, 2)) of the leads. All names of a row stand at one height.
     """
     tops = [points[points[:, 0] < x + NAME_WIDTH, 1].max() - y for x, points in parts]
-    return NAME if max(tops, default=0) < NAME - 3 else 1.5 * NAME
+    return float(np.clip(max(tops, default=0) + NAME_ROOM, NAME, 2 * NAME))
 
 
 def draw_name(ax, name, x, y, shares=None, cut=False):
@@ -265,8 +267,7 @@ def draw_ecg_page(signal, sample_rate, text, start=0, layout=None, colours=None)
     if colours is not None:
         page = np.array(layout.paper)
         place = np.array([page[0] - 75, page[1] - 7.5, 66, 2.5]) / np.tile(page, 2)
-        label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
-        draw_value_bar(ax.figure, place, colours.norm, label, 7, "horizontal")
+        draw_value_bar(ax.figure, place, colours.norm, colours.label, 7, "horizontal")
     return ax.figure
 
 

@@ -63,7 +63,7 @@ class Windows(NamedTuple):
         """Say in which windows a finding shows, whose windows begin at `starts`."""
         n = len(self.starts)
         if len(starts) == n:
-            return f"in all {n} windows"
+            return "in both windows" if n == 2 else f"in all {n} windows"
         first = self.starts.index(starts[0])
         together = self.starts[first : first + len(starts)] == starts
         if together and len(starts) <= FEW:

@@ -9,7 +9,7 @@ from ecg.evaluation.runs import load_test
 from ecg.plot.scores import draw_class
 from ecg.reporting.pictures import Figure, smaller
 from ecg.reporting.tables import load_csv
-from utils import results_path
+from utils import InputError, results_path
 
 BUDGET = 2_500_000  # bytes of pictures, so that the report stays below 5 MB
 
@@ -30,7 +30,7 @@ def read_scored(run, data):
         return None
     try:
         scored, table = load_test(run, data), load_csv(results_path(run, "scores.csv"))
-    except SystemExit:
+    except InputError:
         return None
     return None if table is None else (scored._replace(thresholds=scored.thresholds[0]), table)
 

@@ -151,12 +151,15 @@ def test_the_strip_is_a_lead_without_noise():
 
 def test_tall_waves_are_drawn_half_as_high_and_the_page_says_so():
     signal = np.zeros((12, 5000))
-    signal[6, ::100] = -3
+    signal[6].reshape(10, 500)[:, 100:120] = -3  # once a second
     layout = Layout().fit(signal)
     figure = ecg_paper.draw_ecg_page(signal, 500, PageText("t"), 0, layout)
     assert any("5 mm/mV" in text.get_text() for text in figure.texts)
     assert max(np.ptp(points[:, 1]) for points in trace(figure.axes[0], 2.5)) == pytest.approx(15)
     assert Layout().fit(signal / 2).mm_per_mv == 10
+    drifting = signal / 2
+    drifting[9] = 4 * np.sin(np.arange(5000) / 100)  # an artefact is no tall wave
+    assert Layout().fit(drifting).mm_per_mv == 10
     plt.close(figure)
 
 

@@ -137,6 +137,18 @@ def test_noise_in_the_band_of_the_qrs_does_not_pass_for_beats():
     assert "no QRS complex that repeats" in warnings(noise)
 
 
+@NEEDS_SHARED
+def test_noise_of_one_lead_does_not_pass_for_beats():
+    # of 24 deflections many have one that looks like them, by chance; the real RR is 0.9 s
+    signal = read_challenge_2011(SHARED / "cinc2011_quality" / "2749655.txt")
+    signal[[0, *range(2, 12)]] = 0
+    assert "no QRS complex that repeats" in warnings(signal)
+    for path in sources.find_sources(SHARED / "cpsc2018_feb2020")[:20]:  # single leads of ECGs
+        signal = formats.read_record(path)[1]
+        signal[[0, *range(2, 12)]] = 0
+        assert "no QRS complex that repeats" not in warnings(signal)
+
+
 def test_beats_of_two_forms_repeat():
     """Every other beat wide and upside down, as in bigeminy."""
     signal, t = heart(), np.arange(5000) / 500
@@ -232,6 +244,9 @@ def test_a_z_scored_record_is_known_by_its_leads_one_in_mv_never_is():
     six = [*limb, limb[1] - limb[0], -limb.sum(0) / 2, limb[0] - limb[1] / 2, limb[1] - limb[0] / 2]
     signal = np.array([*six, *rng.normal(0, 0.3, (6, 5000))])
     assert quality.standard_deviation(signal) is None
+    assert "standard deviation" not in warnings(heart())
+    text = warnings(heart() / heart().std(1, keepdims=True))
+    assert "divided by its own standard deviation" in text and "add up" not in text
     scored = 0.2 * signal / signal.std(1, keepdims=True)
     scored[7] = 0  # a flat lead stays one
     assert quality.standard_deviation(scored.round(3)) == pytest.approx(0.2, rel=0.01)

@@ -416,7 +416,7 @@ def test_windows_and_intervals_of_a_recording_that_falls_silent_are_those_of_its
     whole, alone = answer_signal(bundled, signal, 500), answer_signal(bundled, ecg / 1000, 500)
     assert name in alone.findings and whole.windows.starts == (0, 17)
     assert whole.windows.findings[name] == (0, 17)
-    assert f"{name} in all 2 windows" in whole.sentence()
+    assert f"{name} in both windows" in whole.sentence()
     assert whole.intervals == alone.intervals._replace(rate=whole.heart_rate)
 
 
