@@ -48,17 +48,16 @@ from ecg.evaluation.scored_run import (
 )
 from ecg.inference.flags import add_network_args
 from ecg.processing.features import add_features_arg, load_features
+from ecg.running.command import make_parser, run_main
 from utils import (
     RESEARCH_USE,
     checkpoint_path,
     file_digest,
-    make_parser,
     network_name,
     positive,
     replacing,
     results_dir,
     results_path,
-    run_main,
     run_name,
     software_versions,
     write_csv,

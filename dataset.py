@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from utils import fail, is_safe_name, natural, positive, read_json
+from utils import InputError, is_safe_name, natural, positive, read_json
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 # the paper's classes: what preprocess.py reads out of diagnoses, what the simulator makes and the
@@ -134,17 +134,19 @@ def read_labels(path):
 def load_labels(data_dir, limit=None):
     """Read labels.csv: patient_id, the classes, fold 1-10; one row per record.
 
-    A class is 1, 0, or NaN where it is not known. Stops with one line if the file is another one or
+    A class is 1, 0, or NaN where it is not known. Raises InputError if the file is another one or
     damaged; what it says must not lead to the loss of a file that the user has made.
     """
     path = Path(data_dir) / "labels.csv"
     if not path.is_file():
-        fail(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
+        raise InputError(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
     try:
         labels = read_labels(path)
     except (ValueError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
         remedy = "correct it, or move it elsewhere before you run"
-        fail(f"{path}: {error}; {remedy} python preprocess.py --data-dir {data_dir}")
+        raise InputError(
+            f"{path}: {error}; {remedy} python preprocess.py --data-dir {data_dir}"
+        ) from error
     return labels.head(limit) if limit else labels
 
 
@@ -176,7 +178,7 @@ def split_labels(labels, round_number):
     for name, part in zip(("training", "validation", "test"), parts, strict=True):
         if part.empty:
             text = f"the {name} folds of round {round_number} hold no record"
-            fail(f"{text}; use more records (a larger --limit, or none)")
+            raise InputError(f"{text}; use more records (a larger --limit, or none)")
     return [part.reset_index(drop=True) for part in parts]
 
 
@@ -191,7 +193,7 @@ class PackedSignals:
         index_path = Path(data_dir) / "signals.json"
         self.remedy = f"pack the signals: python preprocess.py --data-dir {data_dir}"
         if not index_path.is_file():
-            fail(f"no {index_path}; {self.remedy}")
+            raise InputError(f"no {index_path}; {self.remedy}")
         try:
             index = json.loads(index_path.read_text())
             self.path = index_path.with_name(Path(index["file"]).name)
@@ -199,14 +201,16 @@ class PackedSignals:
             self.index = {name: (start, n) for name, start, n, _ in index["records"]}
             refuse_paths(self.index)
         except (ValueError, KeyError, TypeError) as error:
-            fail(f"{index_path} is damaged ({error}); {self.remedy}")
+            raise InputError(f"{index_path} is damaged ({error}); {self.remedy}") from error
         self.open()
 
     def open(self):
-        """Open the binary file; stop if it is gone or not whole."""
+        """Open the binary file; raises InputError if it is gone or not whole."""
         size = sum(n for _, n in self.index.values()) * len(LEADS) * 2
         if not self.path.is_file() or self.path.stat().st_size != size:
-            fail(f"{self.path} is missing or not of the size signals.json says; {self.remedy}")
+            raise InputError(
+                f"{self.path} is missing or not of the size signals.json says; {self.remedy}"
+            )
         self.file = open(self.path, "rb")
         weakref.finalize(self, self.file.close)
         with contextlib.suppress(OSError):  # a file system without locks
@@ -228,10 +232,12 @@ class PackedSignals:
         return np.memmap(self.file, "<i2", "r", 2 * start, (len(LEADS), n)).view(np.ndarray)
 
     def stop_if_replaced(self):
-        """Stop if the folder's signals were packed anew from other ones since this was opened."""
+        """Raise InputError if the folder was packed anew from other signals meanwhile."""
         index = read_json(self.path.with_name("signals.json"))
         if isinstance(index, dict) and index.get("fingerprint") != self.fingerprint:
-            fail(f"{self.path.parent} was packed anew meanwhile; start this command again")
+            raise InputError(
+                f"{self.path.parent} was packed anew meanwhile; start this command again"
+            )
 
 
 def signal_digest(packed):
@@ -269,16 +275,16 @@ def make_batches(n, batch_size, seed, epoch):
 
 
 def make_loader(items, num_workers, **options):
-    """Return a torch DataLoader of a data set; stop if its processes could hand nothing over.
+    """Return a torch DataLoader of a data set.
 
-    They do that through sockets in the temporary folder, whose paths have a limit: beyond it they
-    would wait for ever.
+    Raises InputError if its processes could hand nothing over: they do that through sockets in the
+    temporary folder, whose paths have a limit, and beyond it they would wait for ever.
     """
     from torch.utils.data import DataLoader
 
     folder = tempfile.gettempdir()
     if num_workers and len(os.fsencode(folder)) > LONGEST_TMPDIR:
-        fail(
+        raise InputError(
             f"the temporary folder's name is too long for processes that load data ({folder}); "
             "set TMPDIR=/tmp, or give --num-workers 0"
         )
@@ -310,11 +316,11 @@ class ECGDataset:
         unknown = [lead for lead in leads if lead not in LEADS]
         if unknown:
             text = f"the model's leads {', '.join(unknown)} are none of {', '.join(LEADS)}"
-            fail(f"{text}; train it again: python main.py")
+            raise InputError(f"{text}; train it again: python main.py")
         missing = [name for name in labels["patient_id"] if name not in signals]
         if missing:
             text = f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]})"
-            fail(f"{text}; run: python preprocess.py --data-dir {signals.path.parent}")
+            raise InputError(f"{text}; run: python preprocess.py --data-dir {signals.path.parent}")
         self.signals = signals
         self.patient_ids = list(labels["patient_id"])
         self.classes = classes_of(labels)

@@ -53,22 +53,21 @@ from ecg.inference.provenance import Provenance
 from ecg.inference.settings import Settings, TrainingFlags
 from ecg.io.sources import is_synthetic
 from ecg.plot.scores import plot_history
+from ecg.running.command import make_parser, run_main
 from ecg.training import distributed
 from ecg.training.configuration import SCHEDULES
 from ecg.training.loop import train_epoch, validate
 from ecg.training.synthetic_stream import FreshRecords
 from ecg.training.training import Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
+    InputError,
     checkpoint_path,
-    fail,
     fraction,
-    make_parser,
     network_name,
     peak_memory_mb,
     positive,
     positive_number,
     results_dir,
-    run_main,
     run_name,
     software_versions,
     write_csv,
@@ -119,13 +118,13 @@ def parse_args(argv=None):
     if not args.init:
         return args
     settings = Model.load(args.init).settings
-    start = settings.flags
-    own = {name: getattr(start, name) for name in ("arch", "width", "seconds", "windows")}
+    trained = settings.flags
+    own = {name: getattr(trained, name) for name in ("arch", "width", "seconds", "windows")}
     own |= {"centred": settings.centred, "normal": settings.normal}
     parser.set_defaults(**INIT_DEFAULTS, **own)
     args = parser.parse_args(argv)
-    if (args.arch, args.width) != (start.arch, start.width):
-        network = network_name(start.arch, start.width)
+    if (args.arch, args.width) != (trained.arch, trained.width):
+        network = network_name(trained.arch, trained.width)
         parser.error(f"--init {args.init} is a {network}; leave out --arch and --width")
     return args
 
@@ -137,14 +136,14 @@ def load_data(args):
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
     validation_set = ECGDataset(signals, validation, **shape, centred=args.centred)
     if not (validation_set.y == 1).any():
-        fail(
+        raise InputError(
             f"no record of the validation fold of round {args.round} has a class, so no epoch and "
             "no threshold can be chosen; use another --round, or more records"
         )
     if args.fresh:
         classes = validation_set.classes
         if others := [name for name in classes if name not in CLASSES]:
-            fail(f"--fresh makes no record of {', '.join(others)}; leave it out")
+            raise InputError(f"--fresh makes no record of {', '.join(others)}; leave it out")
         made = args.fresh, args.seed, shape["leads"], args.seconds, classes
         train_set = FreshRecords(*made, args.centred, args.evidence)
         return labels, train_set, validation_set, args.seconds
@@ -162,7 +161,9 @@ def set_up(args, device):
     leads, start = args.leads or LEADS, Model.load(args.init) if args.init else None
     normal = args.normal if args.normal in validation_set.classes else None
     if args.normal and not normal and not (start and start.settings.normal == args.normal):
-        fail(f"--normal {args.normal}: choose one of {', '.join(validation_set.classes)}")
+        raise InputError(
+            f"--normal {args.normal}: choose one of {', '.join(validation_set.classes)}"
+        )
     folder = Path(args.data_dir).resolve().name
     flags = vars(args) | {"data_dir": folder, "leads": list(leads)}
     settings = Settings(

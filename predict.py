@@ -55,7 +55,8 @@ from ecg.inference.flags import (
 from ecg.inference.model import Model
 from ecg.plot.scores import plot_scores
 from ecg.reporting import pages
-from utils import RESEARCH_USE, fail, make_parser, network_name, results_path, run_main
+from ecg.running.command import make_parser, run_main
+from utils import RESEARCH_USE, InputError, network_name, results_path
 
 NAMED = 10  # of the records that are left out, on the screen
 OWN = ("--record", "--json", "--csv", "--pages", "--no-pages", "--explain")
@@ -111,7 +112,9 @@ def leave_out_seen(model, signals, labels, data_dir):
     names = list(labels["patient_id"][seen])
     text = f"{len(names)} records with signals that the model was trained or chosen on: "
     if seen.all():
-        fail(f"{data_dir} holds nothing but {text}{names[0]} ...; name another data set")
+        raise InputError(
+            f"{data_dir} holds nothing but {text}{names[0]} ...; name another data set"
+        )
     more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
     print(f"left out: {text}{', '.join(names[:NAMED])}{more}")
     return labels[~seen].reset_index(drop=True), (f"left out: {text}{', '.join(names)}",)
@@ -131,17 +134,19 @@ def choose_evaluation(model, labels, signals, args):
     """Return how to score and which labels: the folds of the training data, or another data set."""
     if is_training_data(model, labels, signals, args.limit, args.round):
         if args.part == "all":
-            fail(
+            raise InputError(
                 f"the model was trained on {args.data_dir}: --part all would score records it has "
                 "seen; leave it out, or name another data set"
             )
         return score_folds, labels
     if args.thresholds:
-        fail("on another data set the thresholds inside the model are used; leave --thresholds out")
+        raise InputError(
+            "on another data set the thresholds inside the model are used; leave --thresholds out"
+        )
     if args.part == "test":
         labels = labels[labels["fold"] == round_folds(args.round)[2]].reset_index(drop=True)
         if labels.empty:
-            fail(f"the test fold of {args.data_dir} holds no record; use --part all")
+            raise InputError(f"the test fold of {args.data_dir} holds no record; use --part all")
     return score_other_data, labels
 
 

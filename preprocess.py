@@ -44,7 +44,8 @@ from ecg.io.own_tables import stop_if_foreign, write_tables
 from ecg.io.packing import Reading, pack, read_index, remove_unused, sources_digest
 from ecg.io.stops import stop_if_empty, stop_if_odd, stop_without_labels
 from ecg.io.text_table import TableFormat, add_table_args
-from utils import fail, make_parser, positive, printable, run_main, way_out
+from ecg.running.command import make_parser, run_main
+from utils import InputError, positive, printable, way_out
 
 KINDS = ("random", "stratified")  # of folds
 MAX_LISTED = 20  # diagnoses without a class
@@ -111,7 +112,7 @@ def report_unknown(patients, missing, path):
     """Say which records of --groups are not there; stop if none is: the names do not match."""
     first = ", ".join(missing[:3]) + " ..." * (len(missing) > 3)
     if missing and not patients:
-        fail(
+        raise InputError(
             f"--groups {path} names none of the records (it names {first}); "
             "name each record like its file, with or without the ending"
         )
@@ -145,14 +146,16 @@ def choose_folds(args, labels, groups, rows, catalogue, fold_table):
             return given_folds(labels, groups, wanted)
     except ValueError as error:
         where = f"--folds {args.folds}" if args.folds else catalogue.tables[-1]
-        fail(f"{where}: {error}; correct that, or give --folds random; no label was written")
+        raise InputError(
+            f"{where}: {error}; correct that, or give --folds random; no label was written"
+        ) from error
     return assign_folds(labels, args.folds or "random", args.seed, groups)
 
 
 def main(args):
     data_dir = Path(args.data_dir)
     if not data_dir.is_dir():
-        fail(
+        raise InputError(
             f"no folder {data_dir}; put the records there, or make some: python -m ecg.synthetic "
             "--data-dir data/synthetic"
         )
@@ -161,13 +164,13 @@ def main(args):
     try:
         catalogue = find_catalogue(args, data_dir)
     except (OSError, ValueError) as error:
-        fail(f"{error}; {remedy}")
+        raise InputError(f"{error}; {remedy}") from error
     stop_if_empty(catalogue, data_dir)
     names = RecordNames(catalogue.sources, data_dir)
     try:
         patients, missing = read_groups(args.groups, names) if args.groups else ({}, [])
     except (OSError, ValueError) as error:
-        fail(f"--groups {args.groups}: {error}; {remedy}")
+        raise InputError(f"--groups {args.groups}: {error}; {remedy}") from error
     report_unknown(patients, missing, args.groups)
     fold_table = None
     if args.folds not in (None, *KINDS):
@@ -175,13 +178,15 @@ def main(args):
             fold_table = read_folds(args.folds, names)
         except (OSError, ValueError) as error:
             kinds = " or ".join(KINDS)
-            fail(f"--folds {args.folds}: {error}; correct that, or give --folds {kinds}")
+            raise InputError(
+                f"--folds {args.folds}: {error}; correct that, or give --folds {kinds}"
+            ) from error
 
     def check(index):
         try:
             rows = join_facts(index.rows, catalogue)
         except ValueError as error:
-            fail(f"{error}; nothing was written")
+            raise InputError(f"{error}; nothing was written") from error
         if not args.force_signals:
             stop_if_odd(index.rows)
         stop_without_labels(catalogue, rows)
@@ -198,11 +203,11 @@ def main(args):
         try:
             index = pack(data_dir, catalogue, key, reading, check)
         except OSError as error:
-            fail(
+            raise InputError(
                 f"the signals cannot be packed in {data_dir}: {error}; {way_out(error)}, and run "
                 "preprocess.py again; where the folder is read-only, link its groups into one of "
                 "your own"
-            )
+            ) from error
     remove_unused(data_dir, index.file)
     rows = check(index)
     index = index._replace(rows=rows)

@@ -14,14 +14,9 @@ import os
 import platform
 import re
 import resource
-import shlex
-import signal
 import subprocess
 import sys
-import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from importlib import metadata
 from pathlib import Path
 
@@ -55,11 +50,11 @@ if is_own_script():
     os.environ["MPLBACKEND"] = "agg"
 
 
-def fail(message):
-    """Print one line on stderr and leave with exit status 2, the status of every bad input."""
-    # tqdm's way of writing clears a bar first
-    tqdm.write(f"error: {printable(' '.join(str(message).split()))}", file=sys.stderr)
-    raise SystemExit(2)
+class InputError(Exception):
+    """What the user can put right: its text names the file or flag, the fault and the next step.
+
+    A command prints it as one line and ends with exit status 2.
+    """
 
 
 class Progress(tqdm):
@@ -92,92 +87,6 @@ class Progress(tqdm):
         super().close()
 
 
-# what ends a command from outside, and its exit status then: Ctrl-C, `kill` or a cluster's time
-# limit, a terminal that is closed
-STOPS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-CLOSED_PIPE = 141  # exit status, as of a program that SIGPIPE ends
-WATCH = 1  # s between two looks of a worker at whether its parent lives
-
-
-def run_main(main, parse_args):
-    """Run a step or a command; say in one line what stops it from outside.
-
-    After Ctrl-C and the other STOPS the line says where it stopped and how to resume. No file is
-    half-written, since `replacing` writes them. A reader of stdout that has gone needs no line.
-    """
-    stopped, args = [], None
-
-    def stop(number, _):
-        stopped.append(number)  # errors that follow from the interrupt are not shown
-        raise KeyboardInterrupt
-
-    for number in STOPS:
-        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
-            signal.signal(number, stop)
-    os.register_at_fork(after_in_child=leave_signals_to_parent)
-    try:
-        args = parse_args()
-        main(args)
-        sys.stdout.flush()
-    except BaseException as error:
-        drop_stdout()
-        if stopped:
-            say_stopped(getattr(args, "resume", 0) is None)
-            raise SystemExit(STOPS[stopped[0]]) from None
-        if isinstance(error, BrokenPipeError):
-            raise SystemExit(CLOSED_PIPE) from None
-        if reason := outside_reason(error):
-            fail(reason)
-        raise
-
-
-def leave_signals_to_parent():
-    """Let a forked process finish what it does at Ctrl-C: its parent tells it when to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def say_stopped(can_resume):
-    """Say where a command was stopped and how to resume it."""
-    bar, more = Progress.latest, ["--resume", "auto"] * can_resume
-    where = f" at {bar.desc}, {bar.n} of {bar.total or '?'}" if bar else ""
-    command = shlex.join([*sys.orig_argv, *more])
-    text = f"stopped{where}; no file is half-written; resume with: {command}"
-    tqdm.write(text, file=sys.stderr)
-
-
-def drop_stdout():
-    """Let nothing more be written to a stdout that takes nothing: Python would try at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def outside_reason(error):
-    """Return the line for an error that the machine causes, not the program; None for others."""
-    text = " ".join(str(error).split())
-    if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror or text}; {way_out(error)}, and run the same command again"
-    if isinstance(error, BrokenProcessPool):
-        return (
-            "a worker process was killed, usually because the memory ran out; run the same "
-            "command with --jobs 1"
-        )
-    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-        return "the memory ran out; run the same command with a smaller --batch-size or --jobs 1"
-    loading = ("is killed by signal", "exited unexpectedly", "shared memory", "/torch_")
-    if isinstance(error, RuntimeError) and any(part in text for part in loading):
-        return (
-            "a process that loads data was killed: memory or /dev/shm ran out; run the same "
-            "command with --num-workers 0"
-        )
-    return None
-
-
 def way_out(error):
     """Say what to do about an error of the operating system."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -191,61 +100,6 @@ def way_out(error):
     if error.errno in (errno.EIO, errno.ESTALE):
         return "check the disk or the connection to it"
     return "remove the cause"
-
-
-def end_with_parent(parent):
-    """End this process soon after its parent, which may have been killed: in a thread."""
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(WATCH)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def start_worker(parent, initializer=None, arguments=()):
-    """Prepare a process of a pool."""
-    end_with_parent(parent)
-    if initializer:
-        initializer(*arguments)
-
-
-@contextlib.contextmanager
-def workers(jobs, initializer=None, arguments=()):
-    """Yield a pool of processes; what stops the block cancels the work that has not begun."""
-    start = (os.getpid(), initializer, arguments)
-    pool = ProcessPoolExecutor(jobs, initializer=start_worker, initargs=start)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Print each flag's default, unless it is None or False."""
-
-    def _get_help_string(self, action):
-        if action.default is None or action.default is False:
-            return action.help
-        return super()._get_help_string(action)
-
-
-def make_parser(doc):
-    """Make a strict parser; its help is the script's first line, the flags, and its examples."""
-    first, *lines = doc.strip().splitlines()
-    examples = [line for line in lines if re.match(r" {4}(python|torchrun) ", line)]
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    command = f"-m {spec.name}" if spec and spec.parent in ("ecg", "benchmarks") else None
-    parser = argparse.ArgumentParser(
-        prog=command,
-        description=first,
-        epilog="\n".join(["examples:", *examples]) if examples else None,
-        formatter_class=HelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.error = lambda message: fail(f"{message}; see: python {parser.prog} --help")
-    return parser
 
 
 def positive(text):
@@ -320,17 +174,17 @@ def results_dir(run):
 
 
 def make_folder(path):
-    """Make a folder and its parents if they are missing; return it. Stops if that fails."""
+    """Make a folder and its parents if they are missing; return it. Raises InputError."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        cannot_write(path, error)
+        raise cannot_write(path, error) from error
     return path
 
 
 def cannot_write(path, error):
-    """Stop, as a file or folder cannot be written or removed."""
-    fail(
+    """Return the error to raise if a file or folder cannot be written or removed."""
+    return InputError(
         f"{path} cannot be written ({error.strerror or error}); {way_out(error)}, and run the "
         "same command again"
     )
@@ -357,8 +211,8 @@ def printable(text):
 def replacing(path):
     """Yield a temporary name beside `path`, moved onto it only if the block ends well.
 
-    A run killed at any point leaves the old file whole, or none; what cannot be written stops in
-    one line. The temporary name keeps the suffix, for writers (matplotlib, numpy) that choose the
+    A run killed at any point leaves the old file whole, or none; what cannot be written is an
+    InputError. The temporary name keeps the suffix, for writers (matplotlib, numpy) that choose the
     format by it. What is there and no regular file, such as /dev/null or a pipe, is written to;
     a link stays, and the file that it leads to is replaced.
     """
@@ -379,7 +233,7 @@ def replacing(path):
     except OSError as error:
         if isinstance(error, BrokenPipeError) and temporary != path:
             raise  # not of this file: what the block prints is not read on
-        cannot_write(path, error)
+        raise cannot_write(path, error) from error
     finally:
         if temporary != path:
             with contextlib.suppress(OSError):
@@ -387,11 +241,11 @@ def replacing(path):
 
 
 def remove(path):
-    """Remove a file if it is there; stop if that cannot be done."""
+    """Remove a file if it is there; raises InputError if that cannot be done."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        cannot_write(path, error)
+        raise cannot_write(path, error) from error
 
 
 @functools.cache  # once for each folder: some hold thousands of files

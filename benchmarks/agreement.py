@@ -12,7 +12,8 @@ import shutil
 from ecg import faithfulness
 from ecg.evaluation.scored_run import write_research_json
 from ecg.inference.model import Model
-from utils import explanations_path, make_parser, results_path, software_versions
+from ecg.running.command import make_parser, run_main
+from utils import explanations_path, results_path, software_versions
 
 OUT = results_path("faithfulness")
 PLACES = ["--checks", "evidence"]
@@ -50,4 +51,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -25,8 +25,9 @@ import torch
 from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.explanation.attributions import Options, batch_logits, explain
 from ecg.explanation.check_measures import measure_statistics
+from ecg.running.command import make_parser, run_main
 from resnet import ResNet1d
-from utils import make_parser, peak_memory_mb, positive
+from utils import peak_memory_mb, positive
 
 TARGET = 12  # times faster
 MEMORY = 4.0  # GB
@@ -102,4 +103,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -23,8 +23,9 @@ from wfdb.processing import XQRS, gqrs_detect
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
 from ecg.explanation.ludb import TOLERANCE, joint_waves, read_ludb, read_marks
 from ecg.processing import detection
+from ecg.running.command import make_parser, run_main
 from ecg.simulation.heart import MIX, simulate
-from utils import make_parser, natural, positive
+from utils import natural, positive
 
 LUDB = Path(__file__).parents[2] / "shared/data/ludb"
 VOTE = 0.08  # s
@@ -143,4 +144,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -19,7 +19,8 @@ import numpy as np
 from sklearn import metrics as sk
 
 from ecg.evaluation.metrics import N_RESAMPLES, intervals, resample_weights, weighted_scores
-from utils import make_parser, positive
+from ecg.running.command import make_parser, run_main
+from utils import positive
 
 TARGET = 10  # s
 TOLERANCE = 1e-9
@@ -83,4 +84,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -16,7 +16,8 @@ from scipy.stats import norm
 
 from ecg.evaluation import metrics
 from ecg.evaluation.intervals import sound_intervals
-from utils import make_parser, positive, results_path, write_csv
+from ecg.running.command import make_parser, run_main
+from utils import positive, results_path, write_csv
 
 RECORDS = (40, 100, 400, 700)
 SHARES = np.array([0.04, 0.1, 0.2, 0.3])  # of positives, at least 3
@@ -118,4 +119,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -22,7 +22,8 @@ from scipy.stats import entropy
 
 from dataset import LEADS, SAMPLE_RATE, PackedSignals, load_labels
 from ecg.processing.features import PAPER_COLUMNS, paper_features, rhythm_features
-from utils import make_parser, positive
+from ecg.running.command import make_parser, run_main
+from utils import positive
 
 TARGET = 8  # times faster
 TOLERANCE = 1e-9
@@ -99,4 +100,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

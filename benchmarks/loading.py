@@ -19,7 +19,8 @@ import wfdb
 import preprocess
 from dataset import CLASSES, SAMPLE_RATE, ECGDataset, PackedSignals, load_labels, pad_signal
 from ecg import synthetic
-from utils import make_parser, positive
+from ecg.running.command import make_parser, run_main
+from utils import positive
 
 ROOT = Path(__file__).parents[1]
 # the lengths of CPSC2018's 6,877 records, in samples: percentiles 1.25, 3.75, ... 98.75
@@ -154,4 +155,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

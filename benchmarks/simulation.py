@@ -16,8 +16,9 @@ import wfdb
 from scipy.signal import periodogram
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
+from ecg.running.command import make_parser, run_main
 from ecg.simulation.heart import make_record
-from utils import make_parser, natural, positive
+from utils import natural, positive
 
 REAL = Path(__file__).parents[2] / "shared/data/cpsc2018_feb2020"
 BANDS = ((0.2, 0.5), (15, 30), (60, 90))  # Hz
@@ -69,4 +70,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

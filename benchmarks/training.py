@@ -31,9 +31,10 @@ from dataset import (
     pad_signal,
 )
 from ecg.inference.device import get_device, set_seed
+from ecg.running.command import make_parser, run_main
 from ecg.training.loop import batch_loss
 from resnet import ResNet1d
-from utils import make_parser, natural, positive
+from utils import natural, positive
 
 WARM_UP = 1  # batches before the clock starts
 
@@ -115,4 +116,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -40,15 +40,8 @@ from ecg.evaluation.metrics import apply_thresholds, find_thresholds
 from ecg.evaluation.scored_run import write_research_json
 from ecg.inference.model import Model
 from ecg.plot.figures import BLUE, ORANGE, save_figure
-from utils import (
-    make_parser,
-    network_name,
-    positive,
-    results_path,
-    run_name,
-    software_versions,
-    write_csv,
-)
+from ecg.running.command import make_parser, run_main
+from utils import network_name, positive, results_path, run_name, software_versions, write_csv
 
 SMALL = "--arch resnet18 --width 24 --seconds 10 --windows --schedule cosine --batch-size 16"
 PAPER = "--arch resnet34 --seconds 10 --batch-size 8 --lr 3e-4 --amp"
@@ -273,4 +266,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

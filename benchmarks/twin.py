@@ -19,7 +19,8 @@ from ecg.evaluation import runs
 from ecg.evaluation.scored_run import write_research_json
 from ecg.explanation.check_measures import read_evidence
 from ecg.inference.flags import add_network_args
-from utils import fail, make_parser, network_name, software_versions, write_csv
+from ecg.running.command import make_parser, run_main
+from utils import InputError, network_name, software_versions, write_csv
 
 OUT = Path("results/twin")
 FEWEST = 10  # records on both sides of a comparison: evidence in a lead or not, found or missed
@@ -136,7 +137,7 @@ def main(args):
     common = sorted(set.intersection(*map(set, found.values())))
     path = Path("explanations", named["all"][0], "population.csv")
     if not common or not path.is_file():
-        fail(f"no round of all lead sets is finished, or no {path}; run the rehearsal")
+        raise InputError(f"no round of all lead sets is finished, or no {path}; run the rehearsal")
     parts = {
         name: [runs.load_test(rounds[i], data) for i in common] for name, rounds in found.items()
     }
@@ -148,4 +149,4 @@ def main(args):
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    run_main(main, parse_args)

@@ -30,15 +30,8 @@ from ecg.evaluation.scored_run import Scored
 from ecg.inference.flags import add_network_args
 from ecg.plot.scores import Ranking, plot_ranking
 from ecg.reporting.tables import number, p_value
-from utils import (
-    RESEARCH_USE,
-    fail,
-    make_parser,
-    network_name,
-    results_dir,
-    run_main,
-    write_csv,
-)
+from ecg.running.command import make_parser, run_main
+from utils import RESEARCH_USE, InputError, network_name, results_dir, write_csv
 
 ENDS = ("", "_low", "_high")  # the columns of a score
 MODELS_NOTE = (
@@ -119,7 +112,7 @@ def compare_rounds(args, data):
         why = notes[0] if notes else "run: python predict.py --round 0 ... 9 (or baselines.py)"
         others = runs.scored_runs(args.data_dir)
         there = f" (scored on this data set: {', '.join(others)})" if others else ""
-        fail(f"no round of {base} has been scored{there}; {why}")
+        raise InputError(f"no round of {base} has been scored{there}; {why}")
     parts = [runs.load_test(run, data) for run in finished.values()]
     table, text = rounds_tables(parts)
     folder = results_dir(f"compare_rounds_{base}")
@@ -155,7 +148,7 @@ def in_common(names, pooled, first, second):
             parts.append(Scored(*(array[kept] for array in run)))
         notes = [f"rounds in common: {len({fold for _, fold in both})}; records of others left out"]
         return *parts, notes
-    fail(
+    raise InputError(
         f"{names[0]} is tested on {len(keys[0])} records and {names[1]} on {len(keys[1])}, of "
         f"which they share {len(both)}; give two runs of the same round"
     )
@@ -253,7 +246,7 @@ def compare_leads(args, data):
     common = sorted(set.intersection(*map(set, finished.values()))) if finished else []
     if not common:
         why = f" ({left_out[0]})" if left_out else ""
-        fail(
+        raise InputError(
             f"no round has been scored for the leads{why}; run python main.py --leads I and "
             "python predict.py --leads I, and so on, with the same --round"
         )

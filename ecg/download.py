@@ -25,17 +25,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from utils import (
-    Progress,
-    fail,
-    file_digest,
-    is_safe_name,
-    make_parser,
-    positive,
-    printable,
-    replacing,
-    run_main,
-)
+from ecg.running.command import make_parser, run_main
+from utils import InputError, Progress, file_digest, is_safe_name, positive, printable, replacing
 
 URL = "https://physionet.org/files/challenge-2021/1.0.3"
 PART = "training/cpsc_2018/"
@@ -173,7 +164,7 @@ def fetch_all(url, folder, files, connections):
 def main(args):
     url, folder = args.url.rstrip("/"), Path(args.data_dir)
     if folder.exists() and not folder.is_dir():
-        fail(f"{folder} is a file; name a folder with --data-dir")
+        raise InputError(f"{folder} is a file; name a folder with --data-dir")
     try:
         files = published_sums(url)
         sums = "their checksums are right"
@@ -181,17 +172,17 @@ def main(args):
             files = listed_files(url)
             sums = "there are no checksums, so only sizes were checked"
     except (*CONNECTION_ERRORS, ValueError) as error:  # ValueError: no address
-        fail(
+        raise InputError(
             f"{url} has no list of files ({describe_failure(error)}); look at it in a browser, or "
             "name another address with --url"
-        )
+        ) from error
     odd = [name for name in files if not all(map(is_safe_name, name.split("/")))]
     if odd or not files:
         what = odd[0] if odd else f"no file in {PART}"
-        fail(f"{url} names {what}; name another address with --url")
+        raise InputError(f"{url} names {what}; name another address with --url")
     n_written, n_failed = fetch_all(url, folder, files, args.connections)
     if n_failed:
-        fail(
+        raise InputError(
             f"{n_failed} of {len(files)} files are missing in {folder}; run the same command again "
             "to fetch these alone"
         )

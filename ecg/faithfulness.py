@@ -43,19 +43,18 @@ from ecg.inference.device import get_device
 from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
 from ecg.inference.model import Model
 from ecg.plot.explanation_figures import plot_faithfulness, plot_samples
+from ecg.running.command import make_parser, run_main
 from utils import (
     RESEARCH_USE,
+    InputError,
     Progress,
     explanations_path,
-    fail,
     file_digest,
-    make_parser,
     network_name,
     positive,
     positive_number,
     read_json,
     replacing,
-    run_main,
     write_csv,
 )
 
@@ -135,7 +134,7 @@ def load_other(args, run):
     settings = [(model.leads, model.flags.seconds, model.window) for model in (run.model, other)]
     for name, own, others in zip(("leads", "seconds", "windows"), *settings, strict=True):
         if own != others:
-            fail(
+            raise InputError(
                 f"{args.other_model} has other {name} than {run.name}; name a model that differs "
                 "in --seed only"
             )
@@ -198,7 +197,9 @@ def check_ludb(args, folder, run, explainer):
     """Make the rows of the checks against LUDB's marks, where they are not kept already."""
     paths = sorted(Path(args.ludb_dir).glob("*.hea"), key=lambda path: (len(path.stem), path.stem))
     if not paths:
-        fail(f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir")
+        raise InputError(
+            f"no .hea in {args.ludb_dir}; name the folder of LUDB that holds 1.hea: --ludb-dir"
+        )
     scaled = f"-sd{args.ludb_sd:g}" if args.ludb_sd else ""  # kept apart from unscaled ones
     for place, path in enumerate(Progress(paths, "LUDB", unit="record")):
         name, packed = f"ludb{scaled}-{path.stem}", ludb.read_ludb(path, args.ludb_sd)
@@ -217,6 +218,7 @@ def main(args):
     model = Model.load(path, get_device(args.device), args.leads)
     run = explanation_run.load_run(model, args.data_dir, args.limit, args.round)
     options = explanation_run.options_of(**vars(args))
+    explanation_run.refuse_lacking(model, options.method)
     names = explanation_run.choose_records(run, options, args.records, args.patients)
     folder = explanations_path(run.name, "faithfulness")
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")
@@ -231,7 +233,7 @@ def main(args):
         check_ludb(args, folder, run, explainer)
     rows = kept_rows(folder)
     if not rows:
-        fail(
+        raise InputError(
             f"there was nothing to check in {args.data_dir}; the check 'evidence' needs the "
             "evidence.csv of ecg.synthetic there"
         )

@@ -15,7 +15,8 @@ import os
 
 from dataset import load_labels
 from ecg.processing.features import add_features_arg, load_features
-from utils import make_parser, positive, run_main
+from ecg.running.command import make_parser, run_main
+from utils import positive
 
 
 def parse_args(argv=None):

@@ -19,7 +19,8 @@ from ecg.evaluation import metrics
 from ecg.inference.flags import add_model_path_arg
 from ecg.inference.model import Model
 from ecg.io.sources import is_synthetic
-from utils import RESEARCH_USE, fail, make_parser, run_main
+from ecg.running.command import make_parser, run_main
+from utils import RESEARCH_USE, InputError
 
 
 def parse_args(argv=None):
@@ -35,7 +36,9 @@ def score_on(model, data_dir):
     labels, signals = load_labels(data_dir), PackedSignals(data_dir)
     classes = classes_of(labels)
     if classes != tuple(model.classes):
-        fail(f"{data_dir} has other classes than the model; give a folder with the model's")
+        raise InputError(
+            f"{data_dir} has other classes than the model; give a folder with the model's"
+        )
     y_true = labels[list(classes)].to_numpy()
     y_score = model.score(model.dataset(signals, labels))
     table = metrics.score_table(y_true, y_score, model.limits, classes)
@@ -49,7 +52,7 @@ def score_on(model, data_dir):
 def main(args):
     model = Model.load(args.model_path)
     if model.provenance.ever_saw_patients:
-        fail(
+        raise InputError(
             f"{args.model_path} was trained on {model.provenance}: patients, or records of unknown "
             "origin, and weights may reveal them; release a model that main.py --fresh has trained "
             "on a synthetic data folder"

@@ -30,17 +30,16 @@ from ecg.evaluation.metrics import few_positives
 from ecg.io.sources import is_synthetic
 from ecg.plot.scores import captions
 from ecg.reporting import explanation_section, latex, pages, tables, times
+from ecg.running.command import make_parser, run_main
 from resnet import BLOCKS
 from utils import (
     RESEARCH_USE,
     WIDTH,
     explanations_path,
-    make_parser,
     natural,
     network_name,
     positive,
     results_path,
-    run_main,
 )
 
 HISTORY = {"history": "Training: loss and validation scores by epoch"}

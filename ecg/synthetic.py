@@ -25,20 +25,11 @@ import pandas as pd
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE, UNITS_PER_MV
 from ecg.io.sources import SOURCE_LINE
+from ecg.running.command import make_parser, run_main
+from ecg.running.workers import workers
 from ecg.simulation.heart import make_record
 from ecg.simulation.twin import make_twin, read_table
-from utils import (
-    Progress,
-    fail,
-    make_parser,
-    natural,
-    positive,
-    remove_leftovers,
-    replacing,
-    run_main,
-    workers,
-    write_csv,
-)
+from utils import InputError, Progress, natural, positive, remove_leftovers, replacing, write_csv
 
 TWIN_LINE = "#Twin: name, labels, length, age and sex of a real record; signal drawn with seed {}"
 EVIDENCE = ["patient_id", "class", "start", "stop", "leads"]  # columns of evidence.csv
@@ -92,10 +83,10 @@ def clear_folder(folder, kept=()):
     """
     another = "choose another folder: python -m ecg.synthetic --data-dir FOLDER"
     if folder.exists() and not folder.is_dir():
-        fail(f"{folder} is a file; {another}")
+        raise InputError(f"{folder} is a file; {another}")
     below = [path.parent for path in folder.rglob("evidence.csv") if path.parent != folder]
     if below:
-        fail(f"{folder} holds another synthetic data set, {min(below)}; {another}")
+        raise InputError(f"{folder} holds another synthetic data set, {min(below)}; {another}")
     remove_leftovers(folder)
     headers = sorted(folder.rglob("*.hea"))
     made = [path for path in headers if SOURCE_LINE in path.read_text(errors="replace")]
@@ -103,7 +94,9 @@ def clear_folder(folder, kept=()):
     files = [*headers, *folder.rglob("*.mat")]
     foreign = [path for path in files if path.with_suffix("") not in stems]
     if foreign:
-        fail(f"{folder} holds records of other origin, such as {min(foreign)}; {another}")
+        raise InputError(
+            f"{folder} holds records of other origin, such as {min(foreign)}; {another}"
+        )
     for stem in sorted(stems - set(kept)):
         stem.with_suffix(".mat").unlink(missing_ok=True)
         stem.with_suffix(".hea").unlink()
@@ -174,20 +167,26 @@ def write_twin(data_dir, rows, seed, jobs=1):
 
 def main(args):
     if args.seed < 0:
-        fail(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
+        raise InputError(f"--seed {args.seed} is negative; see: python -m ecg.synthetic --help")
     if args.seconds < MIN_SECONDS:
         too_short = f"shorter than {MIN_SECONDS}, too short for an early beat and its pause"
-        fail(f"--seconds {args.seconds} is {too_short}; see: python -m ecg.synthetic --help")
+        raise InputError(
+            f"--seconds {args.seconds} is {too_short}; see: python -m ecg.synthetic --help"
+        )
     n = args.records
     if args.like:
         try:
             rows = read_table(args.like)
         except (OSError, ValueError) as error:
-            fail(f"--like {args.like}: {error}; correct that and run it again")
+            raise InputError(
+                f"--like {args.like}: {error}; correct that and run it again"
+            ) from error
         try:
             counts, n = write_twin(args.data_dir, rows, args.seed, args.jobs), len(rows)
         except ValueError as error:  # a record that cannot show all of its labels
-            fail(f"--like {args.like}: {error}; correct that and run it again")
+            raise InputError(
+                f"--like {args.like}: {error}; correct that and run it again"
+            ) from error
     else:
         counts = write_dataset(args.data_dir, n, args.seed, args.seconds, args.jobs)
     counted = ", ".join(f"{name} {count}" for name, count in counts.items())

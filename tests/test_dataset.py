@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 import dataset
 import preprocess
 from dataset import CLASSES, LEADS
+from utils import InputError
 
 
 def test_parse_leads_orders_and_rejects():
@@ -40,11 +41,11 @@ def test_rounds_use_every_fold_once_for_test_and_once_for_validation():
         assert sorted([*train, validation, test]) == list(range(1, 11))
 
 
-def test_split_labels_stops_on_an_empty_fold(capsys):
+def test_split_labels_stops_on_an_empty_fold():
     labels = pd.DataFrame({"patient_id": ["a", "b"], "fold": [1, 10]})
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as stop:
         dataset.split_labels(labels, 0)
-    assert "validation folds of round 0" in capsys.readouterr().err
+    assert "validation folds of round 0" in str(stop.value)
 
 
 @pytest.mark.parametrize("n", [1, 4, 5, 9])
@@ -73,7 +74,7 @@ def test_packed_signals_pickle_without_the_data(tiny):
 
 
 @pytest.mark.parametrize("damage", ["no index", "not json", "no file", "short file"])
-def test_packed_signals_refuse_damage(damage, tiny, capsys):
+def test_packed_signals_refuse_damage(damage, tiny):
     binary = next(tiny.glob("signals-*.i16"))
     if damage == "no index":
         (tiny / "signals.json").unlink()
@@ -83,10 +84,9 @@ def test_packed_signals_refuse_damage(damage, tiny, capsys):
         binary.unlink()
     else:
         binary.write_bytes(binary.read_bytes()[:-2])
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         dataset.PackedSignals(tiny)
-    assert stop.value.code == 2
-    assert "python preprocess.py" in capsys.readouterr().err
+    assert "python preprocess.py" in str(stop.value)
 
 
 def test_items_are_the_last_seconds_of_the_chosen_leads(tiny):
@@ -144,17 +144,16 @@ def test_padding_stays_zero_under_augmentation(tiny):
         assert not items[i][0][:, : 3000 - signals[name].shape[1]].any()
 
 
-def test_load_labels_needs_preprocess(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_load_labels_needs_preprocess(tmp_path):
+    with pytest.raises(InputError) as stop:
         dataset.load_labels(tmp_path / "nowhere")
-    assert stop.value.code == 2
-    assert f"python preprocess.py --data-dir {tmp_path / 'nowhere'}" in capsys.readouterr().err
+    assert f"python preprocess.py --data-dir {tmp_path / 'nowhere'}" in str(stop.value)
 
 
 @pytest.mark.parametrize(
     "damage", ["empty", "blank fold", "ragged", "twice", "class of 2", "fold 11", "other columns"]
 )
-def test_load_labels_refuses_damage(damage, tiny, capsys):
+def test_load_labels_refuses_damage(damage, tiny):
     path = tiny / "labels.csv"
     lines = path.read_text().splitlines()
     row = lines[1].split(",")
@@ -170,31 +169,30 @@ def test_load_labels_refuses_damage(damage, tiny, capsys):
     lines += lines[2:3] if damage == "twice" else []
     lines[0] += "x" if damage == "other columns" else ""
     path.write_text("" if damage == "empty" else "\n".join(lines) + "\n")
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         dataset.load_labels(tiny)
-    err = capsys.readouterr().err
-    assert stop.value.code == 2 and err.count("\n") == 1 and "python preprocess.py" in err
+    err = str(stop.value)
+    assert "python preprocess.py" in err
 
 
-def test_dataset_names_records_that_are_not_packed(tiny, capsys):
+def test_dataset_names_records_that_are_not_packed(tiny):
     labels = dataset.load_labels(tiny)
     labels.loc[0, "patient_id"] = "missing"
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as stop:
         dataset.ECGDataset(dataset.PackedSignals(tiny), labels)
-    assert "first missing" in capsys.readouterr().err
+    assert "first missing" in str(stop.value)
 
 
 @pytest.mark.parametrize("name", ["../T0000", "/T0000", "..", "a\\b", "a\tb", ""])
-def test_names_that_could_be_paths_are_refused(name, tiny, capsys):
+def test_names_that_could_be_paths_are_refused(name, tiny):
     for file in ("labels.csv", "signals.json"):
         text = (tiny / file).read_text()
         quoted = json.dumps(name) if file == "signals.json" else f'"{name}"'
         old = '"T0000"' if file == "signals.json" else "T0000"
         (tiny / file).write_text(text.replace(old, quoted))
-        with pytest.raises(SystemExit) as stop:
+        with pytest.raises(InputError) as stop:
             dataset.load_labels(tiny) if file == "labels.csv" else dataset.PackedSignals(tiny)
-        assert stop.value.code == 2
-        assert "cannot be a file name" in capsys.readouterr().err
+        assert "cannot be a file name" in str(stop.value)
 
 
 def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):
@@ -208,9 +206,9 @@ def test_signals_are_read_on_when_the_folder_is_packed_anew(tiny, capsys):
     assert (signals["T0000"] == before).all()
     assert (pickle.loads(copy)["T0000"] == before).all()  # a worker that starts only now
     assert (dataset.PackedSignals(tiny)["T0000"] == noise(99, 1200)).all()
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         signals.stop_if_replaced()
-    assert stop.value.code == 2 and "packed anew meanwhile" in capsys.readouterr().err
+    assert "packed anew meanwhile" in str(stop.value)
     assert len(list(tiny.glob("signals-*.i16"))) == 2
     moved = signals.path.rename(tiny / "gone")
     assert (signals["T0001"] == noise(1, 1500)).all()  # whoever removes it
@@ -262,11 +260,11 @@ def test_the_digest_of_known_labels_is_that_of_the_file_s_text(tiny):
         ("patient_id,AF,fold\n", "has no record"),
     ],
 )
-def test_what_is_said_of_another_file_does_not_lead_to_its_loss(tiny, capsys, text, reason):
-    with pytest.raises(SystemExit) as stop:
+def test_what_is_said_of_another_file_does_not_lead_to_its_loss(tiny, text, reason):
+    with pytest.raises(InputError) as stop:
         write_own(tiny, text)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2 and error.count("\n") == 1 and reason in error
+    error = str(stop.value)
+    assert reason in error
     assert error.index("move it elsewhere before") < error.index("python preprocess.py")
     assert (tiny / "labels.csv").read_text() == text
 
@@ -287,13 +285,13 @@ def test_centred_leads_do_not_change_with_an_offset(tiny):
             assert one[i][0][0, -1] == pytest.approx(expected, abs=1e-6) or windows
 
 
-def test_a_temporary_folder_too_long_for_loading_processes_is_a_line(monkeypatch, capsys):
+def test_a_temporary_folder_too_long_for_loading_processes_is_a_line(monkeypatch):
     for n, stops in ((75, False), (76, True)):
         monkeypatch.setattr(dataset.tempfile, "tempdir", "/" + "x" * (n - 1))
         dataset.make_loader([1], 0, batch_size=1)
         if not stops:
             dataset.make_loader([1], 1, batch_size=1)
             continue
-        with pytest.raises(SystemExit, match="2"):
+        with pytest.raises(InputError) as stop:
             dataset.make_loader([1], 1, batch_size=1)
-    assert "TMPDIR=/tmp, or give --num-workers 0" in capsys.readouterr().err
+    assert "TMPDIR=/tmp, or give --num-workers 0" in str(stop.value)

@@ -28,6 +28,7 @@ import shap_values
 import utils
 from ecg import compare, report
 from ecg.evaluation import scored_run
+from ecg.running.command import run_main
 
 DATA = ["--data-dir", "data/tiny"]
 NET = ["--arch", "resnet18", "--batch-size", "16"]
@@ -113,7 +114,7 @@ def step(name, folder, plan=("count", 0), extra=()):
 
     def main(argv):
         utils.remove_leftovers.cache_clear()  # a new process knows nothing of the tests before
-        utils.run_main(module.main, lambda: module.parse_args(argv))
+        run_main(module.main, lambda: module.parse_args(argv))
 
     return faults.run(main, [*flags, *extra], folder, plan)
 

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = {"preprocess", "baselines", "main", "predict", "shap_values"}
 SHARED = {"dataset", "resnet", "utils"}
 FLOORS = (  # rooms of a floor import each other and those below, without circles
-    {"simulation", "io", "processing"},
+    {"simulation", "io", "processing", "running"},
     {"inference"},
     {"training", "evaluation", "explanation"},
     {"plot", "reporting"},

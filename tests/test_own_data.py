@@ -10,6 +10,7 @@ from conftest import CASES, DX, NEEDS_SHARED, SHARED, noise, write_record
 
 import preprocess
 from dataset import CLASSES, PackedSignals
+from utils import InputError
 
 pytestmark = NEEDS_SHARED
 
@@ -20,11 +21,9 @@ def run(folder, *flags):
 
 def fail(capsys, folder, *flags):
     """Run preprocess.py where it must stop; return its line."""
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         run(folder, *flags)
-    err = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert stop.value.code == 2 and len(err) == 1
-    return err[0]
+    return str(stop.value)
 
 
 def read(folder, name="labels.csv"):
@@ -221,7 +220,7 @@ def test_mimic_iv_has_patients_and_asks_for_labels(case, capsys, tmp_path):
     assert labels["fold"].groupby(patients).nunique().max() == 1
 
 
-def test_leads_are_derived_and_a_doubled_one_stops(case, capsys):
+def test_leads_are_derived_and_a_doubled_one_stops(case):
     folder = case("leads_8_1_15")
     run(folder)
     notes = read(folder, "reference.csv")["note"]

@@ -33,7 +33,7 @@ from ecg.plot import ecg_paper
 from ecg.reading import pages
 from ecg.reading.answer import FULL_NAMES
 from resnet import ResNet1d
-from utils import RESEARCH_USE
+from utils import RESEARCH_USE, InputError
 
 MODEL = "models/thin.pth"
 PAGES = Path("results/thin_records")
@@ -74,14 +74,11 @@ def answers(capsys, *argv):
 
 
 def refused(capsys, *argv):
-    """Ask for what must be refused; return stderr without progress bars, and its error line."""
+    """Ask for what must be refused; return stderr without progress bars, and the reason."""
     capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         ask(*argv)
-    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
-    errors = [line for line in lines if line.startswith("error")]
-    assert stop.value.code == 2 and len(errors) == 1
-    return lines, errors[0]
+    return re.split(r"[\r\n]+", capsys.readouterr().err), str(stop.value)
 
 
 def test_a_folder_gets_the_probabilities_of_the_data_set_run(
@@ -160,11 +157,11 @@ def test_a_spike_that_is_cut_gets_a_warning(workdir, capsys):
     assert any("beyond 20 mV in aVL" in text for text in row["warnings"])
 
 
-def test_a_record_without_signal_gets_no_findings(workdir, capsys):
+def test_a_record_without_signal_gets_no_findings(workdir):
     np.save("flat.npy", np.zeros((12, 1500)))
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(InputError) as stop:
         ask("--no-pages", "--sample-rate", "500", "flat.npy")
-    assert stop.value.code == 2 and "all leads are flat" in capsys.readouterr().err
+    assert "all leads are flat" in str(stop.value)
 
 
 def test_a_file_stays_if_no_record_can_be_answered_for(workdir, capsys):
@@ -176,10 +173,10 @@ def test_a_file_stays_if_no_record_can_be_answered_for(workdir, capsys):
     assert "is empty; give a file" in refused(capsys, "")[1]
 
 
-def test_json_into_a_folder_is_refused_at_once(workdir, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_json_into_a_folder_is_refused_at_once(workdir):
+    with pytest.raises(InputError) as stop:
         ask("--json", "data", "data/tiny/g1/T0000")
-    assert stop.value.code == 2 and "cannot be a file" in capsys.readouterr().err
+    assert "cannot be a file" in str(stop.value)
 
 
 def test_thresholds_are_those_inside_the_model_whatever_results_hold(workdir, capsys):
@@ -211,7 +208,7 @@ def test_weights_that_give_no_numbers_are_refused(workdir, monkeypatch, capsys):
     assert not Path("a.json").exists()
 
 
-def test_json_is_written_to_a_pipe_and_does_not_replace_it(workdir, capsys):
+def test_json_is_written_to_a_pipe_and_does_not_replace_it(workdir):
     os.mkfifo("pipe")
     reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)  # so that neither end waits
     ask("--no-pages", "--json", "pipe", "data/tiny/g1/T0000")
@@ -260,10 +257,7 @@ def test_nothing_readable_is_refused_in_one_line(workdir, capsys):
     Path("notes.md").write_text("no ECG\n")
     Path("own.csv").write_text("")
     lines, error = refused(capsys, "notes.md")
-    assert (
-        "notes.md: its content is none of the recording formats" in error
-        and len([line for line in lines if line]) == 1
-    )
+    assert "notes.md: its content is none of the recording formats" in error and not any(lines)
     _, error = refused(capsys, "own.csv", "--sample-rate", "500")
     assert "own.csv: it is empty" in error
     write_table(Path("rate.csv"))
@@ -276,7 +270,7 @@ def test_nothing_readable_is_refused_in_one_line(workdir, capsys):
     assert "required: FILE" in error
 
 
-def test_records_of_one_name_keep_their_pages_apart(workdir, capsys, plain_figures):
+def test_records_of_one_name_keep_their_pages_apart(workdir, plain_figures):
     for folder in ("a", "b"):
         write_record(workdir / folder, "A1", noise(5, 700), "59118001")
     ask("a", "b")
@@ -388,9 +382,24 @@ def test_flags_of_explanations_need_explain_and_a_method_that_draws(workdir, cap
     assert not PAGES.exists()
 
 
-def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(
-    tmp_path, monkeypatch, capsys
+def test_the_evidence_head_explains_where_there_is_one_and_its_lack_is_one_line(
+    workdir, capsys, monkeypatch
 ):
+    np.save("b.npy", noise(5, 1500) / 1000)
+    explain = "b.npy", "--sample-rate", "500", "--no-pages", "--explain"
+    error = refused(capsys, *explain, "--method", "evidence")[1]
+    assert "models/thin.pth has no evidence head; choose --method shap or ig" in error
+    asked = []
+    monkeypatch.setattr(read, "lacks_head", lambda method, network: False)
+    monkeypatch.setattr(pages, "draw_explained", lambda *args: asked.append(args[4]))
+    ask(*explain)
+    ask(*explain, "--method", "ig")
+    ask(*explain, "--samples", "7")
+    assert [method.options.method for method in asked] == ["evidence", "ig", "ig"]
+    assert asked[0].background is None and asked[2].options.samples == 7
+
+
+def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     signals, _ = small_run.write_data(tmp_path / "data/own")
     settings = make_model(data="own", seconds=1).settings
@@ -432,10 +441,10 @@ def test_a_windowed_answer_is_that_of_the_window_with_the_largest_logit(workdir,
     assert list(row["probabilities"].values()) == pytest.approx(expected, abs=6e-5)
 
 
-def test_a_model_that_is_not_there_is_named(workdir, capsys):
-    with pytest.raises(SystemExit, match="2"):
+def test_a_model_that_is_not_there_is_named(workdir):
+    with pytest.raises(InputError) as stop:
         read.main(read.parse_args(["data/tiny", "--model-path", "models/mistyped.pth"]))
-    assert "no model models/mistyped.pth" in capsys.readouterr().err
+    assert "no model models/mistyped.pth" in str(stop.value)
 
 
 @NEEDS_SHARED

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import utils
+from ecg.running.command import CLOSED_PIPE, run_main
 
 ROOT = Path(__file__).parents[1]
 SYNTHETIC = [sys.executable, "-m", "ecg.synthetic", "--records", "99999", "--jobs", "2"]
@@ -66,11 +67,11 @@ def test_a_killed_parent_leaves_no_workers(tmp_path):
 
 
 PRINTING = """\
-import utils
+from ecg.running.command import run_main
 def main(args):
     for number in range(100000):
         print(number)
-utils.run_main(main, lambda: None)
+run_main(main, lambda: None)
 """
 
 
@@ -81,7 +82,7 @@ def run_printing(redirection):
 
 
 def test_a_reader_that_goes_away_ends_a_command_quietly():
-    assert run_printing("| head -n 1") == (utils.CLOSED_PIPE, "")
+    assert run_printing("| head -n 1") == (CLOSED_PIPE, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
@@ -114,7 +115,7 @@ def test_what_the_machine_causes_is_one_line_with_a_way_out(error, text, capsys)
         raise error
 
     with pytest.raises(SystemExit, match="2"):
-        utils.run_main(main, lambda: None)
+        run_main(main, lambda: None)
     err = capsys.readouterr().err
     assert err.startswith("error: ") and text in err and err.count("\n") == 1
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -125,7 +126,7 @@ def test_a_fault_of_the_program_keeps_its_traceback():
         raise RuntimeError("a shape is wrong")
 
     with pytest.raises(RuntimeError, match="a shape is wrong"):
-        utils.run_main(main, lambda: None)
+        run_main(main, lambda: None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -153,7 +154,7 @@ def test_the_lock_of_a_training_is_not_inherited(tmp_path, monkeypatch):
         stdout=subprocess.PIPE,
     )
     assert process.stdout.readline() == b"forked\n"
-    with pytest.raises(SystemExit, match="2"), training.lock("run"):
+    with pytest.raises(utils.InputError), training.lock("run"):
         pass
     process.kill()
     process.wait()

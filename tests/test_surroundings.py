@@ -84,6 +84,29 @@ print(matplotlib.get_backend())
     assert (done.returncode, done.stdout) == (0, "svg\n"), done.stderr
 
 
+def test_modules_raise_in_a_session_and_arm_nothing_in_it():
+    code = """\
+import os, signal, sys
+ours = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+before = [sys.excepthook, os.environ.copy(), *map(signal.getsignal, ours)]
+import dataset
+from ecg.inference.model import Model
+from ecg.reading.recording import Recordings
+from utils import InputError
+assert before == [sys.excepthook, os.environ.copy(), *map(signal.getsignal, ours)]
+for refused in (dataset.load_labels, dataset.PackedSignals, Model.load):
+    try:
+        refused("nowhere")
+    except InputError as error:
+        print(error)
+"""
+    done = python("-c", code)
+    assert done.returncode == 0 and done.stderr == ""
+    labels, signals, model = done.stdout.splitlines()
+    assert labels == "no nowhere/labels.csv; make it: python preprocess.py --data-dir nowhere"
+    assert signals.startswith("no nowhere/signals.json") and model.startswith("no model nowhere")
+
+
 def test_memory_is_in_the_units_of_the_platform(monkeypatch):
     usage = type("Usage", (), {"ru_maxrss": 3 << 20})
     monkeypatch.setattr(utils.resource, "getrusage", lambda who: usage)

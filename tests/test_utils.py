@@ -1,6 +1,7 @@
 import argparse
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,23 +14,31 @@ import pytest
 import torch
 
 import utils
+from ecg.running.command import make_parser, run_main, say_error
+from ecg.running.workers import workers
 
 
-def test_fail_prints_one_line_and_exits_with_2(capsys):
-    with pytest.raises(SystemExit) as stop:
-        utils.fail("no\nsuch   thing")
-    assert stop.value.code == 2
+def refuse(text):
+    raise utils.InputError(text)
+
+
+def test_bad_input_is_one_line_and_status_2(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run_main(refuse, lambda: "no\nsuch   thing")
     assert capsys.readouterr().err == "error: no such thing\n"
 
 
+def test_bad_input_in_a_process_of_a_pool_is_handed_on():
+    with workers(1) as pool, pytest.raises(utils.InputError, match="^no such thing$"):
+        pool.submit(refuse, "no such thing").result()
+
+
 @pytest.mark.parametrize("argv", [["--sed", "1"], ["--seed", "x"], ["--unknown"]])
-def test_parser_is_strict_in_one_line(argv, capsys):
-    parser = utils.make_parser("Do it.\n\nMore.")
+def test_parser_is_strict(argv):
+    parser = make_parser("Do it.\n\nMore.")
     parser.add_argument("--seed", type=int, default=42, help="seed")
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(utils.InputError, match="see: python .* --help"):
         parser.parse_args(argv)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", ""])
@@ -88,29 +97,26 @@ def test_replacing_keeps_the_old_file_if_the_block_fails(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["full disk", "folder is a file"])
-def test_what_cannot_be_written_is_one_line_and_the_old_file_stays(broken, tmp_path, capsys):
+def test_what_cannot_be_written_is_said_and_the_old_file_stays(broken, tmp_path):
     path = tmp_path / "a" / "scores.csv"
     if broken == "full disk":
         path.parent.mkdir()
         path.write_text("old")
     else:
         path.parent.write_text("old")
-    with pytest.raises(SystemExit) as stop, utils.replacing(path) as temporary:
+    with pytest.raises(utils.InputError) as stop, utils.replacing(path) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
-    err = capsys.readouterr().err
-    assert stop.value.code == 2 and err.count("\n") == 1
-    assert str(path.parent) in err and "cannot be written" in err
+    assert str(path.parent) in str(stop.value) and "cannot be written" in str(stop.value)
     kept = [file for file in tmp_path.rglob("*") if file.is_file()]
     assert [file.read_text() for file in kept] == ["old"]
 
 
-def test_results_dir_that_cannot_be_made_is_one_line(tmp_path, capsys, monkeypatch):
+def test_results_dir_that_cannot_be_made_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(SystemExit):
+    with pytest.raises(utils.InputError, match="results/run cannot be written"):
         utils.results_dir("run")
-    assert "results/run cannot be written" in capsys.readouterr().err
 
 
 def test_replacing_removes_the_leftovers_of_dead_processes_only(tmp_path):
@@ -182,16 +188,18 @@ def test_progress_is_a_line_a_tenth_or_thirty_seconds_without_a_terminal(
     assert "\r" not in out.getvalue()
 
 
-def test_progress_is_a_bar_in_a_terminal_and_an_error_clears_it(monkeypatch):
+def test_progress_is_a_bar_in_a_terminal_and_an_error_a_line_below(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with pytest.raises(SystemExit):
+
+    def main(args):
         for i in utils.Progress(range(10), "reading", mininterval=0):
             if i == 4:
-                utils.fail("no such thing")
-    assert "reading:  40%" in terminal.getvalue() and "\rerror: no such thing\n" in (
-        terminal.getvalue()
-    )
+                raise utils.InputError("no such thing")
+
+    with pytest.raises(SystemExit, match="2"):
+        run_main(main, lambda: None)
+    assert re.search(r"\rreading:  40%[^\n]*\nerror: no such thing\n$", terminal.getvalue())
 
 
 @pytest.mark.parametrize("whole_group", [True, False])
@@ -221,7 +229,7 @@ def test_the_line_after_ctrl_c_adds_resume_where_there_is_one(monkeypatch, capsy
     monkeypatch.setattr(sys, "orig_argv", ["python", "main.py", "--data-dir", "my data"])
     args = argparse.Namespace(resume=None)
     with pytest.raises(SystemExit) as stop:
-        utils.run_main(lambda args: os.kill(os.getpid(), signal.SIGINT), lambda: args)
+        run_main(lambda args: os.kill(os.getpid(), signal.SIGINT), lambda: args)
     assert stop.value.code == 130
     err = capsys.readouterr().err
     assert err.endswith("resume with: python main.py --data-dir 'my data' --resume auto\n")
@@ -232,8 +240,7 @@ def test_text_from_files_cannot_act_on_a_terminal(capsys):
     evil = "a\x1b[2Jb\x9bc\u202ed\nerror: e\udce4"
     assert utils.printable(evil) == r"a\x1b[2Jb\x9bc\u202ed\nerror: e\udce4"
     assert utils.printable("Ünïcode µV 10 %") == "Ünïcode µV 10 %"
-    with pytest.raises(SystemExit):
-        utils.fail(f"no {evil}")
+    say_error(f"no {evil}")
     assert capsys.readouterr().err == "error: no a\\x1b[2Jb\\x9bc\\u202ed error: e\\udce4\n"
 
 

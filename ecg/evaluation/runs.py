@@ -20,7 +20,7 @@ from dataset import (
 )
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.scored_run import Digests, Scored
-from utils import fail, file_digest, read_json, results_path, run_name, write_json
+from utils import InputError, file_digest, read_json, results_path, run_name, write_json
 
 # options that differ between the rounds of one experiment, or change no number
 FREE_SETTINGS = {
@@ -60,13 +60,13 @@ class LeftOut(NamedTuple):
 
 
 def read_data_folder(data_dir, limit=None, required=False):
-    """Return the DataFolder; `required`: stop if it lacks its labels or packed signals."""
+    """Return the DataFolder; `required`: with labels and packed signals, else InputError."""
     path = Path(data_dir)
     known = required or (path / "labels.csv").is_file()
     labels = load_labels(data_dir, limit) if known else None
     signals = read_dict(path / "signals.json").get("fingerprint")
     if required and signals is None:
-        fail(
+        raise InputError(
             f"no {data_dir}/signals.json to compare the scores with; make it: "
             f"python preprocess.py --data-dir {data_dir}"
         )
@@ -83,14 +83,14 @@ def round_runs(method, data_dir, seed, leads=None):
 def is_training_data(model, labels, signals, limit, round_number):
     """Tell whether a model was trained on these labels and signals, or on another data set.
 
-    The same labels in a folder of another name are the training data too. Stops if only the labels
-    or only the folder's name are those of the training, if the signals are not, or if the round is
-    another: the test fold would hold records the model has seen, or be another one.
+    The same labels in a folder of another name are the training data too. Raises InputError if
+    only the labels or only the folder's name are those of the training, if the signals are not, or
+    if the round is another: the test fold would hold records the model has seen, or be another one.
     """
     data_dir, trained, settings = signals.path.parent, model.flags, model.settings
     classes = classes_of(labels)
     if tuple(model.classes) != classes:
-        fail(
+        raise InputError(
             f"the model's classes are {', '.join(model.classes)}, not those of {data_dir}: "
             f"{', '.join(classes)}; train a model of these: python main.py --data-dir {data_dir}"
         )
@@ -100,19 +100,19 @@ def is_training_data(model, labels, signals, limit, round_number):
     if trained.limit != limit:  # before the labels, which differ for this reason alone
         own = f"--limit {trained.limit}"
         how = f"with {own}; add {own}" if trained.limit else "without --limit; leave it out"
-        fail(f"the model was trained on {trained.data_dir} {how}")
+        raise InputError(f"the model was trained on {trained.data_dir} {how}")
     changed = {
         "labels or folds": not same,
         "signals": settings.signals != signals.fingerprint,
     }
     if any(changed.values()):
         names = ", other ".join(name for name, differs in changed.items() if differs)
-        fail(
+        raise InputError(
             f"the model was trained on other {names} than {data_dir} has now; run preprocess.py "
             "as it was then, or train again: python main.py"
         )
     if trained.round != round_number:
-        fail(
+        raise InputError(
             f"the model was trained in round {trained.round}, not {round_number}; add "
             f"--round {trained.round}"
         )
@@ -234,7 +234,7 @@ def other_lead_sets(network, data_dir, seed):
 def read_probabilities(path, classes):
     """Read a csv of fold, a probability or threshold per class, and perhaps patient_id."""
     if not path.is_file():
-        fail(f"no {path}; finish the run first: python predict.py (or baselines.py)")
+        raise InputError(f"no {path}; finish the run first: python predict.py (or baselines.py)")
     try:
         table = pd.read_csv(path, dtype={"patient_id": str}, keep_default_na=False)
         values = table[list(classes)].to_numpy(float)
@@ -242,7 +242,7 @@ def read_probabilities(path, classes):
     except (ValueError, KeyError, AttributeError):
         whole = False
     if not whole:
-        fail(f"{path} is damaged; make it again: python predict.py (or baselines.py)")
+        raise InputError(f"{path} is damaged; make it again: python predict.py (or baselines.py)")
     return table
 
 
@@ -256,15 +256,17 @@ def read_thresholds(folder, classes, folds):
         stored = json.loads(path.read_text())["thresholds"]
         return np.tile([float(stored[name]) for name in classes], (len(folds), 1))
     except (OSError, ValueError, KeyError, TypeError):
-        fail(f"{path} is missing or damaged; make it: python predict.py (or baselines.py)")
+        raise InputError(
+            f"{path} is missing or damaged; make it: python predict.py (or baselines.py)"
+        ) from None
 
 
 def load_test(run, data):
     """Return the tested records of a run, Scored with thresholds (N, K), sorted by name.
 
     They are the test fold of the run's round; all its records, if it is pooled or has been trained
-    on another data set. Stops where they are not the records of the DataFolder, or the scores not
-    of the present weights and data.
+    on another data set. Raises InputError where they are not the records of the DataFolder, or
+    the scores not of the present weights and data.
     """
     path = scored_file(run)
     folder, pooled = path.parent, path.name == "pooled.csv"
@@ -272,7 +274,7 @@ def load_test(run, data):
     table = read_probabilities(path, classes)
     if why := why_scores_outdated(folder, data):
         command = "ecg.compare --rounds" if pooled else "predict.py (or baselines.py)"
-        fail(f"{folder}: {why}; run {command} again")
+        raise InputError(f"{folder}: {why}; run {command} again")
     name = folder.resolve().name
     if not pooled and not name.endswith(f"_on_{data.path.resolve().name}"):
         numbered = re.search(r"_r([1-9])$", name)
@@ -282,7 +284,7 @@ def load_test(run, data):
     table = table.sort_values("patient_id")
     keys = ["patient_id", "fold"]
     if table.empty or table[keys].to_numpy().tolist() != labels[keys].to_numpy().tolist():
-        fail(
+        raise InputError(
             f"{folder} was not tested on the folds of {data.path}/labels.csv (or --limit); "
             "give its --data-dir, or score it again: python predict.py"
         )

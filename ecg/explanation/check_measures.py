@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 
 from dataset import CLASSES, LEADS, SAMPLE_RATE
 from ecg.explanation.attributions import VALUE_BIN, binned, correlation
-from utils import fail
+from utils import InputError
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
 ORDERS = ("top", "random", "lowest")  # of removal: highest phi first, and most negative first
@@ -72,7 +72,9 @@ def read_evidence(path):
         and table["class"].isin(CLASSES).all()
         and set(";".join(table.leads.unique()).split(";")) <= {"all", *LEADS}
     ):
-        fail(f"{path} is not a table of synthetic.py; make it again: python -m ecg.synthetic")
+        raise InputError(
+            f"{path} is not a table of synthetic.py; make it again: python -m ecg.synthetic"
+        )
     return table
 
 

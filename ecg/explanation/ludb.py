@@ -12,7 +12,7 @@ from ecg.io.formats import read_record
 from ecg.io.packing import pack_signal
 from ecg.processing.beats import REGIONS, find_borders, region_of
 from ecg.processing.detection import find_peaks
-from utils import fail
+from utils import InputError
 
 TOLERANCE = 0.075  # s, within which a detected R peak is the marked one
 ENDS = ("QRS onset", "QRS end", "P onset", "T end")
@@ -44,7 +44,9 @@ def read_marks(path):
             annotation = wfdb.rdann(str(path), lead.lower())
         except (OSError, ValueError, IndexError) as error:
             text = f"{path}.{lead.lower()} cannot be read ({error})"
-            fail(f"{text}; LUDB has marks of every lead beside each record: copy the whole of it")
+            raise InputError(
+                f"{text}; LUDB has marks of every lead beside each record: copy the whole of it"
+            ) from error
         places, symbols = annotation.sample.tolist(), annotation.symbol
         waves = {name: [] for name in WAVES.values()}
         for i, symbol in enumerate(symbols):

@@ -18,10 +18,11 @@ from dataset import (
     round_folds,
 )
 from ecg.evaluation.runs import is_training_data
-from ecg.explanation.attributions import METHODS, Options, batch_logits
+from ecg.explanation.attributions import Options, batch_logits
 from ecg.explanation.explanation import Background, Record
+from ecg.explanation.methods import METHODS, NO_HEAD, lacks_head
 from ecg.inference.model import Model, predict_scores
-from utils import RESEARCH_USE, fail, fraction, positive, read_json, write_json
+from utils import RESEARCH_USE, InputError, fraction, positive, read_json, write_json
 
 POOL = 10  # times as many records are scored as are drawn from them, at most
 
@@ -47,9 +48,15 @@ def add_explain_args(parser, records, samples):
 
 
 def refuse_unused(parser, method, reliability):
-    """Stop if --reliability is asked of a method that draws nothing."""
-    if reliability and method and not METHODS[method].drawn:
+    """Stop if --reliability is asked of a method that cannot draw until it is reached."""
+    if reliability and method and not METHODS[method].stops:
         parser.error(f"--reliability needs samples that are drawn, not --method {method}")
+
+
+def refuse_lacking(model, method):
+    """Stop if a method needs an evidence head that the Model does not have."""
+    if lacks_head(method, model.network):
+        raise InputError(f"{model.path} {NO_HEAD}")
 
 
 def options_of(**given):
@@ -96,14 +103,18 @@ def choose_records(run, options, at_most, wanted=None):
     for name in wanted or []:
         if name not in folds.index:
             folder = run.data.signals.path.parent
-            fail(f"no record {name} in {folder}/labels.csv; name one that is listed there")
+            raise InputError(
+                f"no record {name} in {folder}/labels.csv; name one that is listed there"
+            )
         if name not in allowed:
             text = f"record {name} is in fold {folds[name]}; the model was trained or chosen on it"
-            fail(f"{text}; name records of the test fold {test_fold}")
+            raise InputError(f"{text}; name records of the test fold {test_fold}")
     if wanted:
         return sorted(set(wanted))
     if not allowed:
-        fail(f"the test fold {test_fold} holds no record; use more records (a larger --limit)")
+        raise InputError(
+            f"the test fold {test_fold} holds no record; use more records (a larger --limit)"
+        )
     drawn = np.random.default_rng([options.seed, 0]).permutation(allowed)[: POOL * at_most]
     return sorted(
         balanced(run, options, drawn.tolist())[:at_most] if len(drawn) > at_most else drawn
@@ -120,22 +131,26 @@ def balanced(run, options, names):
     return [names[i] for i in turn.sort_values(kind="stable").index]
 
 
-def draw_background(labels, options):
-    """Return the training folds' patient_ids in a seeded order, one more than asked for."""
+def draw_background(labels, options, last=()):
+    """Return the training folds' patient_ids in a seeded order, one more than asked for.
+
+    Those in `last` come only if the others do not suffice.
+    """
     train_folds, _, _ = round_folds(options.round)
     names = sorted(labels.loc[labels["fold"].isin(train_folds), "patient_id"])
-    order = np.random.default_rng([options.seed, 1]).permutation(names)[: options.background + 1]
+    order = np.random.default_rng([options.seed, 1]).permutation(names)
+    order = order[np.isin(order, last).argsort(kind="stable")][: options.background + 1]
     if len(order) < 2:
         text = f"the training folds hold {len(order)} records, too few for a background"
-        fail(f"{text}; use more records (a larger --limit, or none)")
+        raise InputError(f"{text}; use more records (a larger --limit, or none)")
     if len(order) < options.background:
         print(f"note: {len(order)} background records, as the training folds hold no more")
     return order.tolist()
 
 
-def load_background(run, options):
-    """Draw and read the Background of a run."""
-    names, signals = draw_background(run.labels, options), []
+def load_background(run, options, last=()):
+    """Draw and read the Background of a run, records of `last` only if there are too few others."""
+    names, signals = draw_background(run.labels, options, last), []
     for name in names:
         signals.append(pad_signal(run.record(name).x, run.data.n_samples))
     signals = torch.from_numpy(np.stack(signals)).to(run.model.device)
@@ -174,7 +189,7 @@ def open_folder(folder, options, force=False, auto=False, derived=()):
     if changed and not force:
         text = f"{folder} holds values made with another {', '.join(changed)}"
         if not auto:
-            fail(f"{text}; repeat that run's options, or start over with --force")
+            raise InputError(f"{text}; repeat that run's options, or start over with --force")
         print(f"note: {text}; starting over")
     if changed or force:
         for old in [*derived, *made, path]:

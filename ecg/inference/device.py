@@ -6,20 +6,22 @@ import sys
 import numpy as np
 import torch
 
-from utils import fail
+from utils import InputError
 
 
 def get_device(name):
-    """Return the device of a name of `flags.DEVICES`; stop if this machine has none.
+    """Return the device of a name of `flags.DEVICES`; InputError if this machine has none.
 
     'auto' is a CUDA GPU where there is one, else the CPU: Apple's GPU is untried.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        fail("torch sees no CUDA GPU; run the same command without --use-gpu and --device cuda")
+        raise InputError(
+            "torch sees no CUDA GPU; run the same command without --use-gpu and --device cuda"
+        )
     if name == "mps" and not torch.backends.mps.is_available():
-        fail("torch sees no GPU of Apple's; run the same command without --device mps")
+        raise InputError("torch sees no GPU of Apple's; run the same command without --device mps")
     if name == "mps":
         print("note: nobody has tried these scripts on Apple's GPU yet", file=sys.stderr)
     return torch.device("cuda:0" if name == "cuda" else name)

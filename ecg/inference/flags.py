@@ -4,7 +4,7 @@ import argparse
 import glob
 from pathlib import Path
 
-from utils import BLOCKS, WIDTH, checkpoint_path, fail, positive, run_name
+from utils import BLOCKS, WIDTH, InputError, checkpoint_path, positive, run_name
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -66,18 +66,20 @@ def present_models(data_dir, leads):
 def find_model(model_path, network, data_dir, seed, round_number, leads):
     """Return the path of --model-path, or of the model that main.py makes with these flags.
 
-    `network` and `leads` are their texts in file names. Stops if there is no such file.
+    `network` and `leads` are their texts in file names. Raises InputError if there is no such file.
     """
     if model_path:
         if not Path(model_path).is_file():
-            fail(f"--model-path {model_path}: no such file; check the name, models lie in models/")
+            raise InputError(
+                f"--model-path {model_path}: no such file; check the name, models lie in models/"
+            )
         return Path(model_path)
     path = checkpoint_path(run_name(network, data_dir, seed, round_number, leads))
     if not path.is_file():
         train = f"python main.py --data-dir {data_dir} --leads {leads.replace('-', ',')}"
         there = present_models(data_dir, leads)
         others = f" ({', '.join(there)} is there; name it by --init or --arch)" if there else ""
-        fail(
+        raise InputError(
             f"no model {path}{others}; train it: {train}, with the same --arch, --seed and --round"
         )
     return path

@@ -18,7 +18,7 @@ from ecg.inference.provenance import Provenance, Start
 from ecg.inference.settings import Settings, check_fields
 from ecg.io.packing import pack_signal
 from resnet import ResNet1d
-from utils import Progress, fail, network_name
+from utils import InputError, Progress, network_name
 
 
 class OtherWeights(ValueError):
@@ -131,16 +131,18 @@ class Model:
 
     @classmethod
     def load(cls, path, device="cpu", leads=None):
-        """Read a model; stop with one line if that fails, or if its leads are not `leads`."""
+        """Read a model; InputError if that fails, or if its leads are not `leads`."""
         try:
             model = cls.read(path, device)
         except FileNotFoundError:
-            fail(f"no model {path}: no such file; check the name, or train it: python main.py")
+            raise InputError(
+                f"no model {path}: no such file; check the name, or train it: python main.py"
+            ) from None
         except ValueError as error:
-            fail(f"{path} {error}; train it again: python main.py")
+            raise InputError(f"{path} {error}; train it again: python main.py") from error
         if leads is not None and tuple(leads) != model.leads:
             has, wanted = ",".join(model.leads), ",".join(leads)
-            fail(
+            raise InputError(
                 f"{path} was trained on leads {has}, not {wanted}; leave --leads out, or train "
                 f"that choice: python main.py --leads {wanted}"
             )
@@ -190,12 +192,14 @@ class Model:
         """Copy the weights into a network of the same shape that sees `leads` of this model's.
 
         Of the first convolution the columns of `leads` are taken; where the classes are others,
-        the last layer stays as it is. Stops if a lead is lacking.
+        the last layer stays as it is. Raises InputError if a lead is lacking.
         """
         lacking = [lead for lead in leads if lead not in self.leads]
         if lacking:
             has = ",".join(self.leads)
-            fail(f"--init {self.path} has no lead {', '.join(lacking)}; choose --leads from {has}")
+            raise InputError(
+                f"--init {self.path} has no lead {', '.join(lacking)}; choose --leads from {has}"
+            )
         weights = self.network.state_dict()
         columns = [self.leads.index(lead) for lead in leads]
         weights["stem.0.weight"] = weights["stem.0.weight"][:, columns]
@@ -256,7 +260,7 @@ class Model:
         return found & ~(both & (normal != kept))
 
     def score(self, dataset, batch_size=32, num_workers=0, amp=False, quiet=False):
-        """Return the probabilities (N, K) of a data set's records; stop if one is not finite.
+        """Return the probabilities (N, K) of a data set's records; InputError if one is not finite.
 
         `quiet`: without progress.
         """
@@ -265,7 +269,7 @@ class Model:
         bad = np.flatnonzero(~np.isfinite(y_score).all(1))
         if len(bad):
             first = dataset.patient_ids[bad[0]]
-            fail(
+            raise InputError(
                 f"{self.path} gives values that are not finite for {len(bad)} records (first "
                 f"{first}); train it again: python main.py"
             )

@@ -6,7 +6,7 @@ tables.json holds the SHA-256 of each. A file of the same name with another cont
 import hashlib
 
 from dataset import CLASSES
-from utils import fail, file_digest, read_json, write_csv, write_json
+from utils import InputError, file_digest, read_json, write_csv, write_json
 
 MARK = "tables.json"
 # the columns that a version without tables.json wrote
@@ -43,7 +43,7 @@ def is_own(path):
 
 
 def stop_if_foreign(data_dir):
-    """Stop if a file that preprocess.py would replace is not its own."""
+    """Raise InputError if a file that preprocess.py would replace is not its own."""
     present = {path.name for path in data_dir.iterdir() if path.is_file()}  # in their true case
     foreign = [name for name in COLUMNS if name in present and not is_own(data_dir / name)]
     foreign += ["signals.json"] if "signals.json" in present and not has_index(data_dir) else []
@@ -54,7 +54,7 @@ def stop_if_foreign(data_dir):
     text = f"preprocess.py writes {names}, but did not write what is there; move it to {own}"
     if "labels.csv" in foreign:
         text += f" and name it: --labels {own / 'labels.csv'}, or --folds for its folds alone"
-    fail(f"{text}; nothing was changed")
+    raise InputError(f"{text}; nothing was changed")
 
 
 def write_tables(data_dir, tables):

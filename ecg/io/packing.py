@@ -25,7 +25,8 @@ from ecg.processing.quality import (
     standard_deviation,
     tallest_span,
 )
-from utils import UNSAFE_NAME, Progress, is_safe_name, read_json, remove, replacing, workers
+from ecg.running.workers import workers
+from utils import UNSAFE_NAME, Progress, is_safe_name, read_json, remove, replacing
 
 FORMAT_VERSION = 3  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records given to the worker processes at a time, to bound memory

@@ -1,4 +1,7 @@
-"""What stops the packing of a data folder: no records, no labels, or signals that are no ECGs."""
+"""What stops the packing of a data folder: no records, no labels, or signals that are no ECGs.
+
+All three raise InputError.
+"""
 
 import numpy as np
 
@@ -7,7 +10,7 @@ from ecg.io.formats import TABLES
 from ecg.io.labels import make_labels, reference_frame
 from ecg.io.sources import walk
 from ecg.processing.quality import MAX_SPAN_MV, MIN_SPAN_MV
-from utils import fail
+from utils import InputError
 
 TYPICAL_SPAN_MV = 2  # of the tallest lead
 
@@ -17,19 +20,19 @@ def stop_if_empty(catalogue, data_dir):
     if not catalogue.sources:
         endings = sorted({path.suffix.lower() for path in walk(data_dir)} & {*TABLES})
         if endings:
-            fail(
+            raise InputError(
                 f"{data_dir} holds only tables ({', '.join(endings)}); if they are records, name "
                 "the table of their labels: --labels TABLE"
             )
         found = ", ".join(sorted({path.suffix.lower() or "no ending" for path in walk(data_dir)}))
-        fail(
+        raise InputError(
             f"{data_dir} holds no record that can be read (files there: {found or 'none'}); name "
             "the folder of the records with --data-dir"
         )
     if not catalogue.tables and all(
         source.path.suffix.lower() == ".mat" for source in catalogue.sources
     ):
-        fail(
+        raise InputError(
             f"{data_dir} holds .mat files without .hea headers and no REFERENCE.csv; copy the "
             "challenge's REFERENCE.csv into it"
         )
@@ -53,7 +56,7 @@ def stop_without_labels(catalogue, rows):
         first = packed[0]
         why = f"its diagnoses are {first.dx}" if first.dx else "it has no diagnoses"
     lacks = "has one of the nine labels" if catalogue.classes == CLASSES else "has a label"
-    fail(
+    raise InputError(
         f"none of the {len(rows)} records is readable and {lacks} "
         f"(the first, {first.patient_id}: {why}); {last}; nothing was written"
     )
@@ -68,18 +71,20 @@ def stop_if_odd(rows):
     standardised = [row for row in rows if row.standardised]
     go_on = "or go on with --force-signals; nothing was written"
     if len(blank) > len(rows) / 2:
-        fail(f"{len(blank)} of {len(rows)} records are flat in all leads; copy them again, {go_on}")
+        raise InputError(
+            f"{len(blank)} of {len(rows)} records are flat in all leads; copy them again, {go_on}"
+        )
     for spans, size in ((low, "small"), (high, "large")):
         if len(spans) > len(rows) / 2:
             middle = float(np.median(spans))
             unit = 10.0 ** round(np.log10(middle / TYPICAL_SPAN_MV))
-            fail(
+            raise InputError(
                 f"{len(spans)} of {len(rows)} records are too {size} for ECGs in mV (the tallest "
                 f"lead spans {middle:.3g} mV); if the unit is wrong, give --units-per-mv {unit:g}, "
                 f"{go_on}"
             )
     if len(standardised) > len(rows) / 2:
-        fail(
+        raise InputError(
             f"{len(standardised)} of {len(rows)} records are standardised, each lead by its own "
             f"deviation, so heights mean nothing; take the raw records, {go_on}"
         )

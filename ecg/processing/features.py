@@ -31,7 +31,8 @@ import pywt
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, PackedSignals
 from ecg.processing.detection import PREMATURE, find_peaks
-from utils import Progress, fail, file_digest, replacing, workers, write_csv
+from ecg.running.workers import workers
+from utils import InputError, Progress, file_digest, replacing, write_csv
 
 WAVELET, LEVEL = "db10", 4
 PARTS = ("signal", "a4", "d4", "d3", "d2", "d1")
@@ -184,7 +185,7 @@ def load_features(data_dir, patient_ids, features="paper", jobs=1):
     signals = PackedSignals(data_dir)
     missing = [name for name in patient_ids if name not in signals]
     if missing:
-        fail(
+        raise InputError(
             f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]}); "
             f"run: python preprocess.py --data-dir {data_dir}"
         )
@@ -262,9 +263,9 @@ def compute_all(signals, patient_ids, compute, jobs):
             rows = pool.map(one, patient_ids, chunksize=CHUNK)
             return np.array(list(Progress(rows, **bar)))
     except BrokenProcessPool:
-        fail(
+        raise InputError(
             "a process computing features died (out of memory?); run the same command with --jobs 1"
-        )
+        ) from None
 
 
 def compute_one(signals, compute, patient_id):

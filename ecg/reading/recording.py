@@ -18,7 +18,7 @@ from ecg.processing import quality
 from ecg.processing.detection import find_peaks
 from ecg.processing.ecg_intervals import Intervals, measure_intervals
 from ecg.processing.quality import Caution
-from utils import UNSAFE_NAME, fail, is_safe_name, printable
+from utils import UNSAFE_NAME, InputError, is_safe_name, printable
 
 COUNTED = 60  # s, the last ones, in which beats are counted
 JUMP_MV = 1.5  # by which a whole second lies off the median of its lead
@@ -220,8 +220,8 @@ def unused_flags(table):
 class Recordings:
     """The recordings that a user names: found at once, read as they are needed.
 
-    `sources` are their paths, each once; `skipped` gathers what cannot be read. Stops if nothing
-    is found at all. `anonymous`: names, numbers and dates of the files are left out.
+    `sources` are their paths, each once; `skipped` gathers what cannot be read. Raises InputError
+    if nothing is found at all. `anonymous`: names, numbers and dates of the files are left out.
     """
 
     def __init__(self, paths, anonymous=False):
@@ -282,4 +282,4 @@ class Recordings:
     def fail_unread(self):
         """Stop, as none of the recordings can be read."""
         one = len(self.skipped) == 1
-        fail(": ".join(self.skipped[0]) if one else "none of the records can be read")
+        raise InputError(": ".join(self.skipped[0]) if one else "none of the records can be read")

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from ecg.reading.answer import DIGITS, FULL_NAMES
-from utils import RESEARCH_USE, fail, git_revision, printable, replacing
+from utils import RESEARCH_USE, InputError, git_revision, printable, replacing
 
 # The columns of the csv in front of the classes: entries of an answer's dictionary, and the name of
 # its leading finding in words. Behind everything else stand the measured intervals.
@@ -72,7 +72,9 @@ def show(text):
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
-        fail("stdout was closed before the last answer; for all of them give --csv or --json FILE")
+        raise InputError(
+            "stdout was closed before the last answer; for all of them give --csv or --json FILE"
+        ) from None
 
 
 def parse_target(text):
@@ -86,11 +88,11 @@ def check_targets(json_target, csv_target, sources):
     inputs |= {path.with_suffix(suffix) for path in inputs for suffix in (".mat", ".dat")}
     for name, path in (("json", json_target), ("csv", csv_target)):
         if path and (Path(path).is_dir() or Path(path).parent.is_file()):
-            fail(f"--{name} {path} cannot be a file; name one, or - for stdout")
+            raise InputError(f"--{name} {path} cannot be a file; name one, or - for stdout")
         if path and Path(path).resolve() in inputs:
-            fail(f"--{name} {path} is one of the records to read; name another file")
+            raise InputError(f"--{name} {path} is one of the records to read; name another file")
     if json_target and json_target == csv_target:
-        fail(f"--json and --csv cannot both go to {json_target}; name another file")
+        raise InputError(f"--json and --csv cannot both go to {json_target}; name another file")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from ecg.evaluation import metrics
 from ecg.inference.device import set_seed
 from ecg.inference.model import predict_scores
 from ecg.training import distributed
-from utils import Progress, fail
+from utils import InputError, Progress
 
 EVIDENCE_WEIGHT = 1.0  # of the evidence head's loss beside that of the classes
 
@@ -42,7 +42,7 @@ def train_epoch(training, network, dataset):
         loss = weight * batch_loss(network, *(part.to(device) for part in parts), amp=loading.amp)
         if not torch.isfinite(loss):
             names = " ".join(dataset.patient_ids[row] for row in rows)
-            fail(
+            raise InputError(
                 f"the loss is {loss.item()} in epoch {epoch}; the epochs before it are kept; "
                 f"look at the records of the batch ({names}) or lower --lr"
             )
@@ -83,7 +83,7 @@ def validate(network, dataset, loading):
     y_true, y_score = predict_scores(network, loader, device, loading.amp, hidden)
     y_true, y_score = distributed.gather(y_true), distributed.gather(y_score)
     if not np.isfinite(y_score).all():
-        fail(
+        raise InputError(
             "the network gives values that are not finite; the epochs before this one are kept; "
             "lower --lr"
         )

@@ -22,7 +22,7 @@ from ecg.inference.checkpoint import read_checkpoint, save_checkpoint, weights_d
 from ecg.inference.settings import Settings
 from ecg.training import distributed
 from resnet import ResNet1d
-from utils import checkpoint_path, fail, read_json, results_path, way_out
+from utils import InputError, checkpoint_path, read_json, results_path, way_out
 
 # flags that may differ between a run and its --resume: they do not change the numbers
 FREE_FLAGS = {"epochs", "resume", "num_workers", "patience", "use_gpu", "device"}
@@ -148,14 +148,14 @@ class Training:
         if how is None or (how == "auto" and not path.is_file()):
             return
         if not path.is_file():
-            fail(f"no {path}; start the run: the same command without --resume")
+            raise InputError(f"no {path}; start the run: the same command without --resume")
         try:
             state = read_state(path, device)
         except ValueError as error:
-            fail(f"{path} {error}; train it again: python main.py")
+            raise InputError(f"{path} {error}; train it again: python main.py") from error
         changed = self.changes(state.settings)
         if changed:
-            fail(
+            raise InputError(
                 f"{path} was made with other {', '.join(changed)}; give the flags and data it was "
                 "started with, or leave out --resume to start over"
             )
@@ -234,7 +234,7 @@ def read_state(path, device="cpu"):
 
 @contextlib.contextmanager
 def lock(run):
-    """Keep other processes from training the same run while the block runs; stop if one does.
+    """Keep other processes from training the same run while the block runs; InputError if one does.
 
     The lock ends with the process, however that ends. Under torchrun process 0 holds it.
     """
@@ -246,7 +246,7 @@ def lock(run):
         path.parent.mkdir(exist_ok=True)
         held = take_lock(path)
     if held is None:
-        fail(f"another process is training {run}; wait until it has ended, or stop it")
+        raise InputError(f"another process is training {run}; wait until it has ended, or stop it")
     try:
         for left in Path("models").glob(f".{glob.escape(run)}.*tmp.pth"):  # by a killed process
             left.unlink()
@@ -258,15 +258,15 @@ def lock(run):
 
 @contextlib.contextmanager
 def writing(run):
-    """Stop with one line where a file of the run cannot be written in the block."""
+    """Raise InputError where a file of the run cannot be written in the block."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch raises RuntimeError on a full disk
         remedy = way_out(error) if isinstance(error, OSError) else "free some space"
-        fail(
+        raise InputError(
             f"the files of {run} cannot be written ({error}); the files written before are whole; "
             f"{remedy}, then resume: the same command with --resume"
-        )
+        ) from error
 
 
 HELD = set()  # the open files of locks

@@ -11,6 +11,7 @@ import pytest
 from dataset import CLASSES, labels_digest, split_labels
 from ecg.evaluation import runs, scored_run
 from ecg.evaluation.scored_run import Digests, Scored
+from utils import InputError
 
 RUN = "LR_made_42"
 
@@ -114,19 +115,19 @@ def test_rounds_with_another_rule_for_thresholds_are_left_out(labels):
     assert str(left_out) == f"{RUN}_r1 is left out: made with other thresholds than {RUN}"
 
 
-def test_predictions_scored_with_other_labels_or_signals_are_refused(labels, capsys):
+def test_predictions_scored_with_other_labels_or_signals_are_refused(labels):
     assert len(runs.load_test(RUN, runs.read_data_folder("data/made")).labels) == 8
     relabelled(labels).to_csv("data/made/labels.csv", index=False)
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as stop:
         runs.load_test(RUN, runs.read_data_folder("data/made"))
-    assert "run predict.py (or baselines.py) again" in capsys.readouterr().err
+    assert "run predict.py (or baselines.py) again" in str(stop.value)
     labels.to_csv("data/made/labels.csv", index=False)
     Path("data/made/signals.json").write_text(json.dumps({"fingerprint": "others"}))
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as stop:
         runs.load_test(RUN, runs.read_data_folder("data/made"))
 
 
-def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsys):
+def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels):
     folder = Path("results/compare_rounds_LR_made_42")
     folder.mkdir()
     table = pd.read_csv(f"results/{RUN}/predictions.csv").query("fold == 10")
@@ -137,14 +138,14 @@ def test_pooled_predictions_are_refused_like_those_of_their_rounds(labels, capsy
     data = runs.read_data_folder("data/made")
     assert len(runs.load_test(folder, data).labels) == 8
     changed = data._replace(digests=data.digests._replace(labels="others"))
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as stop:
         runs.load_test(folder, changed)
-    assert "--rounds" in capsys.readouterr().err
+    assert "--rounds" in str(stop.value)
     with open(f"results/{RUN}/predictions.csv", "a") as file:
         file.write("\n")
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError) as stop:
         runs.load_test(folder, data)
-    assert "--rounds" in capsys.readouterr().err
+    assert "--rounds" in str(stop.value)
 
 
 def test_damaged_files_of_a_run_are_no_crash(labels):
@@ -161,7 +162,7 @@ def trained(labels, **changes):
     return SimpleNamespace(classes=CLASSES, flags=SimpleNamespace(**flags), settings=settings)
 
 
-def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labels, capsys):
+def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labels):
     model = trained(labels)
     signals = SimpleNamespace(path=Path("data/made/s.i16"), fingerprint="s")
     elsewhere = SimpleNamespace(path=Path("data/copy/s.i16"), fingerprint="s")
@@ -176,6 +177,6 @@ def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labe
         ((trained(labels, limit=7), labels, signals, None, 2), "with --limit 7; add --limit 7"),
         ((model, labels, signals, None, 0), "in round 2, not 0; add --round 2"),
     ):
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError) as stop:
             runs.is_training_data(*given)
-        assert says in capsys.readouterr().err
+        assert says in str(stop.value)

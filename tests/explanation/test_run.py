@@ -11,6 +11,7 @@ import torch
 from dataset import CLASSES, ECGDataset
 from ecg.explanation import run as explanation_run
 from ecg.explanation.attributions import Options
+from utils import InputError
 
 
 def test_background_and_explained_records_come_from_different_folds():
@@ -78,11 +79,11 @@ def test_resume_auto_continues_where_the_options_fit_and_starts_anew_where_not(t
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", '{"samples": 4'])
-def test_values_of_unknown_options_stop_or_start_anew(tmp_path, capsys, text):
+def test_values_of_unknown_options_stop_or_start_anew(tmp_path, text):
     derived = made_folder(tmp_path, samples=5)
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(InputError) as stop:
         explanation_run.open_folder(tmp_path, {"samples": 5}, derived=derived)
-    assert "--force" in capsys.readouterr().err and (tmp_path / "values/a.npz").exists()
+    assert "--force" in str(stop.value) and (tmp_path / "values/a.npz").exists()
     explanation_run.open_folder(tmp_path, {"samples": 5}, auto=True, derived=derived)
     assert not (tmp_path / "values/a.npz").exists() and not derived[0].exists()

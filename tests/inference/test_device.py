@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ecg.inference.device import get_device, set_seed
+from utils import InputError
 
 
 def test_set_seed_repeats_every_generator():
@@ -20,14 +21,14 @@ def test_set_seed_repeats_every_generator():
     assert not set(draw()) & set(first)
 
 
-def test_get_device_refuses_a_missing_gpu(monkeypatch, capsys):
+def test_get_device_refuses_a_missing_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert get_device("cpu").type == get_device("auto").type == "cpu"
     for name in ("cuda", "mps"):
-        with pytest.raises(SystemExit, match="2"):
+        with pytest.raises(InputError) as stop:
             get_device(name)
-        err = capsys.readouterr().err
+        err = str(stop.value)
         assert "run the same command without" in err and f"--device {name}" in err
 
 

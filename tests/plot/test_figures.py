@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from ecg.plot import figures
-from utils import RESEARCH_USE
+from utils import RESEARCH_USE, InputError
 
 
 def test_figures_are_marked_closed_and_whole(tmp_path, monkeypatch):
@@ -19,7 +19,7 @@ def test_figures_are_marked_closed_and_whole(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(plt.Figure, "savefig", fail_half_way)
-    with pytest.raises(SystemExit):
+    with pytest.raises(InputError):
         figures.save_figure(plt.figure(), path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

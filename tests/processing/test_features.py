@@ -17,6 +17,7 @@ from ecg.processing.features import (
     paper_features,
     rhythm_features,
 )
+from utils import InputError
 
 
 def pack(folder, records, fingerprint="a"):
@@ -194,7 +195,7 @@ def test_several_processes_give_the_same_as_one(folder):
     assert load_features(folder, NAMES, jobs=2).equals(one)
 
 
-def test_a_second_process_waits_and_reads_the_cache_of_the_first(folder, monkeypatch, capsys):
+def test_a_second_process_waits_and_reads_the_cache_of_the_first(folder, monkeypatch):
     """Two processes, as two jobs of a workflow are: the features are computed once."""
     context = multiprocessing.get_context("fork")
     computing, calls = context.Event(), context.Value("i", 0)
@@ -282,11 +283,10 @@ def test_a_run_killed_while_writing_leaves_no_half_file(folder, monkeypatch):
     assert np.array_equal(load_features(folder, NAMES).loc["c"], paper_features(noise(7, 9)))
 
 
-def test_records_that_are_not_packed_stop_with_the_next_command(folder, capsys):
-    with pytest.raises(SystemExit) as stop:
+def test_records_that_are_not_packed_stop_with_the_next_command(folder):
+    with pytest.raises(InputError) as stop:
         load_features(folder, ["c", "missing"])
-    assert stop.value.code == 2
-    assert "preprocess.py" in capsys.readouterr().err
+    assert "preprocess.py" in str(stop.value)
     assert not (folder / "features.csv").exists()
 
 

@@ -20,7 +20,7 @@ from ecg.processing.quality import Caution
 from ecg.reading import writers
 from ecg.reading.answer import Answer
 from ecg.reading.recording import Recording, Skipped
-from utils import RESEARCH_USE
+from utils import RESEARCH_USE, InputError
 
 MODEL = make_model(limits={name: 0.4 for name in CLASSES} | {"PAC": 0.02})
 SCORES = np.array([0.12345678, 0.5, 0.1, 0.9, 0.3, 0.03, 0.2, 0.42, 0.0])
@@ -99,9 +99,9 @@ def test_a_run_that_stops_leaves_the_old_file(kind, tmp_path):
     path = tmp_path / f"a.{kind}"
     path.write_text("old")
     targets = (str(path), None) if kind == "json" else (None, str(path))
-    with pytest.raises(SystemExit), writers.open_writers(*targets, HEAD, []) as write:
+    with pytest.raises(InputError), writers.open_writers(*targets, HEAD, []) as write:
         write(answer())
-        raise SystemExit(2)
+        raise InputError("no such record")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -122,7 +122,10 @@ def test_answers_take_no_memory_as_they_come(tmp_path):
 def test_a_closed_stdout_is_not_taken_for_a_file_that_cannot_be_written(tmp_path):
     code = (
         "from ecg.reading.writers import open_target, show\n"
-        f"with open_target({str(tmp_path / 'a.json')!r}):\n    for _ in range(9999): show('x' * 99)"
+        "from ecg.running.command import run_main\n"
+        "def main(path):\n"
+        "    with open_target(path):\n        for _ in range(9999): show('x' * 99)\n"
+        f"run_main(main, lambda: {str(tmp_path / 'a.json')!r})"
     )
     run = f"{sys.executable} -c {shlex.quote(code)} | head -1"
     root = Path(__file__).parents[2]
@@ -131,15 +134,15 @@ def test_a_closed_stdout_is_not_taken_for_a_file_that_cannot_be_written(tmp_path
     assert error.startswith("error: stdout was closed") and not list(tmp_path.iterdir())
 
 
-def test_two_targets_in_one_place_are_refused(capsys):
+def test_two_targets_in_one_place_are_refused():
     for target in ("-", "a"):
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError) as stop:
             writers.check_targets(target, target, [])
-        assert "name another file" in capsys.readouterr().err
+        assert "name another file" in str(stop.value)
 
 
 @pytest.mark.parametrize("name", ["own.csv", "./a/../own.csv", "link.csv", "A1.mat"])
-def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypatch, capsys):
+def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a").mkdir()
     (tmp_path / "own.csv").write_text("I")
@@ -147,9 +150,9 @@ def test_an_answer_never_takes_the_place_of_its_record(name, tmp_path, monkeypat
     sources = [Path("own.csv"), Path("A1.hea")]
     writers.check_targets("A1.json", "A1.csv", sources)
     for targets in ((name, None), (None, name)):
-        with pytest.raises(SystemExit) as stop:
+        with pytest.raises(InputError) as stop:
             writers.check_targets(*targets, sources)
-        assert stop.value.code == 2 and "one of the records" in capsys.readouterr().err
+        assert "one of the records" in str(stop.value)
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\tx"])
