@@ -21,7 +21,6 @@ import dataset
 import main
 import predict
 import resnet
-import utils
 from ecg.evaluation import metrics
 from ecg.running.command import run_main
 from ecg.training import loop, training
@@ -142,7 +141,7 @@ def test_choices_of_leads_in_one_process_are_the_single_trainings(workdir):
 
 @pytest.mark.parametrize("step", [main, predict])
 def test_leads_and_lead_sets_exclude_each_other(step):
-    with pytest.raises(utils.InputError, match="not allowed with"):
+    with pytest.raises(InputError, match="not allowed with"):
         step.parse_args(["--leads", "I", "--lead-sets", "I", "V5"])
 
 
