@@ -5,6 +5,8 @@
 #                 JOBS=2 trains two models at a time;
 #                 CONFIG="use_gpu=True amp=True" changes values of config/paper.yaml;
 #                 FLAGS="--dry-run" passes flags to Snakemake
+# make overnight  the same jobs with the small network on two cores without a GPU, with the same
+#                 variables (config/laptop.yaml)
 # make test       linter, formatter and tests
 # make clean      delete the demo's data, model and results (not the environment)
 
@@ -28,7 +30,7 @@ text_quoted = !!str '$(subst ','',$(1))' \#
 text_value = $(call shell_quoted,$(1)=$(call text_quoted,$(value $(2))))
 unexport DATA LEADS
 
-.PHONY: demo model reproduce test lint clean
+.PHONY: demo model reproduce overnight test lint clean
 
 .venv/.installed: requirements.txt requirements-hospital.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -63,6 +65,9 @@ reproduce: .venv/.workflow
 	$(BIN)/snakemake $(FLAGS) --config $(call text_value,data_dir,DATA) $(if $(ROUNDS),rounds=$(ROUNDS)) \
 	  $(if $(value LEADS),$(call text_value,lead_sets,LEADS)) $(if $(EPOCHS),epochs=$(EPOCHS)) \
 	  $(if $(JOBS),jobs=$(JOBS)) $(CONFIG)
+
+overnight: override FLAGS += --configfile config/laptop.yaml
+overnight: reproduce
 
 lint: .venv/.installed
 	$(BIN)/ruff check
