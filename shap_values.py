@@ -26,6 +26,7 @@ import pandas as pd
 from dataset import SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import run as explanation_run
 from ecg.explanation.explanation import Explainer, Explanation, Record
+from ecg.explanation.methods import METHODS
 from ecg.explanation.population import Population
 from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
 from ecg.inference.model import Model
@@ -121,20 +122,22 @@ def value_rows(name, explanation, labels, classes):
             "reliability_leads": leads,
             "samples": explained.samples,
             "start": explained.start / SAMPLE_RATE,
+            "difference": explained.difference,
             "padding_share": np.abs(phi[:, : explanation.padding]).sum() / max(size, 1e-30),
         }
         rows.append(row)
     return rows
 
 
-def write_tables(folder, run):
+def write_tables(folder, run, unit="SHAP value"):
     """Write values.csv, both heat maps and the average beats from the stored records, streaming.
 
-    One record is in memory at a time; returns the table of values.csv.
+    `unit` is what a value is. One record is in memory at a time; returns the table of values.csv.
     """
     leads, classes = run.model.leads, run.model.classes
     y_true = run.labels.set_index("patient_id")[list(classes)]
-    rows, population, averages = [], Population(classes, leads), BeatAverages(classes, leads)
+    rows, averages = [], BeatAverages(classes, leads)
+    population = Population(classes, leads, unit)
     for path in sorted(folder.glob("values/*.npz")):
         name, explanation = path.stem, Explanation.load(path)
         if explanation is None:
@@ -154,7 +157,7 @@ def write_tables(folder, run):
     for k, name in enumerate(classes):
         path = folder / "beats" / f"{name}.png"
         if averages.kept[k]:
-            plot_average_beats(averages.beat(k), leads, path, averages.title(k))
+            plot_average_beats(averages.beat(k), leads, path, averages.title(k), unit)
         else:
             for suffix in (".png", ".svg"):
                 remove(path.with_suffix(suffix))
@@ -191,12 +194,33 @@ def reliable_text(table, options):
     return text
 
 
+def quality_texts(table, options):
+    """Say how far the values of values.csv add up, how reliable they are and if shap agrees."""
+    method, texts = METHODS[options.method], []
+    if method.adds_up:
+        change = (table.logit - table.base_logit).abs().median()
+        texts.append(
+            f"median change of the logit from the background {change:.3f}; the values add up to it "
+            f"within {table.residual.abs().median():.3f} (median; less with more --samples)"
+        )
+    if method.drawn:
+        texts.append(reliable_text(table, options))
+    if table.difference.notna().any():
+        median, most = f"{table.difference.median():.2%}", f"{table.difference.max():.2%}"
+        text = (
+            f"ours, from the same draws, differ by {median} (relative L2, median; {most} at most)"
+        )
+        texts.append(text)
+    return texts
+
+
 def main(args):
     network, leads = network_name(args.arch, args.width, args.init), leads_text(args.leads)
     path = find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
     model = Model.load(path, distributed.start(args.device), args.leads)
     run = explanation_run.load_run(model, args.data_dir, args.limit, args.round)
     options = explanation_run.options_of(**vars(args))
+    explanation_run.refuse_lacking(model, options.method)
     names = explanation_run.choose_records(run, options, args.records, args.patients)
     folder = explanations_path(run.name)
     if distributed.rank() == 0:
@@ -207,7 +231,9 @@ def main(args):
     # what is there already is not shared out, so that no process waits for long at the end
     missing = [name for name in names if not is_finished(folder, name)]
     distributed.wait()
-    explainer = Explainer(model.network, options, explanation_run.load_background(run, options))
+    needed = METHODS[options.method].background or options.amp
+    background = explanation_run.load_background(run, options) if needed else None
+    explainer = Explainer(model.network, options, background)
     if options.amp:
         name, error = explainer.background.names[0], amp_error(explainer)
         print(f"bfloat16 changes the values of {name} by {error:.1%} (relative L2)")
@@ -215,15 +241,11 @@ def main(args):
     explain_records(folder, distributed.share(missing), run, explainer, classes)
     distributed.wait()
     if distributed.rank() == 0:
-        table = write_tables(folder, run)
-        write_page(folder, run.name, model.leads)
-        change = (table.logit - table.base_logit).abs().median()
+        unit = METHODS[options.method].unit
+        table = write_tables(folder, run, unit)
+        write_page(folder, run.name, model.leads, unit)
         print(f"{table.patient_id.nunique()} records in {folder}; open {folder / 'index.html'}")
-        print(
-            f"median change of the logit from the background {change:.3f}; the values add up to it "
-            f"within {table.residual.abs().median():.3f} (median; less with more --samples)"
-        )
-        print(f"{reliable_text(table, options)}\n{RESEARCH_USE}")
+        print("\n".join([*quality_texts(table, options), RESEARCH_USE]))
     distributed.stop()
 
 

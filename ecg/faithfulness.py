@@ -218,6 +218,7 @@ def main(args):
     model = Model.load(path, get_device(args.device), args.leads)
     run = explanation_run.load_run(model, args.data_dir, args.limit, args.round)
     options = explanation_run.options_of(**vars(args))
+    explanation_run.refuse_lacking(model, options.method)
     names = explanation_run.choose_records(run, options, args.records, args.patients)
     folder = explanations_path(run.name, "faithfulness")
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")

@@ -13,8 +13,9 @@ Writes  results/<model>_records/<record>.pdf, true to scale, and .png     the EC
     python -m ecg.read A0001.hea --model-path models/resnet34_CPSC_all_42.pth
 
 Warnings, the leading finding, heart rate and a table of the classes go to stdout (of more than 20
-records a line each). Explanations are made against the training folds where --data-dir holds what
-the model was trained on, else from a flat line.
+records a line each). Explanations show the place of the criterion that the model's evidence head
+gives (--method evidence). --method ig is attribution from a flat line, --method shap against the
+training folds in --data-dir; a model without the head is explained by these.
 """
 
 import argparse
@@ -22,9 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset import BATCH_SIZE
-from ecg.explanation.attributions import METHODS, Options
-from ecg.explanation.own_record import FROM_ZERO, MethodAtHand, training_background
-from ecg.explanation.run import refuse_unused
+from ecg.explanation.attributions import Options
+from ecg.explanation.methods import EVIDENCE, METHODS, lacks_head
+from ecg.explanation.own_record import FROM_HEAD, FROM_ZERO, MethodAtHand, training_background
+from ecg.explanation.run import refuse_lacking, refuse_unused
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_device_args, add_model_path_arg
 from ecg.inference.model import Model
@@ -55,7 +57,7 @@ def parse_args(argv=None):
     group.add_argument("--paper", choices=PAPERS, default="A4", help="paper of the pages")
     text = "leave name, number and date of the patient out of answers and pages"
     group.add_argument("--anonymous", action="store_true", help=text)
-    text = "draw what raises and lowers the leading finding, on a page of its own"
+    text = "draw what the leading finding rests on, on a page of its own"
     group.add_argument("--explain", action="store_true", help=text)
     add_table_args(parser.add_argument_group("tables (.csv, .tsv, .txt, .npy)"))
     group = parser.add_argument_group("computing")
@@ -94,17 +96,24 @@ def explain_options(args):
 
 
 def choose_method(args, model):
-    """Return how to explain: against the training set where it is at hand, else from a flat line.
+    """Return how to explain: by the evidence head, else against the training set, else from zeros.
 
-    Stops if it is not at hand and --method or --reliability need it.
+    The head is asked unless the options of another method are given. Stops if --method or
+    --reliability need a head or a training set that is not at hand.
     """
     given = explain_options(args) | {"amp": args.amp, "batch_size": args.batch_size}
+    refuse_lacking(model, args.method)
+    chosen = args.method
+    if chosen is None and not explain_options(args) and not args.data_dir:
+        chosen = None if lacks_head(EVIDENCE, model.network) else EVIDENCE
+    if chosen == EVIDENCE:
+        return MethodAtHand(FROM_HEAD.options._replace(**given))
     options, data_dir = Options(**given), args.data_dir or DATA_DIR
-    if not (args.method and METHODS[args.method].from_zero):
+    if chosen is None or METHODS[chosen].background:
         background = training_background(data_dir, model, options)
         if background is not None:
             return MethodAtHand(options, background)
-        if args.method or args.reliability:
+        if chosen or args.reliability:
             raise InputError(
                 "--method shap and --reliability need the model's training set, but "
                 f"{data_dir} is not what {model.path} was trained on; name the training set with "

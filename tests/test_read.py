@@ -382,6 +382,23 @@ def test_flags_of_explanations_need_explain_and_a_method_that_draws(workdir, cap
     assert not PAGES.exists()
 
 
+def test_the_evidence_head_explains_where_there_is_one_and_its_lack_is_one_line(
+    workdir, capsys, monkeypatch
+):
+    np.save("b.npy", noise(5, 1500) / 1000)
+    explain = "b.npy", "--sample-rate", "500", "--no-pages", "--explain"
+    error = refused(capsys, *explain, "--method", "evidence")[1]
+    assert "models/thin.pth has no evidence head; choose --method shap or ig" in error
+    asked = []
+    monkeypatch.setattr(read, "lacks_head", lambda method, network: False)
+    monkeypatch.setattr(pages, "draw_explained", lambda *args: asked.append(args[4]))
+    ask(*explain)
+    ask(*explain, "--method", "ig")
+    ask(*explain, "--samples", "7")
+    assert [method.options.method for method in asked] == ["evidence", "ig", "ig"]
+    assert asked[0].background is None and asked[2].options.samples == 7
+
+
 def test_a_file_is_compared_with_the_training_set_where_that_is_at_hand(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     signals, _ = small_run.write_data(tmp_path / "data/own")

@@ -225,6 +225,8 @@ def store(folder, name, k, phi, n):
         logits=logits,
         base=logits * 0 - 2,
         n=n,
+        method="shap",
+        difference=np.full(1, np.nan),
         peaks=np.array([], int),
     )
     explanation.save(folder / "values" / f"{name}.npz")
@@ -321,6 +323,8 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
         logits=np.linspace(-1, 1, 9)[::-1],
         base=np.full(9, -9.0),
         n=12 * 500,
+        method="shap",
+        difference=np.full(2, np.nan),
     )
     path, model = tmp_path / "a.png", SimpleNamespace(leads=["I", "II", "V1"], classes=CLASSES)
     labels = CLASSES.index("AF"), CLASSES.index("PVC")
@@ -331,7 +335,7 @@ def test_the_patient_figure_gets_the_whole_record_and_the_values_without_padding
     assert explained.values.shape == (3, 6000) and explained.values.sum() == 10
     assert (explained.start, begin) == (0, 1000)
     assert "explains 70 % of the score" in text.title  # 13, with the padding, instead of 10
-    assert "0.70 of 1" in text.notes[1] and explained.trust.shape == (3, 300)
+    assert "0.70 of 1" in text.notes[2] and explained.trust.shape == (3, 300)
     # what two halves agree on is as strong as the whole map is reliable
     faded = explained.trust
     assert faded[2, 7] == 0 and np.delete(faded[2], 7) == pytest.approx(0.7)

@@ -5,12 +5,12 @@ Expected gradients (Erion et al., Nature Machine Intelligence 2021; what shap.Gr
 computes): the mean over background records b and alpha uniform in [0, 1] of
 (x - b) * gradient at b + alpha (x - b).
 
-The gradients are summed in two independent halves, every other one in each. How far the halves
-agree says how far the values can be trusted: `reliability`.
+The gradients are summed in two independent halves, each against its own half of the background. How
+far the halves agree says how far the values can be trusted, whoever draws the background next:
+`reliability`.
 """
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -24,7 +24,8 @@ from dataset import SAMPLE_RATE
 VALUE_BIN = 0.04  # s: values are summed over a millimetre of paper, within which they are noise
 WINDOWS = f"{1000 * VALUE_BIN:g} ms"  # the same in words
 RELIABLE = 0.9  # from which single windows of a map can be read
-UNKNOWN = {"reliability": [""], "reliability_leads": [""]}  # cells of values.csv that are NaN
+UNKNOWABLE = ("base_logit", "residual", "reliability", "reliability_leads", "difference")
+UNKNOWN = {name: [""] for name in UNKNOWABLE}  # cells of values.csv that are NaN
 DRAW = 20  # samples between two looks at the reliability
 GRADIENT_MEMORY = 4  # a gradient takes about this many times the memory of a prediction
 
@@ -79,21 +80,6 @@ def straight_path(samples, n, seed):
     return np.zeros(samples, int), (np.arange(samples) + 0.5) / samples
 
 
-class Method(NamedTuple):
-    """Where between a background and x gradients are taken; a new one is an entry of METHODS."""
-
-    text: str  # for --help
-    path: Callable  # (samples, background records, seed) -> rows of these (S,), alphas (S,)
-    from_zero: bool = False  # the background is a flat line, not records of the training folds
-    drawn: bool = True  # at random, so that drawing can go on until the values are reliable
-
-
-METHODS = {
-    "shap": Method("expected gradients, those of shap.GradientExplainer", random_path),
-    "ig": Method("integrated gradients from a signal of zeros", straight_path, True, False),
-}
-
-
 class Path(NamedTuple):
     """The points at which gradients are taken: starts + alpha (x - starts)."""
 
@@ -101,23 +87,32 @@ class Path(NamedTuple):
     rows: np.ndarray  # (S,), of the background: each is where a point's line to x starts
     alphas: np.ndarray  # (S,), how far along that line the point lies, 0 to 1
 
+    @property
+    def halves(self):
+        """Which half each point belongs to, (S,): that of every other signal of the background.
+
+        With a background of one signal every other point.
+        """
+        return (self.rows if len(self.background) > 1 else np.arange(len(self.rows))) % 2
+
 
 class Attribution(NamedTuple):
     """The values of one logit, on the network's device."""
 
     phi: torch.Tensor  # (L, T)
-    halves: torch.Tensor  # (2, L, T), whose mean phi is
-    samples: int
+    halves: torch.Tensor  # (2, L, T), each from its own part of what phi is made from
+    samples: int  # gradients, or signals that were passed through the network
+    difference: float = np.nan  # relative L2, of a library's values from ours of the same draws
 
 
 def mean_gradients(logit_of, x, path, batch_size, stop_when=None):
     """Return the Attribution of x (L, T), for a logit that `logit_of` maps (N, L, T) to: (N,).
 
-    The first half is of the even places of the path, the second of the odd ones. `stop_when`
-    is called after every DRAW samples with the halves and the number of samples in them; the path
-    ends there where it returns True.
+    The halves are those of the path. `stop_when` is called after every DRAW samples with the halves
+    and the number of samples in them; the path ends there where it returns True.
     """
     rows, alphas = torch.from_numpy(path.rows), torch.from_numpy(path.alphas)
+    of_half = torch.from_numpy(path.halves)
     totals = x.new_zeros(2, *x.shape)
     for draw in torch.arange(len(rows)).split(DRAW if stop_when else len(rows)):
         for part in draw.split(batch_size):
@@ -127,34 +122,35 @@ def mean_gradients(logit_of, x, path, batch_size, stop_when=None):
             gradients = torch.autograd.grad(logit_of(points).float().sum(), points)[0]
             values = (x - starts) * gradients
             for half in range(2):
-                totals[half] += values[(part % 2 == half).to(x.device)].sum(0)
+                totals[half] += values[(of_half[part] == half).to(x.device)].sum(0)
         samples = int(draw[-1]) + 1
-        counts = torch.tensor([(samples + 1) // 2, max(1, samples // 2)], device=x.device)
+        counts = of_half[:samples].bincount(minlength=2).clamp(min=1).to(x.device)
         halves = totals / counts[:, None, None]
         if stop_when and stop_when(halves, samples):
             break
     return Attribution(totals.sum(0) / samples, halves, samples)
 
 
-def explain(network, parts, background, options, stop_when=None):
+def mean_gradients_of(draw, network, parts, background, options, stop_when=None):
     """Return the Attributions of some classes, {k: part (L, T) of a record} -> {k: Attribution}.
 
-    `background` (B, L, T) are the signals to start from, `options.seed` seeds what is drawn.
-    `stop_when` is that of `mean_gradients`, but its first argument is the number of the class.
+    `draw` (samples, background records, seed) returns rows and alphas of a Path, `background`
+    (B, L, T) are the signals to start from, `options.seed` seeds what is drawn. `stop_when` is that
+    of `mean_gradients`, but its first argument is the number of the class.
     """
     network = fold_norms(network)
-    draw = METHODS[options.method].path
     path = Path(background, *draw(options.samples, len(background), options.seed))
     batch_size, attributions = max(1, options.batch_size // GRADIENT_MEMORY), {}
     for k, x in parts.items():
-
-        def logit_of(points, k=k):
-            return network(points)[:, k]
-
         stop = partial(stop_when, k) if stop_when else None
         with torch.autocast(x.device.type, torch.bfloat16, enabled=options.amp):
-            attributions[k] = mean_gradients(logit_of, x, path, batch_size, stop)
+            attributions[k] = mean_gradients(logit_of(network, k), x, path, batch_size, stop)
     return attributions
+
+
+def logit_of(network, k):
+    """Return the function that maps signals (N, L, T) to logit k of a network, (N,)."""
+    return lambda points: network(points)[:, k]
 
 
 def binned(phi):

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from ecg.evaluation.metrics import resample_weights
-from ecg.explanation.attributions import METHODS, RELIABLE, batch_logits, binned, reliability
+from ecg.explanation.attributions import RELIABLE, batch_logits, binned, reliability
 from ecg.explanation.check_measures import (
     Measure,
     check_curves,
@@ -25,6 +25,7 @@ from ecg.explanation.check_measures import (
     random_layers,
 )
 from ecg.explanation.explanation import Explainer, Explanation, Record
+from ecg.explanation.methods import METHODS
 from ecg.explanation.run import Run
 
 SAMPLES_STEPS = (100, 200, 400, 600)  # of which residual and agreement are compared

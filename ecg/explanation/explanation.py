@@ -18,14 +18,13 @@ import numpy as np
 import torch
 
 from ecg.explanation.attributions import (
-    METHODS,
     Options,
     batch_logits,
     binned,
-    explain,
     half_agreement,
     reliability,
 )
+from ecg.explanation.methods import METHODS
 from utils import replacing
 
 
@@ -60,11 +59,13 @@ class ClassExplanation(NamedTuple):
     values: np.ndarray  # (L, t), without padding: how much each sample moved the logit
     start: int  # sample of the record that the values begin with
     logit: float
-    change: float  # of the logit from its base, which the values explain
+    change: float  # of the logit from its base, which the values explain; NaN if they do not add up
     residual: float  # sum of the values less the change
-    reliability: np.ndarray  # (2,), of the windows and of the leads' shares
+    reliability: np.ndarray  # (2,), of the windows and the leads' shares; NaN if nothing is drawn
     samples: int  # gradients
     trust: np.ndarray  # (L, W), 0 to 1: how far the value of each window of 40 ms can be trusted
+    method: str = Options().method  # a name in METHODS
+    difference: float = np.nan  # relative L2, of a library's values from ours
 
     @property
     def stop(self):
@@ -88,13 +89,15 @@ class Explanation:
 
     phi: np.ndarray  # (k, L, T) float32, the values, with padding
     halves: np.ndarray  # (2, k, L, W), of the two halves of the samples: sums over windows of 40 ms
-    reliability: np.ndarray  # (k, 2), of the windows and of the leads' shares
+    reliability: np.ndarray  # (k, 2), of the windows and the leads' shares; NaN if nothing is drawn
     samples: np.ndarray  # (k,), gradients
     classes: np.ndarray  # (k,), numbers of the explained classes
     starts: np.ndarray  # (k,), samples of the record that phi begins with, without padding
     logits: np.ndarray  # (K,)
     base: np.ndarray  # (K,) logits that phi starts from: the background's mean, or those of zeros
     n: int  # samples of the whole record
+    method: str  # a name in METHODS
+    difference: np.ndarray  # (k,), relative L2 of a library's values from ours, else NaN
     peaks: np.ndarray | None = None  # (B,) samples of the R peaks in the whole record
 
     @property
@@ -115,8 +118,10 @@ class Explanation:
         """Return the ClassExplanation of class k."""
         i = self.classes.tolist().index(k)
         phi, change = self.phi[i], self.logits[k] - self.base[k]
-        # where a map as a whole is not reliable, the halves of single windows agree by chance
-        trust = half_agreement(self.halves[:, i]) * np.clip(self.reliability[i, 0], 0, 1)
+        trust = half_agreement(self.halves[:, i])  # 1 where nothing is drawn
+        if METHODS[self.method].drawn:
+            # where a map as a whole is not reliable, the halves of windows agree by chance
+            trust = trust * np.clip(self.reliability[i, 0], 0, 1)
         return ClassExplanation(
             k=k,
             values=phi[:, self.padding :],
@@ -127,6 +132,8 @@ class Explanation:
             reliability=self.reliability[i],
             samples=int(self.samples[i]),
             trust=trust,
+            method=self.method,
+            difference=float(self.difference[i]),
         )
 
     def part_of(self, x, k):
@@ -153,7 +160,7 @@ class Explanation:
             with np.load(path, allow_pickle=False) as stored:
                 names = [each.name for each in dataclasses.fields(cls) if each.name in stored]
                 arrays = {name: stored[name] for name in names}
-            return cls(**arrays | {"n": int(arrays["n"])})
+            return cls(**arrays | {"n": int(arrays["n"]), "method": str(arrays["method"])})
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None
 
@@ -177,7 +184,8 @@ class Explainer:
         With a network that scores windows, each class is explained in the window that gives the
         record's logit: the highest, and of the normal class the lowest. `stop_when`, called with a
         class, halves (2, L, T) and the number of samples in them, ends the drawing where it returns
-        True; without it, the options' reliability does.
+        True; without it, the options' reliability does. Raises ValueError if the method needs a
+        head that the network does not have.
         """
         network, n = self.network, record.n
         x = torch.from_numpy(record.x).to(next(network.parameters()).device)
@@ -201,19 +209,24 @@ class Explainer:
 
         options = self.options._replace(seed=record_seed(record.name, self.options.seed))
         stop_when = stop_when or (is_reliable if options.reliability else None)
-        parts = {k: windows[best[k]] for k in classes}
-        made = list(explain(network, parts, signals, options, stop_when).values())
+        parts, method = {k: windows[best[k]] for k in classes}, METHODS[options.method]
+        made = list(method.attribute(network, parts, signals, options, stop_when).values())
         halves = np.stack([cut(each.halves) for each in made], 1)
+        known = np.full((len(made), 2), np.nan)
+        if method.drawn:
+            known = np.array([reliability(halves[:, i]) for i in range(len(made))])
         return Explanation(
             phi=np.stack([each.phi.cpu().numpy() for each in made]),
             halves=halves,
-            reliability=np.array([reliability(halves[:, i]) for i in range(len(made))]),
+            reliability=known,
             samples=np.array([each.samples for each in made]),
             classes=np.array(classes),
             starts=np.array([hidden + places[best[k]] for k in classes]),
             logits=logits,
-            base=base,
+            base=base if method.adds_up else np.full_like(base, np.nan),
             n=n,
+            method=options.method,
+            difference=np.array([each.difference for each in made]),
         )
 
     def reference(self, name, x):
@@ -221,7 +234,7 @@ class Explainer:
 
         The logits are the mean of those of the signals.
         """
-        if METHODS[self.options.method].from_zero:
+        if not METHODS[self.options.method].background:
             return torch.zeros_like(x), batch_logits(self.network, torch.zeros_like(x), 1)[0]
         rows = self.background.without(name, self.options.background)
         return self.background.signals[rows], self.background.logits[rows].mean(0)

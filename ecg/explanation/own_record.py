@@ -6,6 +6,7 @@ from typing import NamedTuple
 from dataset import PackedSignals, labels_digest, load_labels
 from ecg.explanation.attributions import Options
 from ecg.explanation.explanation import Background, Explainer, Record
+from ecg.explanation.methods import EVIDENCE
 from ecg.explanation.run import load_background, load_run
 
 
@@ -13,10 +14,11 @@ class MethodAtHand(NamedTuple):
     """How a record is explained: Options and the Background that they draw from."""
 
     options: Options
-    background: Background | None = None  # None: from a flat line
+    background: Background | None = None  # None: not needed, or from a flat line
 
 
 FROM_ZERO = MethodAtHand(Options(method="ig", samples=100))  # steps, where no training set is
+FROM_HEAD = MethodAtHand(Options(method=EVIDENCE))
 
 
 def training_background(data_dir, model, options):

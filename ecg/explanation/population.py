@@ -27,8 +27,8 @@ def with_mean(cells, label, notes):
 class Population:
     """Sums over explained records, added one by one, of what the leads' values are."""
 
-    def __init__(self, classes, leads):
-        self.classes, self.leads = list(classes), list(leads)
+    def __init__(self, classes, leads, unit="SHAP value"):
+        self.classes, self.leads, self.unit = list(classes), list(leads), unit
         self.count = np.zeros(len(classes), int)
         self.shares, self.sums = np.zeros((2, len(classes), len(leads)))
 
@@ -49,7 +49,7 @@ class Population:
         """Return the HeatMap of the leads' mean shares of |value|, which cannot cancel."""
         with np.errstate(invalid="ignore", divide="ignore"):
             shares = self.shares / self.count[:, None]
-        return with_mean(shares, "mean share of |SHAP value|", self.notes())
+        return with_mean(shares, f"mean share of |{self.unit}|", self.notes())
 
     def signed_sums(self):
         """Return the HeatMap of the paper's signed sums, each row divided by its sum."""
@@ -61,7 +61,7 @@ class Population:
         notes = self.notes()
         note = "signed sums cancel: not divided by a sum near zero"
         notes[cancelled & (self.count > 0)] = note
-        return with_mean(signed, "sum of SHAP values, of the row's sum", notes)
+        return with_mean(signed, f"sum of {self.unit}s, of the row's sum", notes)
 
     def table(self, heat_map):
         """Return a HeatMap as it is written: class, n, the leads, note."""

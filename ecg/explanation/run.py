@@ -18,8 +18,9 @@ from dataset import (
     round_folds,
 )
 from ecg.evaluation.runs import is_training_data
-from ecg.explanation.attributions import METHODS, Options, batch_logits
+from ecg.explanation.attributions import Options, batch_logits
 from ecg.explanation.explanation import Background, Record
+from ecg.explanation.methods import METHODS, NO_HEAD, lacks_head
 from ecg.inference.model import Model, predict_scores
 from utils import RESEARCH_USE, InputError, fraction, positive, read_json, write_json
 
@@ -47,9 +48,15 @@ def add_explain_args(parser, records, samples):
 
 
 def refuse_unused(parser, method, reliability):
-    """Stop if --reliability is asked of a method that draws nothing."""
-    if reliability and method and not METHODS[method].drawn:
+    """Stop if --reliability is asked of a method that cannot draw until it is reached."""
+    if reliability and method and not METHODS[method].stops:
         parser.error(f"--reliability needs samples that are drawn, not --method {method}")
+
+
+def refuse_lacking(model, method):
+    """Stop if a method needs an evidence head that the Model does not have."""
+    if lacks_head(method, model.network):
+        raise InputError(f"{model.path} {NO_HEAD}")
 
 
 def options_of(**given):
@@ -124,11 +131,15 @@ def balanced(run, options, names):
     return [names[i] for i in turn.sort_values(kind="stable").index]
 
 
-def draw_background(labels, options):
-    """Return the training folds' patient_ids in a seeded order, one more than asked for."""
+def draw_background(labels, options, last=()):
+    """Return the training folds' patient_ids in a seeded order, one more than asked for.
+
+    Those in `last` come only if the others do not suffice.
+    """
     train_folds, _, _ = round_folds(options.round)
     names = sorted(labels.loc[labels["fold"].isin(train_folds), "patient_id"])
-    order = np.random.default_rng([options.seed, 1]).permutation(names)[: options.background + 1]
+    order = np.random.default_rng([options.seed, 1]).permutation(names)
+    order = order[np.isin(order, last).argsort(kind="stable")][: options.background + 1]
     if len(order) < 2:
         text = f"the training folds hold {len(order)} records, too few for a background"
         raise InputError(f"{text}; use more records (a larger --limit, or none)")
@@ -137,9 +148,9 @@ def draw_background(labels, options):
     return order.tolist()
 
 
-def load_background(run, options):
-    """Draw and read the Background of a run."""
-    names, signals = draw_background(run.labels, options), []
+def load_background(run, options, last=()):
+    """Draw and read the Background of a run, records of `last` only if there are too few others."""
+    names, signals = draw_background(run.labels, options, last), []
     for name in names:
         signals.append(pad_signal(run.record(name).x, run.data.n_samples))
     signals = torch.from_numpy(np.stack(signals)).to(run.model.device)

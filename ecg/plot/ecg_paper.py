@@ -10,8 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.transforms import Bbox, TransformedBbox
 
 from dataset import LEADS
-from ecg.explanation.attributions import WINDOWS
-from ecg.plot.figures import COLOUR_NAMES, INCH, footnote, save_figure
+from ecg.plot.figures import INCH, footnote, save_figure
 from ecg.plot.papers import A4
 from ecg.plot.value_colours import draw_value_bar, draw_windows
 from ecg.processing.quality import noisy_leads, standard_deviation
@@ -268,8 +267,7 @@ def draw_ecg_page(signal, sample_rate, text, start=0, layout=None, colours=None)
     if colours is not None:
         page = np.array(layout.paper)
         place = np.array([page[0] - 75, page[1] - 7.5, 66, 2.5]) / np.tile(page, 2)
-        label = f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
-        draw_value_bar(ax.figure, place, colours.norm, label, 7, "horizontal")
+        draw_value_bar(ax.figure, place, colours.norm, colours.label, 7, "horizontal")
     return ax.figure
 
 

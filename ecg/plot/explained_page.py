@@ -3,7 +3,8 @@
 import numpy as np
 
 from dataset import SAMPLE_RATE, to_mv
-from ecg.explanation.attributions import WINDOWS
+from ecg.explanation.attributions import WINDOWS, binned
+from ecg.explanation.methods import EVIDENCE, METHODS
 from ecg.plot.ecg_paper import PAGE_SECONDS, Layout, PageText, draw_ecg_page
 from ecg.plot.figures import save_page
 from ecg.plot.value_colours import page_colours
@@ -21,7 +22,7 @@ def plot_explained(path, packed, explained, leads, text, begin, layout=None):
     that are shown, and `layout` a Layout.
     """
     signal = to_mv(packed)
-    colours = page_colours(explained.values, leads, begin - explained.start, explained.trust)
+    colours = page_colours(explained, leads, begin)
     layout = (layout or Layout()).fit(signal)
     part, start = signal[:, begin : begin + LENGTH], begin / SAMPLE_RATE
     save_page(draw_ecg_page(part, SAMPLE_RATE, text, start, layout, colours), path)
@@ -29,16 +30,46 @@ def plot_explained(path, packed, explained, leads, text, begin, layout=None):
 
 def explained_text(explained):
     """Say in a title how much the values explain, '' where that is at least three quarters."""
+    if not METHODS[explained.method].adds_up:
+        return ""
     if abs(explained.residual) <= (1 - WELL_EXPLAINED) * abs(explained.change):
         return ""
     return f"; explains {100 * explained.explained_share:.0f} % of the score"
 
 
-def reliability_text(explained, drawn=True):
-    """Say how reliable an explanation's windows are; `drawn`: its samples are random."""
-    note = "pale: halves of the samples disagree"
-    note = note if drawn else "halves of the steps; nothing is random"
+def method_text(name, explained, part="", records=None):
+    """Say whether a page shows a trained place or what the network has learnt, and how it was made.
+
+    `name` is the class of the ClassExplanation, `part` the seconds that were explained, `records`
+    how many of the training set it was compared with, None if unknown.
+    """
+    if explained.method == EVIDENCE:
+        highest = binned(explained.values).max()
+        return (
+            f"evidence of {name}{part}: where the network was trained to see its criterion, 0 to 1 "
+            f"(highest {highest:.2f}; leads it needs less are paler); a trained place, no "
+            "attribution"
+        )
+    base = 1 / (1 + np.exp(explained.change - explained.logit))
+    logit, count = f"{name}'s logit{part}", "" if records is None else f"{records} "
+    against = f"{logit}, against {count}records of the training set"
+    steps = f"from a flat line (there {base:.2f}) in {explained.samples} steps"
+    way = {
+        "shap": f"expected gradients of {against}",
+        "ig": f"integrated gradients of {logit}, {steps}",
+        "gradient-explainer": f"shap.GradientExplainer of {against}; ours differ by "
+        f"{explained.difference:.1%}",
+    }[explained.method]
+    share = f"{100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
+    return f"{way}; they explain {share}: attribution of what was learnt, no trained place"
+
+
+def reliability_text(explained):
+    """Say how reliable an explanation's windows are, if its samples are random."""
+    if not METHODS[explained.method].drawn:
+        return READING
     number = f"{explained.reliability[0]:.2f} of 1"
+    note = "with another background; pale: halves of the samples disagree"
     return f"reliability of the {WINDOWS} windows: {number} ({note}); {READING}"
 
 
@@ -61,5 +92,6 @@ def plot_patient(path, packed, explanation, record, model):
     title += f", labelled {labels}{explained_text(explained)}"
     begin, end = max(0, explained.stop - LENGTH), explained.stop
     shown = f"{begin / SAMPLE_RATE:g} to {end / SAMPLE_RATE:g} s of {record.n / SAMPLE_RATE:g} s"
-    notes = [f"{shown}; {explained.samples} samples", reliability_text(explained)]
+    method = method_text(name, explained)
+    notes = [f"{shown}; {explained.samples} samples", method, reliability_text(explained)]
     plot_explained(path, packed, explained, model.leads, PageText(title, notes), begin)

@@ -40,12 +40,12 @@ def beat_grid(leads):
     return -(-len(leads) // columns), columns, list(leads)
 
 
-def plot_average_beats(beat, leads, path, title):
+def plot_average_beats(beat, leads, path, title, name="SHAP value"):
     """Draw a class's average beat of each lead, coloured by its average values.
 
     `beat` is what `BeatAverages.beat` returns: signal (L, W), values (L, W), P-to-QRS, QRS and ST-T
-    onset and T end (4,) in s from the middle of QRS, and the signal's unit. One colour scale and
-    one height scale serve all leads.
+    onset and T end (4,) in s from the middle of QRS, and the signal's unit. `name` says what a
+    value is. One colour scale and one height scale serve all leads.
     """
     signal, values, borders, unit = beat
     rows, columns, names = beat_grid(leads)
@@ -74,7 +74,7 @@ def plot_average_beats(beat, leads, path, title):
     figure.supylabel(unit, size=8, x=0.12 / size[0])
     figure.suptitle(title, size=10, y=1 - 0.2 / size[1])
     place = (1 - 1.1 / size[0], 0.25, 0.13 / size[0], 0.5)
-    label = "SHAP value (change of the logit)\na beat, summed over " + WINDOWS
+    label = f"{name}, mean over beats,\nsummed over {WINDOWS}"
     draw_value_bar(figure, place, norm, label)
     save_print(figure, path)
 

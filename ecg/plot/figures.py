@@ -20,6 +20,7 @@ BLUE, ORANGE = "#0072b2", "#d55e00"  # distinct with every common colour blindne
 # ECG paper, even at half strength and with deuteranopia or protanopia (docs/figures.md).
 LOWERS, RAISES = "#1450c8", "#d9a400"
 VALUE_MAP = LinearSegmentedColormap.from_list("values", (LOWERS, "white", RAISES))
+RAISING_MAP = LinearSegmentedColormap.from_list("raising", ("white", RAISES))  # of what has no sign
 COLOUR_NAMES = "gold raises, blue lowers"
 
 

@@ -10,8 +10,9 @@ from matplotlib.colors import Normalize, to_rgba
 from matplotlib.ticker import MaxNLocator
 
 from dataset import LEADS, SAMPLE_RATE
-from ecg.explanation.attributions import VALUE_BIN, binned
-from ecg.plot.figures import LOWERS, RAISES, VALUE_MAP
+from ecg.explanation.attributions import VALUE_BIN, WINDOWS, binned
+from ecg.explanation.methods import METHODS
+from ecg.plot.figures import COLOUR_NAMES, LOWERS, RAISES, RAISING_MAP, VALUE_MAP
 
 
 class PageColours(NamedTuple):
@@ -21,6 +22,7 @@ class PageColours(NamedTuple):
     shares: np.ndarray  # (12,) of |value|, NaN of a lead that the network does not see
     norm: Normalize
     first: int  # sample of the values that the page begins with; may lie before or after them
+    label: str  # of the colour bar
 
 
 def value_colours(sums, norm, trust=None):
@@ -64,25 +66,29 @@ def value_norm(values):
     return Normalize(-top, top, clip=True)
 
 
-def page_colours(values, leads, first=0, trust=None):
-    """Return the PageColours of values (L, t) of a record.
+def page_colours(explained, leads, begin=0):
+    """Return the PageColours of a ClassExplanation of the `leads` that the network sees.
 
-    `trust` (L, windows), 0 to 1, is how far the value of each window can be trusted (None: no
-    fading); `first` is the sample of the values that the page begins with.
+    `begin` is the sample of the record that the page begins with.
     """
-    norm, rows = value_norm(values), [LEADS.index(lead) for lead in leads]
-    seen = value_colours(binned(values), norm, trust)
+    values, rows = explained.values, [LEADS.index(lead) for lead in leads]
+    if METHODS[explained.method].adds_up:
+        norm, label = value_norm(values), f"change of the logit in {WINDOWS}: {COLOUR_NAMES}"
+    else:  # a probability has a scale of its own
+        norm, label = Normalize(0, 1), f"evidence in {WINDOWS}: 0 none, 1 sure"
+    seen = value_colours(binned(values), norm, explained.trust)
     colours = np.zeros((len(LEADS), *seen.shape[1:]))
     colours[rows] = seen
     shares = np.full(len(LEADS), np.nan)
     shares[rows] = np.abs(values).sum(1) / max(np.abs(values).sum(), 1e-30)
-    return PageColours(colours, shares, norm, first)
+    return PageColours(colours, shares, norm, begin - explained.start, label)
 
 
 def draw_value_bar(figure, place, norm, label, size=8, orientation="vertical"):
     """Draw the colour bar of the values at a place (left, bottom, width, height)."""
     options = {"cax": figure.add_axes(place), "extend": "both", "orientation": orientation}
     options["ticks"] = MaxNLocator(4 if orientation == "horizontal" else 8)
-    bar = figure.colorbar(ScalarMappable(norm, VALUE_MAP), **options)
+    colours = VALUE_MAP if norm.vmin < 0 else RAISING_MAP
+    bar = figure.colorbar(ScalarMappable(norm, colours), **options)
     bar.set_label(label, size=size)
     bar.ax.tick_params(labelsize=min(size, 7))

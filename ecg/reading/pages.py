@@ -3,13 +3,13 @@
 import numpy as np
 
 from dataset import SAMPLE_RATE, to_mv
-from ecg.explanation.attributions import METHODS
 from ecg.explanation.own_record import explain_record
 from ecg.plot.ecg_paper import Layout, PageText, plot_ecg_pages
 from ecg.plot.explained_page import (
     LENGTH,
     explained_text,
     fullest,
+    method_text,
     plot_explained,
     reliability_text,
 )
@@ -62,20 +62,11 @@ def explained_page_text(answer, explained, n, method):
     if explained.values.shape[1] < n:
         first, last = explained.start / SAMPLE_RATE, explained.stop / SAMPLE_RATE
         part = f" from {first:.1f} to {last:.1f} s"
-    share = f"{100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
+    records = method.background and len(method.background.names)
     notes = [
         answer.page_header(),
-        f"{method_text(name, part, method)}; they explain {share}",
-        reliability_text(explained, METHODS[method.options.method].drawn),
+        method_text(name, explained, part, records),
+        reliability_text(explained),
         *answer.page_warnings(),
     ]
     return PageText(title + explained_text(explained), notes)
-
-
-def method_text(name, part, method):
-    """Say in a page's first note how the values of a class's logit were made."""
-    if method.background is None:
-        steps = method.options.samples
-        return f"integrated gradients of {name}'s logit{part}, from a flat line in {steps} steps"
-    n = len(method.background.names)
-    return f"expected gradients of {name}'s logit{part}, against {n} records of the training set"

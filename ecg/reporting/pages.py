@@ -128,7 +128,7 @@ class ClassPage(NamedTuple):
 
     name: str
     n: int  # records predicted as this
-    map: dict  # lead -> mean share of |SHAP value|
+    map: dict  # lead -> mean share of |value|
     top: float  # the largest of these
     drawn: bool  # whether its average beat is
     beats: list  # rows of beats.csv, dictionaries
@@ -152,9 +152,10 @@ def class_page(folder, name, leads, tables):
     )
 
 
-def write_page(folder, run, leads):
+def write_page(folder, run, leads, unit="SHAP value"):
     """Write index.html of a folder of explanations, from its population, beats and values .csv.
 
+    `unit` is what a value is.
     Without its script the page shows every class and record, one below the other.
     """
     text = {"patient_id": str, "class": str}
@@ -169,6 +170,7 @@ def write_page(folder, run, leads):
         "explanations",
         title=f"Explanations of {run}",
         leads=list(leads),
+        unit=unit,
         regions=REGION_NAMES,
         windows=WINDOWS,
         reliable=RELIABLE,

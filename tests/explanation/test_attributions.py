@@ -37,8 +37,8 @@ def logit(model, k):
 
 def phi_of(method, model, k, x, background, samples, seed=7, batch_size=500):
     """Return a method's values (L, T) of one logit, as an array."""
-    draws = attributions.METHODS[method].path(samples, len(background), seed)
-    path = Path(background, *draws)
+    draw = {"shap": attributions.random_path, "ig": attributions.straight_path}[method]
+    path = Path(background, *draw(samples, len(background), seed))
     return mean_gradients(logit(model, k), x, path, batch_size).phi.numpy()
 
 
@@ -106,16 +106,37 @@ def test_values_are_those_of_shap_itself(work, samples, batch_size):
     assert ours == pytest.approx(theirs, rel=1e-3, abs=1e-5 * np.abs(theirs).max())
 
 
-def test_halves_are_of_every_other_sample_whatever_the_batch():
+def test_halves_have_their_own_halves_of_the_background_whatever_the_batch():
     """The values of a linear model are w (x - b), so that each half is known by hand."""
     x, w = torch.tensor([[2.0, -1.0]]), torch.tensor([[1.0, 3.0]])
     background = torch.arange(10.0).reshape(5, 1, 2)
-    path = Path(background, np.array([3, 0, 4, 1, 2]), np.linspace(0, 1, 5))
-    for batch_size in (1, 2, 3, 5):
+    path = Path(background, np.array([3, 0, 4, 1, 2, 3]), np.linspace(0, 1, 6))
+    for batch_size in (1, 2, 3, 6):
         found = mean_gradients(logit(Sum(w, 1), 0), x, path, batch_size)
-        for half, rows in zip(found.halves, ([3, 4, 2], [0, 1]), strict=True):
+        for half, rows in zip(found.halves, ([0, 4, 2], [3, 1, 3]), strict=True):
             assert torch.allclose(half, w * (x - background[rows].mean(0)))
-        assert torch.allclose(found.phi, w * (x - background.mean(0))) and found.samples == 5
+        assert torch.allclose(found.phi, w * (x - background[path.rows].mean(0)))
+        assert found.samples == 6
+    only = Path(background[:1], np.zeros(3, int), np.linspace(0, 1, 3))
+    assert only.halves.tolist() == [0, 1, 0]
+
+
+def test_the_reliability_is_what_another_background_finds():
+    """Two analysts who draw 20 signals each agree as far as either's halves say that they will."""
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(12, 1200)).astype(np.float32))
+    linear = logit(Sum(torch.ones(12, 1200), 1), 0)
+    claimed, maps = [], []
+    for seed in range(6):
+        background = torch.from_numpy(rng.normal(0, 3, (20, 12, 1200)).astype(np.float32))
+        # far more samples than signals: the draws themselves hardly matter
+        path = Path(background, *attributions.random_path(400, 20, seed))
+        found = mean_gradients(linear, x, path, 100)
+        claimed.append(attributions.reliability(attributions.binned(found.halves.numpy()))[0])
+        maps.append(attributions.binned(found.phi.numpy()))
+    pairs = [attributions.correlation(maps[i], maps[j]) for i in range(6) for j in range(i)]
+    assert 0.3 < np.mean(pairs) < 0.9
+    assert np.mean(claimed) == pytest.approx(np.mean(pairs), abs=0.06)
 
 
 def test_drawing_stops_when_it_is_to_and_a_longer_path_starts_with_the_shorter_one(work):

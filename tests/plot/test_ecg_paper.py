@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dataset import LEADS
+from ecg.explanation.explanation import ClassExplanation
 from ecg.plot import ecg_paper
 from ecg.plot.ecg_paper import Layout, PageText
 from ecg.plot.figures import mark
@@ -24,6 +25,12 @@ def square_wave(n_leads=12, seconds=10, rate=500):
     return signal
 
 
+def explanation(values):
+    """Return a ClassExplanation of values (L, t)."""
+    trust = np.ones((len(values), -(-values.shape[1] // 20)))
+    return ClassExplanation(6, values, 0, 0.0, 1.0, 0.0, np.ones(2), 9, trust)
+
+
 def draw(signal, *arguments, colours=None):
     """Return the figure of a page called t."""
     return ecg_paper.draw_ecg_page(signal, 500, PageText("t"), *arguments, colours=colours)
@@ -31,7 +38,7 @@ def draw(signal, *arguments, colours=None):
 
 def page(values, leads=LEADS, text=None):
     """Return the figure and the paper's axes of an explained page."""
-    colours = page_colours(values, leads)
+    colours = page_colours(explanation(values), leads)
     figure = ecg_paper.draw_ecg_page(square_wave(), 500, text or PageText("t"), colours=colours)
     return figure, figure.axes[0]
 
@@ -120,7 +127,7 @@ def test_a_deep_wave_in_the_last_row_has_room_on_the_paper():
     values = np.zeros((12, 5000))
     values[6] = 1  # V1 is the lead below
     layout = Layout().fit(signal)
-    figure = draw(signal, 0, layout, colours=page_colours(values, LEADS))
+    figure = draw(signal, 0, layout, colours=page_colours(explanation(values), LEADS))
     ax = figure.axes[0]
     assert layout.mm_per_mv == 5 and min(line.get_ydata().min() for line in ax.lines) > 0
     assert not any("cut" in text.get_text() for text in ax.texts)

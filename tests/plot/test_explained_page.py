@@ -51,7 +51,7 @@ def test_a_residual_over_a_quarter_of_the_change_stands_in_the_title(monkeypatch
     assert whole is packed and shown is explained and leads == LEADS and begin == 2000 - 1000
     assert all(part in text.title for part in ("a: ", "PVC", "0.50", "AF + PVC", said))
     assert ("explains" in text.title) == bool(said)
-    assert "2 to 12 s of 12 s; 200 samples" in text.notes[0] and "0.61" in text.notes[1]
+    assert "2 to 12 s of 12 s; 200 samples" in text.notes[0] and "0.61" in text.notes[2]
 
 
 def test_a_page_is_a_pdf_of_a4_and_a_png_the_same_each_time_and_marked(tmp_path, drawn):
@@ -94,7 +94,26 @@ def test_the_ten_seconds_with_most_values_are_shown():
     assert explained_page.fullest(phi) == 2000
 
 
-def test_only_what_is_drawn_can_be_pale():
+def test_only_what_is_drawn_has_a_reliability():
     explained = explanation(np.zeros((12, 500)))
     assert "pale: halves of the samples disagree" in explained_page.reliability_text(explained)
-    assert "nothing is random" in explained_page.reliability_text(explained, drawn=False)
+    for method in ("ig", "evidence"):
+        text = explained_page.reliability_text(explained._replace(method=method))
+        assert "reliab" not in text and " of 1" not in text
+
+
+def test_a_page_says_which_of_the_two_it_shows():
+    values = np.zeros((12, 500))
+    values[3, 100:120] = 0.9 / 20
+    explained = explanation(values, logit=1.0, change=1.0)
+    said = explained_page.method_text("PVC", explained._replace(method="evidence"))
+    assert "trained to see its criterion" in said and "highest 0.90" in said
+    assert "no attribution" in said and "of its change" not in said
+    for method in ("shap", "ig", "gradient-explainer"):
+        said = explained_page.method_text("PVC", explained._replace(method=method))
+        assert "attribution of what was learnt" in said and "trained to see" not in said
+    # a flat line has a probability of its own: here a logit of 0
+    said = explained_page.method_text("PVC", explained._replace(method="ig"))
+    assert "from a flat line (there 0.50)" in said
+    library = explained._replace(method="gradient-explainer", difference=0.0123)
+    assert "ours differ by 1.2%" in explained_page.method_text("PVC", library)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import Normalize, to_rgb
 
+from ecg.explanation.explanation import ClassExplanation
 from ecg.plot import figures, value_colours
 
 # linear RGB as seen without the cones of one kind (Machado et al., IEEE TVCG 15:1291, 2009)
@@ -22,6 +23,12 @@ SIGHT = {
     ],
 }
 TO_XYZ = [[0.4125, 0.3576, 0.1804], [0.2127, 0.7152, 0.0722], [0.0193, 0.1192, 0.9503]]
+
+
+def explanation(values, method="shap"):
+    """Return a ClassExplanation of values (L, t) that can all be trusted."""
+    trust = np.ones((len(values), -(-values.shape[1] // 20)))
+    return ClassExplanation(6, values, 0, 0.0, 1.0, 0.0, np.ones(2), 9, trust, method)
 
 
 def lab(colour, sight):
@@ -80,8 +87,19 @@ def test_colour_lies_where_the_values_are_whatever_the_page_begins_with(first):
 def test_shares_are_those_of_the_absolute_values_and_an_unseen_lead_has_none():
     phi = np.zeros((2, 40))
     phi[0, 3], phi[1, 30], phi[1, 31] = 3, -2, 3
-    found = value_colours.page_colours(phi, ["V1", "I"])
+    found = value_colours.page_colours(explanation(phi), ["V1", "I"])
     assert found.shares[6] == 3 / 8 and found.shares[0] == 5 / 8
     assert np.isnan(np.delete(found.shares, [0, 6])).all()
     assert found.colours.shape == (12, 2, 4) and found.colours[0, 1, 3] > 0
     assert not found.colours[0, 0].any(where=[False, False, False, True])
+
+
+def test_evidence_is_coloured_by_what_it_is_and_has_no_sign():
+    """A map whose highest probability is .5 is not stretched to the full colour."""
+    phi = np.zeros((2, 40))
+    phi[0, :20] = 0.5 / 20
+    found = value_colours.page_colours(explanation(phi, "evidence"), ["V1", "I"])
+    assert found.colours[6, :, 3].tolist() == pytest.approx([0.5, 0])
+    assert (found.norm.vmin, found.norm.vmax) == (0, 1) and "evidence" in found.label
+    stretched = value_colours.page_colours(explanation(phi), ["V1", "I"])
+    assert stretched.colours[6, 0, 3] > 0.9 and "change of the logit" in stretched.label

@@ -29,8 +29,9 @@ def answer(scores, warnings=(), leads=LEADS):
 def explanation(name="AF", values=None, start=2500, change=4.0, residual=-0.2):
     """Return a ClassExplanation of a record."""
     values = np.ones((12, 5000)) if values is None else values
-    quality = np.array([0.61, 0.9]), 200, "trust"
-    return ClassExplanation(CLASSES.index(name), values, start, 1.0, change, residual, *quality)
+    quality = np.array([0.61, 0.9]), 100, "trust"
+    given = CLASSES.index(name), values, start, 1.0, change, residual, *quality
+    return ClassExplanation(*given, method="ig")
 
 
 def text(an_answer, explained, n=9000, method=FROM_ZERO):
@@ -42,11 +43,12 @@ def test_a_page_names_the_finding_the_window_and_how_much_is_explained():
     title, notes, _ = text(some, explanation())
     assert title == "x: why AF (probability 0.50)"
     assert notes[1] == (
-        "integrated gradients of AF's logit from 5.0 to 15.0 s, from a flat line in 100 steps; "
-        "they explain 95 % of its change of 4.0"
+        "integrated gradients of AF's logit from 5.0 to 15.0 s, from a flat line (there 0.05) in "
+        "100 steps; they explain 95 % of its change of 4.0: attribution of what was learnt, no "
+        "trained place"
     )
     assert notes[0] == some.page_header() and "research measurements: rate -, PR -" in notes[0]
-    assert "0.61 of 1" in notes[2] and "nothing is random" in notes[2]
+    assert notes[2].startswith("%: a lead's share")  # nothing is random: no reliability
     assert notes[3] == "!!! WARNING: flat: V1"
     assert "from 5.0" not in text(some, explanation(start=0), n=5000).notes[1]
     assert text(some, explanation(residual=-2)).title.endswith("; explains 50 % of the score")
@@ -55,7 +57,8 @@ def test_a_page_names_the_finding_the_window_and_how_much_is_explained():
 def test_a_page_says_what_was_compared_with():
     background = SimpleNamespace(names=["A"] * 101)
     shap = MethodAtHand(Options(), background)
-    notes = text(answer({"AF": 0.5}), explanation(), method=shap).notes
+    made = explanation()._replace(method="shap")
+    notes = text(answer({"AF": 0.5}), made, method=shap).notes
     assert "expected gradients of AF's logit" in notes[1]
     assert "against 101 records of the training set; they explain 95 %" in notes[1]
     assert "halves of the samples disagree" in notes[2]
