@@ -47,7 +47,8 @@ UV ?= uv
 	@touch $@
 
 .venv/.workflow: .venv/.installed locks/workflow.txt
-	$(INSTALL) -r locks/workflow.txt
+	@# one of them has to be built: with the setuptools of the lock
+	$(INSTALL) --no-build-isolation -r locks/workflow.txt
 	@touch $@
 
 lock:
