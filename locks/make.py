@@ -32,6 +32,7 @@ def compile_lock(uv, *options):
 
 
 def main(uv):
+    """Write the four files of locks/."""
     every = compile_lock(uv, DEV, "requirements-workflow.txt")
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
         pins.writelines(every.values())

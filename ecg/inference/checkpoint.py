@@ -28,8 +28,8 @@ def save_checkpoint(path, content):
 def read_checkpoint(path, device="cpu"):
     """Return the dictionary in a checkpoint file.
 
-    Raises ValueError with what is wrong with the file, or OSError (FileNotFoundError) or MemoryError
-    where the machine, not the file, is at fault.
+    Raises ValueError with what is wrong with the file, or OSError (FileNotFoundError) or
+    MemoryError where the machine, not the file, is at fault.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(path)
