@@ -72,9 +72,7 @@ model: .venv/.installed
 	$(BIN)/python -m ecg.synthetic $(GENERAL) --records 4000 --seed 1
 	$(BIN)/python preprocess.py $(GENERAL)
 	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) $(HEALTHY) --prevalence 0.05 --epochs $(or $(EPOCHS),12)
-	$(BIN)/python main.py $(GENERAL) --init models/resnet18w24_general_all_42.pth --seed 142 --fresh 2000 \
-	  --prevalence 0.05 --num-workers 1 --epochs $(or $(EPOCHS),4)
-	$(BIN)/python -m ecg.release --model-path models/from-resnet18w24_general_all_42_general_all_142.pth
+	$(BIN)/python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
 
 reproduce: .venv/.workflow
 	$(BIN)/snakemake $(FLAGS) --config $(call text_value,data_dir,DATA) $(if $(ROUNDS),rounds=$(ROUNDS)) \

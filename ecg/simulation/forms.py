@@ -109,12 +109,10 @@ def conducted_form(rng, patient, block, segment, shift=None):
         st = st + patient.gain * (own @ st_block) * rng.uniform(0, 1.6)
     if shift == "STE":  # T rises out of the segment
         t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
-    elif shift and segment.strain:
-        t = t * rng.uniform(0, 0.5) + rng.uniform(0.8, 3.5) * st
     elif shift == "STD":  # T upright after it, or flat, or along with it
         t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
     elif block == "normal":  # a normal, high ST goes over into a tall T
-        t = t + rng.uniform(0, 2) * st
+        t = t + rng.uniform(0, 1.5) * st
     return Form(time, turned, low + patient.width * (high - low), t, st, segment.slope)
 
 

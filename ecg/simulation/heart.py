@@ -19,7 +19,7 @@ PAC   early beat, other P axis, narrow QRS unless BBB or aberrant, next sinus be
       twos, some blocked; its onset of P to the end of QRS (blocked: P), all leads
 PVC   early beat, QRS >= 120 ms, no P before it, T opposed, full compensatory pause unless in AF,
       interpolated or in twos and threes; its onset of QRS to the end of T, all leads
-STD   J + 20 and J + 60 ms at least 0.05 mV below the line (see st.py) in two neighbouring leads
+STD   J + 20 and J + 60 ms at least 0.065 mV below the PR segment in two neighbouring leads
 STE   at least 0.1 mV above it, V2 and V3 0.15 (women), 0.2 (men) or 0.25 mV (men below 40; see
       st.py); both: J to J + 120 ms, in the leads with the shift. The smaller, reciprocal shift the
       other way is neither evidence nor class, nor is the shift that belongs to a BBB.
@@ -37,14 +37,7 @@ from ecg.simulation.others import RR, Extra, other_beats, other_forms, other_pat
 from ecg.simulation.patient import Patient, at_rate, draw_patient
 from ecg.simulation.rhythm import NEED_P, Beats, make_beats, set_landmarks
 from ecg.simulation.st import draw_segment, is_shifted, shifted_leads
-from ecg.simulation.waves import (
-    add_p_waves,
-    add_spikes,
-    atrial_repolarisation,
-    draw_dipole,
-    fibrillation,
-    flutter,
-)
+from ecg.simulation.waves import add_p_waves, add_spikes, draw_dipole, fibrillation, flutter
 
 # Forty records in turn: 6 normal, 2 of each other class alone, and pairs as they occur in patients.
 # ST shift does not go with LBBB, whose own ST shift hides it; neither P nor PR exist in AF.
@@ -143,7 +136,6 @@ def render(rng, heart):
     if beats.af_from < np.inf:
         dipole += fibrillation(rng, t) * np.clip((t - beats.af_from) / 0.3, 0, 1)
     add_p_waves(dipole, patient, heart.extra.p, patient.p_turn)
-    atrial_repolarisation(patient, heart.extra.p, patient.p_turn).add_to(dipole)
     if heart.extra.flutter:
         dipole += flutter(rng, t, heart.extra.flutter)
     if len(heart.extra.spikes):

@@ -56,7 +56,6 @@ class Patient(NamedTuple):
     t_lean: float  # width of T before its peak, a factor of that after it
     u: float  # size of U, a part of T
     st_slope: float
-    st_line: float  # from where ST is measured: 0: the line between T and P, 1: the onset of QRS
     unsteady: float  # sd of the size of QRS from beat to beat
     sway: float  # movement of the heart with breath
     # P and PR
@@ -65,10 +64,6 @@ class Patient(NamedTuple):
     p_gain: float
     p_width: float
     pr: float
-    # Ta, the repolarisation of the atria: its area as a part of P's, s from P's onset, its sd in s
-    ta: float
-    ta_delay: float
-    ta_width: float
 
 
 def at_rate(patient, rr):
@@ -126,7 +121,6 @@ def draw_ventricles(rng):
         "t_lean": rng.uniform(0.8, 1.5),
         "u": rng.uniform(-0.05, 0.2),
         "st_slope": rng.normal(0.25, 0.5),
-        "st_line": rng.random(),
         "unsteady": log_uniform(rng, 0.01, 0.06),
         "sway": rng.uniform(0.01, 0.08),
     }
@@ -140,7 +134,4 @@ def draw_atria(rng):
         "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
         "p_width": rng.uniform(0.8, 1.35),
         "pr": rng.uniform(0.12, 0.202),
-        "ta": log_uniform(rng, 0.6, 1.7),
-        "ta_delay": rng.uniform(0.15, 0.22),
-        "ta_width": rng.uniform(0.055, 0.075),
     }

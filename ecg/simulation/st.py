@@ -7,16 +7,6 @@ from 0.05 mV. A class is beyond its limit at J + 20 ms, where QRS is over, and a
 elevation is below it at J + 20 ms only: in V2 and V3 of men, the young above all, ST rises steeply
 to 0.2 mV and more at J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation, Macfarlane
 et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
-
-The line that ST is measured from lies, by patient, anywhere between the onset of QRS, which the
-definition names, and the level between T and P, from which the labels of CPSC2018 seem to be read:
-its ST depressions are a median of 0.04 mV below the former and 0.065 mV below the latter. Ta, the
-repolarisation of the atria, makes the difference (waves.py).
-
-Strain is a depression of its own: in I, aVL, V5 and V6, down-sloping into an inverted T, with ST
-raised in V1 to V3 where S is deep (hypertrophy: AHA/ACCF/HRS recommendations V, Hancock et al.,
-Circulation 2009; old infarcts look alike). The elevation may exceed the limits, and is no STE:
-they hold without hypertrophy only (Armstrong et al., Am J Cardiol 2012).
 """
 
 from typing import NamedTuple
@@ -33,13 +23,11 @@ NEIGHBOURS = np.array([(LEADS.index(a), LEADS.index(b)) for a, b in FRONTAL + CH
 # directions of elevation: anterior (V1-V4), inferior with reciprocal aVL, lateral and high lateral
 ANTERIOR, INFERIOR, LATERAL = (0.45, 0.1, -1), (-0.1, 1, 0.1), (0.9, 0.3, 0.1)
 HIGH_LATERAL = (1, -0.4, 0.2)
-WIDESPREAD = (0.7, 0.6, -0.7)  # in front, on the left and below: early repolarisation
 TERRITORIES = (ANTERIOR, ANTERIOR, INFERIOR, INFERIOR, LATERAL, HIGH_LATERAL)
 # depression is opposed to what is elevated in the leads of these
-DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, (0.9, 0.3, 0.6))
-STRAIN = ((0.9, 0.2, 0.8), (0.8, 0, 1.3), (0.8, -0.3, 0.6))
-STRAIN_SHARE = 0.4  # of the depressions
-STD_LIMIT = 0.05  # mV
+STRAIN = (0.9, 0.3, 0.6)  # V5, V6, I down and V1, V2 up, as in hypertrophy
+DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, STRAIN)
+STD_LIMIT = 0.065  # mV: healthy V4-V6 often reach 0.05 mV, where the definition begins
 
 
 class Segment(NamedTuple):
@@ -47,7 +35,6 @@ class Segment(NamedTuple):
 
     st: np.ndarray  # vector at J + 60 ms (3,), in mV
     slope: float  # change in 100 ms, a part of st
-    strain: bool = False  # T goes along with ST
 
 
 def least_of(slope):
@@ -104,11 +91,10 @@ def pairs_of(patient, st):
 def draw_normal(rng, patient):
     """Draw the Segment of a healthy heart: most often anterior elevation, below the limits at J."""
     man, slope = patient.sex != "Female", patient.st_slope
-    if rng.random() < (0.8 if man else 0.7):
-        usual = [ANTERIOR, ANTERIOR, WIDESPREAD]
-        direction, height = draw_direction(rng, usual, 0.2), rng.uniform(0.2, 0.98)
-        if man and rng.random() < (0.7 if patient.age < 40 else 0.5):
-            height = rng.uniform(0.5, 1.5) if patient.age < 40 else rng.uniform(0.4, 1.4)
+    if rng.random() < (0.8 if man else 0.5):
+        direction, height = draw_direction(rng, [ANTERIOR], 0.2), rng.uniform(0.2, 0.98)
+        if man and rng.random() < 0.5:
+            height = rng.uniform(0.4, 1.4)
     else:
         direction, height = draw_direction(rng, TERRITORIES), rng.uniform(0, 0.85)
         if rng.random() < 0.5:
@@ -116,7 +102,7 @@ def draw_normal(rng, patient):
             if rng.random() < 0.5:  # J below the line, then rising at once, as with a fast heart
                 slope = rng.uniform(-4, 0)
     up, down = pairs_of(patient, direction)
-    scale = min(height / max(up, 0.3), 0.7 / max(down, 0.3))
+    scale = min(height / max(up, 0.3), 0.9 / max(down, 0.3))
     height = scale * up  # of the limit, at J + 60 ms
     if height > 0.7:  # ST rises steeply from below the limit at J + 20 ms
         slope = max(slope, (1 - 0.9 / height) / 0.4 + rng.uniform(0.2, 0.6))
@@ -131,31 +117,25 @@ def draw_segment(rng, patient, name=None, other=None):
     if name is None:
         return draw_normal(rng, patient)
     if name == "STE":
-        slope, spread, least = np.clip(patient.st_slope + 0.2, -0.5, 0.9), 0.55, 0.02 / 0.1
+        sign, in_mv, territories, slope = 1, 0.1, TERRITORIES, np.clip(patient.st_slope, -0.5, 0.9)
     else:  # level or down-sloping
-        slope, spread, least = np.clip(patient.st_slope, 0, 0.9), 0.45, 0.02 / STD_LIMIT
-    first = 1.15 if name == "STE" else 1.05  # of the limit
-    strain = name == "STD" and not other and rng.random() < STRAIN_SHARE
+        sign, in_mv, territories, slope = (
+            -1,
+            STD_LIMIT,
+            DEPRESSED,
+            np.clip(patient.st_slope, 0, 0.9),
+        )
     while True:
-        if name == "STE":
-            direction = draw_direction(rng, TERRITORIES)
-        else:
-            direction = -draw_direction(rng, STRAIN if strain else DEPRESSED)
+        direction = sign * draw_direction(rng, territories)
         up, down = pairs_of(patient, direction)
         wanted = min(up, down) if other else up if name == "STE" else down
         # most are not far beyond the limit
-        size = first * np.exp(spread * abs(rng.standard_normal())) / least_of(slope)
+        size = 1.05 * np.exp(0.55 * abs(rng.standard_normal())) / least_of(slope)
         if other:
             enough = wanted > 0.4 * max(up, down)
         elif name == "STE":  # in mV, the larger of the two shifts
-            enough = 0.1 * up > STD_LIMIT * down and not is_strain(direction)
+            enough = 0.1 * up > STD_LIMIT * down
         else:  # what is raised elsewhere is no STE
-            enough = size * up < (2 if strain else 0.95) * down
-        if enough and wanted > least:
-            return Segment(size * direction / wanted, slope, strain)
-
-
-def is_strain(direction):
-    """Tell whether a shift (3,) goes to the front and to the right."""
-    x, y, z = direction
-    return x < 0 and z < -abs(y)
+            enough = size * up < 0.95 * down
+        if enough and in_mv * wanted > 0.02:
+            return Segment(size * direction / wanted, slope)

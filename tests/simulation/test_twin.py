@@ -25,8 +25,7 @@ def test_af_sets_in_midway_beside_a_class_that_needs_p(other):
         seen = beats.kind == "sinus"
         p, onset = ~np.isnan(beats.p[seen]), beats.onset[seen]
         assert p.any() and not p.all() and onset[p].max() < onset[~p].min()
-        # after the last early beat, which sets it off, comes an interval of up to 2.2 RR
-        assert 0.4 * 12 < onset[~p].min() < 0.6 * 12 + 3 * heart.patient.rr
+        assert 0.4 * 12 < onset[~p].min() < 0.75 * 12
         ends = [stop for _, stop in spans[other]]
         starts = [start for start, _ in spans["AF"]]
         assert not ends or not starts or max(ends) <= min(starts)
@@ -58,7 +57,7 @@ def test_elevation_with_depression_has_both_beyond_the_limits():
             for name, sign in {"STE": 1, "STD": -1}.items():
                 if name not in classes:
                     continue
-                limits = dict.fromkeys(LEADS, 0.1 if name == "STE" else 0.05)
+                limits = dict.fromkeys(LEADS, 0.1 if name == "STE" else 0.065)
                 limits |= {"V2": 0.15, "V3": 0.15} if name == "STE" else {}
                 shown = {lead for lead, value in shift.items() if sign * value >= limits[lead]}
                 assert any(set(pair) <= shown for pair in pairs), (seed, classes)
