@@ -80,7 +80,7 @@ def words(html):
 def table_rows(html, caption):
     """Return {first cell: cells} of a table, without its links."""
     part = html.split(f"<caption>{caption}</caption>")[1].split("</table>")[0]
-    part = re.sub("</?a[^>]*>", "", part)
+    part = re.sub("</?(a|span)( [^>]*)?>", "", part)
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in part.split("<tr")]
     return {row[0]: row for row in rows if row}
 
