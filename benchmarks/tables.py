@@ -165,6 +165,23 @@ def real_rows(tables):
     return rows
 
 
+def interval_rows(tables):
+    """Return the errors of measured intervals: ours, and the mean absolute ones of other tools."""
+    table = tables["errors"].query("set != 'LUDB, chosen on'")
+    table = table.assign(error=table["measured"] - table["true"])
+    ours, *others = table["tool"].unique()
+    rows = [["records", "interval", "measured", "mean error, ms", "SD", "mean absolute error"]]
+    rows[0] += [f"{tool}: measured, mean absolute error" for tool in others]
+    for (records, interval), group in table.groupby(["set", "interval"], sort=False):
+        errors = {tool: part["error"].dropna() for tool, part in group.groupby("tool", sort=False)}
+        n, error = group.query("tool == @ours")["true"].notna().sum(), errors[ours]
+        cells = [records, interval, f"{len(error)} of {n}"]
+        cells += [f"{number:.0f}" for number in (error.mean(), error.std(), error.abs().mean())]
+        cells += [f"{len(errors[t])}, {errors[t].abs().mean():.0f}" for t in others]
+        rows.append(cells)
+    return rows
+
+
 def paper_rows(tables):
     """Return the paper's scores by class, each with its evidence grade."""
     table = tables["paper"].query("table == 'scores'").set_index(["row", "column"])
@@ -236,6 +253,13 @@ TABLES = {
     "few": transfer_source("docs/model.md", "few --amp --models ...", few_rows, "few"),
     "ptbxl": transfer_source("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
     "paper": transfer_source("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),
+    "intervals": Source(
+        "docs/own.md",
+        "python -m benchmarks.ecg_intervals",
+        {"errors": results_path("intervals", "errors.csv")},
+        [results_path("intervals", "errors.json")],
+        interval_rows,
+    ),
     "baselines": baseline_source(),
     "agreement": agreement_source(check_tables.agreement_rows, "demo", "real"),
     "noise": agreement_source(check_tables.noise_rows, "demo", "real"),

@@ -101,3 +101,15 @@ def test_the_papers_values_stand_in_the_page_as_they_are_held():
     rows = tables.paper_rows({"paper": pd.read_csv(tables.PAPER)})
     assert len(rows) == 11 and rows[-1] == ["AVG", ".821 B", ".812 B", ".813 A", ".970 A"]
     assert all(f"| {' | '.join(row)} |" in text for row in rows)
+
+
+def test_errors_of_intervals_are_those_of_the_records_that_were_kept():
+    columns = ["set", "record", "tool", "interval", "true", "measured"]
+    values = [(100, 90), (200, 230), (150, np.nan), (np.nan, 120)]  # ms; the last has no true one
+    rows = [["LUDB, kept", str(i), "ours", "PR", *value] for i, value in enumerate(values)]
+    rows += [["LUDB, kept", "0", "other", "PR", 100, 150]]
+    rows += [["LUDB, chosen on", "9", "ours", "PR", 100, 500]]
+    head, row = tables.interval_rows({"errors": pd.DataFrame(rows, columns=columns)})
+    # errors -10 and 30: mean 10, sd 20 sqrt(2) = 28.3, mean absolute 20
+    assert row == ["LUDB, kept", "PR", "2 of 3", "10", "28", "20", "1, 50"]
+    assert head[6] == "other: measured, mean absolute error"
