@@ -27,6 +27,7 @@ from utils import explanations_path, positive, results_path, software_versions, 
 
 OUT = results_path("faithfulness")
 DATA = "data/synthetic"
+METHODS_OF_THE_PRODUCT = ("shap", "ig", "evidence")
 SAMPLES = {"shap": 100, "ig": 50, "averaged": 50}
 BACKGROUND = 60  # records: twice as many, for another background, are in the training folds
 
@@ -38,9 +39,10 @@ def parse_args(argv=None):
     parser.add_argument("--name", default="general", help="its name in the tables")
     text = "another training of it; for the method averaged: any number"
     parser.add_argument("--other", nargs="+", default=[], help=text)
-    methods = "shap", "ig", "evidence"
     known = [*METHODS, *other_methods.NAMES]
-    parser.add_argument("--methods", nargs="+", choices=known, default=methods, help="of truth")
+    parser.add_argument(
+        "--methods", nargs="+", choices=known, default=METHODS_OF_THE_PRODUCT, help="of truth"
+    )
     parser.add_argument("--each", type=positive, default=5, help="records of each class, for truth")
     parser.add_argument("--few", type=positive, default=20, help="records, for reliability")
     return parser.parse_args(argv)
@@ -80,7 +82,8 @@ def main(args):
     names = choose(load_labels(DATA), args.each)
     if args.what == "truth":
         for method in args.methods:
-            flags = ["--checks", "evidence", "equal", "curves", "head"]
+            removal = ["curves"] if method in METHODS_OF_THE_PRODUCT else []
+            flags = ["--checks", "evidence", "equal", "head", *removal]
             table = check(args.model, names, method, *flags, "--samples", SAMPLES.get(method, 1))
             keep(table, f"truth_{args.name}_{method}", args.model, args.name, method)
         return
