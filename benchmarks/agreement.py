@@ -2,12 +2,13 @@
 
     python -m benchmarks.agreement truth --model models/general.pth
     python -m benchmarks.agreement truth --model first.pth --name first --methods shap ig
-    python -m benchmarks.agreement reliability --model models/general.pth --other OTHER
+    python -m benchmarks.agreement reliability --model models/general.pth --methods shap evidence
 
-truth        positive values against evidence.csv and the null map, equal beats, removal of samples:
-             5 records of each class of data/synthetic (python -m ecg.synthetic, preprocess.py)
-reliability  claimed by the halves, and found with another background and another training: OTHER is
-             another training of the recipe (--seed 43); 20 records of data/synthetic
+truth        positive values against evidence.csv and the null map, and equal beats: 4 records of
+             each class of data/synthetic (python -m ecg.synthetic, preprocess.py); removal of
+             samples: --few of them
+reliability  of 100 samples: claimed by the halves, and found with another background and, if OTHER
+             is given, another training of the recipe (--seed 43); --few records of data/synthetic
 
 The csv files of ecg.faithfulness go to results/faithfulness/; python -m benchmarks.tables writes
 the tables. Methods of benchmarks/other_methods.py are known here too. Ten minutes of one core each;
@@ -43,8 +44,9 @@ def parse_args(argv=None):
     parser.add_argument(
         "--methods", nargs="+", choices=known, default=METHODS_OF_THE_PRODUCT, help="of truth"
     )
-    parser.add_argument("--each", type=positive, default=5, help="records of each class, for truth")
-    parser.add_argument("--few", type=positive, default=20, help="records, for reliability")
+    parser.add_argument("--each", type=positive, default=4, help="records of each class, for truth")
+    text = "records for reliability, and for removal in truth"
+    parser.add_argument("--few", type=positive, default=20, help=text)
     return parser.parse_args(argv)
 
 
@@ -82,15 +84,16 @@ def main(args):
     names = choose(load_labels(DATA), args.each)
     if args.what == "truth":
         for method in args.methods:
-            removal = ["curves"] if method in METHODS_OF_THE_PRODUCT else []
-            flags = ["--checks", "evidence", "equal", "head", *removal]
-            table = check(args.model, names, method, *flags, "--samples", SAMPLES.get(method, 1))
+            flags = ["--samples", SAMPLES.get(method, 1), "--checks"]
+            table = check(args.model, names, method, *flags, "evidence", "equal", "head")
+            if method in METHODS_OF_THE_PRODUCT:
+                table = check(args.model, names[: args.few], method, *flags, "curves")
             keep(table, f"truth_{args.name}_{method}", args.model, args.name, method)
         return
-    for method in ("shap", "evidence"):
-        flags = ["--few", args.few, "--checks", "halves", "seeds", "training", "--samples", 200]
-        others = ["--other-model", args.other[0]]
-        table = check(args.model, names[: args.few], method, *flags, *others)
+    training = ["training", "--other-model", args.other[0]] if args.other else []
+    for method in args.methods:
+        flags = ["--few", args.few, "--samples", 100, "--checks", "halves", "seeds", *training]
+        table = check(args.model, names[: args.few], method, *flags)
         keep(table, f"reliability_{args.name}_{method}", args.model, args.name, method)
 
 

@@ -69,23 +69,22 @@ def beside_null(table, measure, name):
 def truth_rows(tables):
     """Return where the values are beside the known place of each criterion, by model and method.
 
-    The null map is that of the first method: its records are those of all.
+    The null map is that of the method with most records: it is the same for all.
     """
-    rows, known = [["model", "method", "", *CLASSES]], set()
-    for table in tables.values():
-        model, method = EDITIONS[table.model.iloc[0]], METHODS[table.method.iloc[0]]
-        if not known:
-            counts = [look_up(table, "pointing game", k, "n") for k in CLASSES]
-            rows.append(["all", "", "records", *(f"{n:.0f}" for n in counts)])
-            for measure, text in TRUTH.items():
-                cells = [brief(look_up(table, f"{measure}, null", k)) for k in CLASSES]
-                rows.append(["", "null map", text, *cells])
-            for measure, chance in CHANCE.items():
-                cells = [brief(look_up(table, chance, k)) for k in CLASSES]
-                rows.append(["", "chance", TRUTH[measure], *cells])
-        known.add(model)
+    rows = [["model", "method", "", *CLASSES]]
+    counts = {
+        key: [look_up(t, "pointing game", k, "n") for k in CLASSES] for key, t in tables.items()
+    }
+    most = tables[max(counts, key=lambda key: sum(counts[key]))]
+    nulls = {f"{measure}, null": ("null map", text) for measure, text in TRUTH.items()}
+    nulls |= {chance: ("chance", TRUTH[measure]) for measure, chance in CHANCE.items()}
+    for measure, names in nulls.items():
+        rows.append(["", *names, *(brief(look_up(most, measure, k)) for k in CLASSES)])
+    for key, table in tables.items():
+        names = EDITIONS[table.model.iloc[0]], METHODS[table.method.iloc[0]]
+        rows.append([*names, "records", *(f"{n:.0f}" for n in counts[key])])
         for measure, text in TRUTH.items():
-            rows.append([model, method, text, *(beside_null(table, measure, k) for k in CLASSES)])
+            rows.append([*names, text, *(beside_null(table, measure, k) for k in CLASSES)])
     return rows
 
 
