@@ -46,7 +46,12 @@ from ecg.evaluation.scored_run import (
     write_thresholds,
 )
 from ecg.inference.device import get_device
-from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
+from ecg.inference.flags import (
+    add_model_args,
+    add_model_path_arg,
+    find_model,
+    parse_without,
+)
 from ecg.inference.model import Model
 from ecg.plot.scores import plot_scores
 from ecg.reporting import pages
@@ -77,12 +82,7 @@ def parse_args(argv=None):
     add_threshold_arg(group)
     add_signal_args(parser)
     add_model_args(parser)
-    args, others = parser.parse_known_args(argv)
-    if own := [word for word in others if word.split("=")[0] in OWN]:
-        parser.error(f"{own[0]} has moved; for ECGs of your own: python -m ecg.read FILE")
-    if others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
-    return args
+    return parse_without(parser, argv, OWN, "python -m ecg.read FILE")
 
 
 def score(model, signals, labels, args):

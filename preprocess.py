@@ -27,12 +27,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, parse_leads
+from dataset import CLASSES, LEADS, N_FOLDS, add_data_args, classes_of, parse_leads
 from ecg.io.catalogue import RecordNames, add_labels, join_facts, list_folder
 from ecg.io.diagnoses import without_class
 from ecg.io.folds import (
     assign_folds,
-    class_columns,
     find_groups,
     given_folds,
     read_folds,
@@ -87,7 +86,7 @@ def report(index, labels, table, data_dir):
     print(f"\n{n} records, {n - n_packed} skipped, {n_packed} packed, {len(labels)} labelled")
     for kind, count in kinds.most_common():
         print(f"  {count} with a note: {kind}")
-    counts = labels.groupby("fold")[class_columns(labels)].sum().T
+    counts = labels.groupby("fold")[list(classes_of(labels))].sum().T
     counts = counts.reindex(columns=range(1, N_FOLDS + 1), fill_value=0)
     counts["all"] = counts.sum(axis=1)
     print(f"\nrecords per class and fold\n{counts.to_string()}")

@@ -28,7 +28,12 @@ from ecg.explanation import run as explanation_run
 from ecg.explanation.explanation import Explainer, Explanation, Record
 from ecg.explanation.methods import METHODS
 from ecg.explanation.population import Population
-from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
+from ecg.inference.flags import (
+    add_model_args,
+    add_model_path_arg,
+    find_model,
+    parse_without,
+)
 from ecg.inference.model import Model
 from ecg.plot.explained_page import plot_patient
 from ecg.plot.explanation_figures import plot_average_beats
@@ -55,12 +60,7 @@ def parse_args(argv=None):
     group = add_model_args(parser)
     add_model_path_arg(group)
     add_round_arg(group)
-    args, others = parser.parse_known_args(argv)
-    if moved := [word for word in others if word.split("=")[0] in MOVED]:
-        text = "for ECGs of your own: python -m ecg.read FILE --explain"
-        parser.error(f"{moved[0]} has moved; {text}")
-    if others:
-        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    args = parse_without(parser, argv, MOVED, "python -m ecg.read FILE --explain")
     explanation_run.refuse_unused(parser, args.method, args.reliability)
     return args
 

@@ -18,6 +18,7 @@ from dataset import PackedSignals, classes_of, load_labels
 from ecg.evaluation import metrics
 from ecg.inference.flags import add_model_path_arg
 from ecg.inference.model import Model
+from ecg.io.sources import is_synthetic
 from ecg.running.command import make_parser, run_main
 from utils import RESEARCH_USE, InputError
 
@@ -44,8 +45,8 @@ def score_on(model, data_dir):
     print(metrics.format_table(table))
     average, name = table.iloc[-1], Path(data_dir).resolve().name
     auc, f1 = (metrics.in_words(score, 2) for score in (average.auc, average.f1))
-    text = f"macro AUC {auc} and F1 {f1} on {len(labels)} records"
-    return f"{text} of patients ({name})"
+    kind = "synthetic records" if is_synthetic(data_dir) else "records"
+    return f"macro AUC {auc} and F1 {f1} on {len(labels)} {kind} of {name}"
 
 
 def main(args):
@@ -63,7 +64,7 @@ def main(args):
     size = Path(args.to).stat().st_size
     print(
         f"wrote {args.to}, {size / 1e6:.1f} MB; trained on {model.provenance}; "
-        f"{model.scored_on or 'not scored on patients'}\n{RESEARCH_USE}"
+        f"{model.scored_on or 'not scored'}\n{RESEARCH_USE}"
     )
 
 

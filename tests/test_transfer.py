@@ -218,7 +218,7 @@ def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
     full, half = load(RUN), torch.load("g.pth", weights_only=True)
     assert half["state_dict"]["fc.weight"].dtype == torch.float16 and "history" not in half
     assert half["thresholds"] == full["thresholds"]
-    assert "38 records of patients (tiny)" in half["scored_on"]
+    assert "38 synthetic records of tiny" in half["scored_on"]
     x = torch.randn(2, 12, 3000)
     with torch.no_grad():
         one, two = (Model.load(p).network(x) for p in (path, "g.pth"))
@@ -232,8 +232,11 @@ def test_release_halves_the_model_and_keeps_its_answers(workdir, capsys):
 
 def make_synthetic(folder):
     """Let every header of a data folder say that the simulator made it; preprocess it again."""
+    rows = ["patient_id"]
     for path in folder.rglob("*.hea"):
         path.write_text(f"{path.read_text()}{SOURCE_LINE}\n")
+        rows.append(path.stem)
+    (folder / "evidence.csv").write_text("\n".join(rows))
     preprocess.main(preprocess.parse_args(["--data-dir", str(folder), "--jobs", "1"]))
 
 

@@ -97,9 +97,12 @@ def is_training_data(model, labels, signals, limit, round_number):
     same = settings.labels == labels_digest(labels)
     if not same and Path(trained.data_dir).name != data_dir.resolve().name:
         return False
+    if trained.limit != limit:  # before the labels, which differ for this reason alone
+        own = f"--limit {trained.limit}"
+        how = f"with {own}; add {own}" if trained.limit else "without --limit; leave it out"
+        raise InputError(f"the model was trained on {trained.data_dir} {how}")
     changed = {
         "labels or folds": not same,
-        "--limit": trained.limit != limit,
         "signals": settings.signals != signals.fingerprint,
     }
     if any(changed.values()):

@@ -46,6 +46,16 @@ def add_model_path_arg(parser, **options):
     parser.add_argument("--model-path", **{"help": text} | options)
 
 
+def parse_without(parser, argv, moved, command):
+    """Parse flags; of those that have `moved`, say which `command` has them now."""
+    args, others = parser.parse_known_args(argv)
+    if gone := [word for word in others if word.split("=")[0] in moved]:
+        parser.error(f"{gone[0]} has moved; for ECGs of your own: {command}")
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    return args
+
+
 def present_models(data_dir, leads):
     """Return the file names of the models of a data folder and these leads that are there."""
     name = glob.escape(f"{Path(data_dir).resolve().name}_{leads}")

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dataset import N_FOLDS
+from dataset import N_FOLDS, classes_of
 from ecg.io.tables import FOLD, PATIENT, parse_fold, read_table
 
 
@@ -150,11 +150,6 @@ def stratified_folds(y, seed):
     return folds
 
 
-def class_columns(labels):
-    """Return the classes of labels, with or without folds: all other columns."""
-    return [name for name in labels.columns if name not in ("patient_id", "fold")]
-
-
 def assign_folds(labels, kind, seed, groups=None):
     """Return labels with a `fold` column; records with the same number in groups (N,) share one.
 
@@ -162,7 +157,7 @@ def assign_folds(labels, kind, seed, groups=None):
     """
     groups = np.arange(len(labels)) if groups is None else groups
     if kind == "stratified":
-        known = labels[class_columns(labels)].fillna(0).to_numpy(int)
+        known = labels[list(classes_of(labels))].fillna(0).to_numpy(int)
         y = np.zeros((groups.max() + 1, known.shape[1]), int)
         np.add.at(y, groups, known)
         return labels.assign(fold=stratified_folds(y, seed)[groups])

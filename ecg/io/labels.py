@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from dataset import CLASSES
-from ecg.io.diagnoses import classes_of
-from ecg.io.folds import class_columns
+from dataset import CLASSES, classes_of
+from ecg.io import diagnoses
 from ecg.io.packing import Row
 
 REFERENCE_COLUMNS = [*Row._fields[: Row._fields.index("note") + 1]]
@@ -28,7 +27,7 @@ def make_labels(reference, catalogue=None):
     for name, dx in zip(reference.patient_id, reference.dx, strict=True):
         known = facts[name].cells if name in facts else None
         if known is None:
-            present = classes_of(dx.split(";")) if classes == CLASSES else ()
+            present = diagnoses.classes_of(dx.split(";")) if classes == CLASSES else ()
             known = tuple(int(each in present) for each in classes) if present else ()
         if any(cell is not None for cell in known):
             names.append(name)
@@ -47,16 +46,17 @@ def dataset_table(reference, labels):
     """
     reference = reference.set_index("patient_id")
     rows = []
-    for name in class_columns(labels):
+    for name in classes_of(labels):
         part = reference.loc[labels.patient_id[(labels[name] == 1).fillna(False)]]
         age = part.age.astype(float)
+        known = part.sex.isin(("Male", "Female")).any()
         seconds = (part.signal_len / part.sample_rate).astype(float)
         rows.append(
             {
                 "class": name,
                 "records": len(part),
                 "percent": 100 * len(part) / len(labels),
-                "male_percent": 100 * (part.sex == "Male").mean(),
+                "male_percent": 100 * (part.sex == "Male").mean() if known else None,
                 "age_mean": age.mean(),
                 "age_sd": age.std(),
                 "seconds_mean": seconds.mean(),

@@ -21,13 +21,14 @@ from ecg.processing.quality import (
     DISAGREE,
     flat_leads,
     limb_leads_agree,
+    live_parts,
     standard_deviation,
     tallest_span,
 )
 from ecg.running.workers import workers
 from utils import UNSAFE_NAME, Progress, is_safe_name, read_json, remove, replacing
 
-FORMAT_VERSION = 2  # of signals.json and what it names; a change packs again
+FORMAT_VERSION = 3  # of signals.json and what it names; a change packs again
 CHUNK = 256  # records given to the worker processes at a time, to bound memory
 INT16_MAX_MV = 32.767
 
@@ -168,7 +169,8 @@ def read_source(source, labels, reading=None):
         if factor and source.path.suffix.lower() not in TABLES:
             signal = signal / factor  # the header's unit is wrong
         packed, more = pack_signal(signal, record.sample_rate)
-        if len(flat_leads(to_mv(packed))) == len(LEADS):
+        live = np.concatenate(live_parts(packed), axis=1)
+        if len(flat_leads(to_mv(live))) == len(LEADS):
             span = float(np.ptp(np.nan_to_num(signal), axis=1).max())
             return Row.skip(name, "all leads are flat", span), None
     except Exception as error:  # a damaged file makes the libraries raise almost anything
@@ -176,9 +178,11 @@ def read_source(source, labels, reading=None):
             raise  # not the record's fault
         passing = isinstance(error, OSError | MemoryError)
         return Row.skip(name, describe_error(error), passing=passing), None
-    if not limb_leads_agree(packed):
+    in_mv = to_mv(live)
+    if not limb_leads_agree(in_mv):
         more.append(DISAGREE)
-    in_mv = to_mv(packed)
+    if live.shape[1] < packed.shape[1]:
+        more.append("silent for a while in all leads")
     row = Row(
         name,
         record.sample_rate,
@@ -201,8 +205,6 @@ def read_all(sources, labels, reading):
     if reading.jobs == 1:
         yield from map(read_source, sources, listed, [reading] * len(sources))
         return
-    import wfdb  # noqa: F401  (takes half a second; imported once here, before the processes fork)
-
     with workers(reading.jobs) as pool:
         for start in range(0, len(sources), CHUNK):
             part = slice(start, start + CHUNK)

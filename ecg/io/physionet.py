@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset import LEADS
+from dataset import LEADS, SAMPLE_RATE
 from ecg.io import matlab
 from ecg.io.bounds import raise_if_of_machine
 from ecg.io.diagnoses import split_diagnoses
@@ -34,12 +34,13 @@ BITS = {"16": 16, "24": 24, "32": 32, "80": 8, "212": 12}  # of a sample, by WFD
 # limb leads to .0075 without them; at 1 uV a unit the heights are those of an ECG.
 EQUAL_UNIT = 1e-3  # mV
 SURE_SUM = 0.02  # of limb_deviation
+CHECKSUM = "checksum differs"
 GIT_LFS = "version https://git-lfs"
 MAX_HEADER = 1 << 20  # bytes; like MAX_SIGNALS, more than in any real record
 MAX_SIGNALS = 64
-# The words that wfdb reads correctly; of others it reads a part, without an error.
 LAYOUT = re.compile(r"(\d+)(?:x1)?(?::\d+)?(?:\+(\d{1,9}))?", re.ASCII)
-GAIN = re.compile(r"(?:-?\d+\.?\d*(?:e[-+]?\d+)?)?(?:\(-?\d+\))?(?:/\w+)?", re.ASCII)
+GAIN = re.compile(r"(-?\d+\.?\d*(?:e[-+]?\d+)?)?(?:\((-?\d+)\))?(?:/(\w+))?", re.ASCII)
+UNKNOWN_GAIN = 200.0  # of WFDB where a header gives none, or 0
 NO_GAIN = re.compile(r"0+\.?0*(?![\d.])", re.ASCII)  # WFDB: unknown, so 200 units per mV
 WHOLE = re.compile(r"-?\d{1,20}", re.ASCII)
 COMMENT = re.compile(r"#\s*<?(\w+)>?\s*:\s*(.*)")
@@ -51,50 +52,90 @@ PATIENT = re.compile(
 DIAGNOSES = ("dx", "labels", "label", "diagnosis")  # keys of comments
 
 
+class Line(NamedTuple):
+    """What a header says of the samples of a lead."""
+
+    file: str
+    gain: float  # units per `unit`
+    baseline: int  # the unit that is 0
+    unit: str
+    checksum: int  # of the samples, modulo 65536
+
+
 class SignalFile(NamedTuple):
-    """A signal file named in a header; lines: place in the header -> words for wfdb."""
+    """A signal file named in a header; `places` are those of its signals there."""
 
     path: Path
-    format: str
-    offset: int  # bytes before the first sample
-    lines: dict
+    layout: str  # the header's word: 16x1+24
+    places: list[int]
+
+    @property
+    def format(self):
+        """The WFDB format, such as 16."""
+        return LAYOUT.fullmatch(self.layout)[1]
+
+    @property
+    def offset(self):
+        """Bytes before the first sample."""
+        return int(LAYOUT.fullmatch(self.layout)[2] or 0)
 
     def samples(self, size):
         """Return the number of samples of each signal in a file of `size` bytes."""
-        return max(0, size - self.offset) * 8 // (BITS[self.format] * len(self.lines))
+        return max(0, size - self.offset) * 8 // (BITS[self.format] * len(self.places))
 
 
 def read_wfdb(path):
     """Read a WFDB header and its signal files.
 
-    wfdb misreads damaged headers without an error: 250 Hz for a rate that is not a number, a gain
-    of 200 for nan, V for µV. So it reads a copy of the words that were checked, in a temporary
-    folder, beside links to the signal files.
+    Its words are read here: of damaged ones wfdb makes 250 Hz for a rate that is not a number, a
+    gain of 200 for nan, V for µV, without an error.
     """
-    import wfdb  # here, because it takes half a second and only this format needs it
-
     fields, comments = header_lines(path)
     n_signals, sample_rate, n = parse_record_line(fields[0])
     rows = [line.split(maxsplit=8) for line in fields[1 : 1 + n_signals]]
     if len(rows) < n_signals:
         raise ValueError(f"the header has {len(rows)} of {n_signals} signal lines")
     order = find_leads(rows)
-    files = find_files(path, rows, order)
+    lines = {lead: parse_line(lead, rows[place]) for lead, place in order.items()}
+    files = find_files(path, rows, {line.file for line in lines.values()})
     n = bounded_length(files, n, sample_rate)
-    places = [place for file in files for place in file.lines]
+    columns = {}
+    for file in files:
+        # numpy takes a hundredth of wfdb's time
+        read = read_plain if file.format == "16" and ":" not in file.layout else read_with_wfdb
+        columns |= zip(file.places, read(file, n), strict=True)
+    stored = np.array([columns[place] for place in order.values()])
+    signal, notes = to_physical(stored, lines, files)
+    zero = [lead for lead, place in order.items() if NO_GAIN.match(rows[place][2])]
+    notes += [f"gain 0 is read as 200 per mV: {' '.join(zero)}"] if zero else []
+    record = Record(sample_rate, *parse_comments(comments))
+    if not record.patient and PATIENT_FOLDER.fullmatch(path.parent.name):
+        record = record._replace(patient=path.parent.name)
+    return record, dict(zip(order, signal, strict=True)), notes + age_notes(comments)
+
+
+def read_plain(file, n):
+    """Return the n samples of each signal (S, n) of a SignalFile in format 16."""
+    flat = np.fromfile(file.path, "<i2", n * len(file.places), offset=file.offset)
+    return flat.reshape(n, -1).T
+
+
+def read_with_wfdb(file, n):
+    """Return the n samples of each signal (S, n) of a SignalFile.
+
+    wfdb reads a header of a few checked words, in a temporary folder, beside a link to the file.
+    """
+    import wfdb  # here, because it takes half a second and only these formats need it
+
     with tempfile.TemporaryDirectory() as folder:
-        lines = [f"r {len(places)} {sample_rate} {n}"]
-        for i, file in enumerate(files):
-            os.symlink(file.path.absolute(), f"{folder}/{i}.dat")
-            lines += [f"{i}.dat {words}" for words in file.lines.values()]
-        Path(folder, "r.hea").write_text("\n".join(lines))
+        os.symlink(file.path.absolute(), f"{folder}/0.dat")
+        text = [
+            f"r {len(file.places)} {SAMPLE_RATE} {n}",
+            *[f"0.dat {file.layout}"] * len(file.places),
+        ]
+        Path(folder, "r.hea").write_text("\n".join(text))
         try:
-            read = wfdb.rdrecord(
-                f"{folder}/r",
-                channels=[places.index(place) for place in order.values()],
-                physical=False,
-                return_res=32,
-            )
+            return wfdb.rdrecord(f"{folder}/r", physical=False, return_res=32).d_signal.T
         except MemoryError:  # not the file's fault
             raise
         except Exception as error:  # wfdb raises almost anything
@@ -102,13 +143,6 @@ def read_wfdb(path):
             raise ValueError(
                 f"wfdb cannot read it ({type(error).__name__}: {error}); copy or export it again"
             ) from None
-    signal, notes = to_physical(read, files, list(order))
-    zero = [lead for lead, place in order.items() if NO_GAIN.match(rows[place][2])]
-    notes += [f"gain 0 is read as 200 per mV: {' '.join(zero)}"] if zero else []
-    record = Record(sample_rate, *parse_comments(comments))
-    if not record.patient and PATIENT_FOLDER.fullmatch(path.parent.name):
-        record = record._replace(patient=path.parent.name)
-    return record, dict(zip(order, signal, strict=True)), notes + age_notes(comments)
 
 
 def header_lines(path):
@@ -170,35 +204,42 @@ def find_leads(rows):
     return order
 
 
-def find_files(path, rows, order):
-    """Return the SignalFiles that hold the leads; other signals in them keep their places."""
-    files = {}
-    for lead, place in order.items():
-        name, _, gain, _, zero, _, checksum, _, _ = rows[place]
-        known = gain.lower().replace("µ", "u").replace("μ", "u")  # micro sign, Greek letter
-        if not is_safe_name(name):
-            raise ValueError(f"lead {lead}: the signal file {name[:40]!r} is not a plain file name")
-        if not GAIN.fullmatch(known):
-            raise ValueError(f"lead {lead}: gain {gain[:30]!r} cannot be read")
-        for word in (zero, checksum):
-            if not WHOLE.fullmatch(word):
-                raise ValueError(f"lead {lead}: {word[:20]!r} is not a whole number")
-        files.setdefault(name, {})[place] = f"{known} 0 {zero} 0 {checksum} 0 {lead}"
-    signal_files = []
-    for name, words in files.items():
-        lines = {}
-        for i, row in enumerate(rows):
-            if row[0] == name and len(row) > 1:
-                lines[i] = f"{row[1]} {words.get(i, '')}"
-        layouts = {line.split()[0] for line in lines.values()}
+def parse_line(lead, row):
+    """Return the Line of the nine words of a signal line; raises ValueError."""
+    name, _, gain, _, zero, _, checksum, _, _ = row
+    if not is_safe_name(name):
+        raise ValueError(f"lead {lead}: the signal file {name[:40]!r} is not a plain file name")
+    known = GAIN.fullmatch(gain.lower().replace("µ", "u").replace("μ", "u"))  # micro sign, Greek
+    if not known:
+        raise ValueError(f"lead {lead}: gain {gain[:30]!r} cannot be read")
+    for word in (zero, checksum):
+        if not WHOLE.fullmatch(word):
+            raise ValueError(f"lead {lead}: {word[:20]!r} is not a whole number")
+    units, baseline, unit = known.groups()
+    unit = unit or "mv"
+    if unit not in MV_PER_UNIT:
+        units = ", ".join(MV_PER_UNIT)
+        raise ValueError(f"lead {lead}: its unit {unit[:20]!r} is none of {units}; correct it")
+    gain = float(units or 0) or UNKNOWN_GAIN
+    if not math.isfinite(gain):
+        raise ValueError(f"lead {lead}: gain {gain} is not finite")
+    return Line(name, gain, int(zero if baseline is None else baseline), unit, int(checksum))
+
+
+def find_files(path, rows, names):
+    """Return the SignalFiles of some names; raises ValueError if wfdb does not know a format."""
+    files = []
+    for name in dict.fromkeys(row[0] for row in rows if row[0] in names):
+        places = [i for i, row in enumerate(rows) if row[0] == name and len(row) > 1]
+        layouts = {rows[i][1] for i in places}
         match = LAYOUT.fullmatch(min(layouts))
         if len(layouts) > 1 or not match or match[1] not in BITS:
             raise ValueError(
                 f"{name}: signal format {', '.join(sorted(layouts))[:30]!r} is not "
                 f"supported, only one of {', '.join(BITS)}"
             )
-        signal_files.append(SignalFile(path.with_name(name), match[1], int(match[2] or 0), lines))
-    return signal_files
+        files.append(SignalFile(path.with_name(name), match[0], places))
+    return files
 
 
 def bounded_length(files, n, sample_rate):
@@ -213,32 +254,30 @@ def bounded_length(files, n, sample_rate):
         if n > available:
             raise ValueError(f"{file.path.name} is truncated: {available} of {n} samples")
         if file.path.suffix.lower() == ".mat" and file.offset == 24:
-            matlab.check_v4_head(file.path, file.format, len(file.lines), n)
+            matlab.check_v4_head(file.path, file.format, len(file.places), n)
     check_length(n, sample_rate)
     return n
 
 
-def to_physical(read, files, leads):
-    """Return the signal (L, n) of some leads in mV of wfdb's stored samples, and notes."""
-    signal = np.empty(read.d_signal.shape[::-1])
-    wrong, negative, factors = [], [], []
-    for i, lead in enumerate(leads):
-        samples, gain, baseline = read.d_signal[:, i], read.adc_gain[i], float(read.baseline[i])
-        if read.units[i].lower() not in MV_PER_UNIT:
-            raise ValueError(f"lead {lead}: a gain in {read.units[i][:20]!r} cannot become mV")
-        if not (math.isfinite(gain) and math.isfinite(baseline)):
-            raise ValueError(f"lead {lead}: gain {gain} or baseline {baseline} is not finite")
-        if (samples.sum(dtype=np.int64) - read.checksum[i]) % 65536:
-            wrong.append(lead)
-        if gain < 0:
-            negative.append(lead)
-        factors.append(MV_PER_UNIT[read.units[i].lower()] / gain)
-        signal[i] = samples - baseline
-        signal[i, samples == -(1 << BITS[read.fmt[i]] - 1)] = np.nan  # WFDB's mark of a missing one
-    factors = np.array(factors)[:, None]
+def to_physical(stored, lines, files):
+    """Return the signal (L, n) in mV of stored samples (L, n), and notes.
+
+    `lines` are lead -> Line, `files` the SignalFiles.
+    """
+    leads, formats = list(lines), {file.path.name: file.format for file in files}
+    sums = dict(zip(leads, stored.sum(1, dtype=np.int64).tolist(), strict=True))
+    wrong = [lead for lead, line in lines.items() if (sums[lead] - line.checksum) % 65536]
+    negative = [lead for lead, line in lines.items() if line.gain < 0]
+    signal = stored.astype(float)
+    for row, samples, line in zip(signal, stored, lines.values(), strict=True):
+        row -= line.baseline
+        row[samples == -(1 << BITS[formats[line.file]] - 1)] = (
+            np.nan
+        )  # WFDB's mark of a missing one
+    factors = np.array([[MV_PER_UNIT[line.unit] / line.gain] for line in lines.values()])
     equal = gains_contradict(signal, factors, leads)
     signal *= EQUAL_UNIT if equal else factors
-    notes = [f"checksum differs: {' '.join(wrong)}"] if wrong else []
+    notes = [f"{CHECKSUM}: {' '.join(wrong)}"] if wrong else []
     for file in files if wrong else ():
         check_size(file, len(signal[0]))
     notes += ["gains contradict the samples: 1 unit is taken as 1 uV"] if equal else []
@@ -264,7 +303,7 @@ def check_size(file, n):
     size = file.path.stat().st_size
     if file.samples(size) != n:
         for other in BITS:
-            if file._replace(format=other).samples(size) == n:
+            if file._replace(layout=file.layout.replace(file.format, other, 1)).samples(size) == n:
                 raise ValueError(
                     f"{file.path.name} is of format {other} by its size, not "
                     f"{file.format} as its header declares"

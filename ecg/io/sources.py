@@ -10,6 +10,8 @@ from typing import NamedTuple
 from dataset import CLASSES
 from ecg.io.formats import READERS, TABLES
 from ecg.io.hospital import find_format
+from ecg.io.physionet import CHECKSUM
+from utils import read_json
 
 SOURCE_LINE = "#Source: synthetic.py, a model of the cardiac dipole; no patient"
 
@@ -101,17 +103,30 @@ def survey(folder):
 
 
 def is_synthetic(data_dir):
-    """Tell whether ecg.synthetic made every record of a data folder, as their headers say.
+    """Tell whether ecg.synthetic made every record of a data folder.
 
-    If only packed signals are left of it, evidence.csv says so.
+    Their headers say so, of all that are there; and each packed record is listed in evidence.csv,
+    and had the signal that its header declares: a header may have been put on another's signal.
     """
-    sources = find_sources(data_dir)
-    if not sources:
-        return Path(data_dir, "evidence.csv").is_file()
-    return all(
+    sources, index = find_sources(data_dir), read_json(Path(data_dir, "signals.json")) or {}
+    packed = index.get("records", [])
+    said = all(
         path.suffix.lower() == ".hea" and SOURCE_LINE in path.read_text(errors="replace")
         for path in sources
     )
+    if not said or not (sources or packed):
+        return False
+    made = made_records(Path(data_dir, "evidence.csv"))
+    return all(name in made and CHECKSUM not in note for name, _, _, note in packed)
+
+
+def made_records(path):
+    """Return the names of the records that an evidence.csv lists; none if it is not there."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return {row["patient_id"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError):
+        return set()
 
 
 def find_records(path):

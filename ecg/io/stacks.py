@@ -3,10 +3,11 @@
 import numpy as np
 
 from dataset import LEADS
-from ecg.io.bounds import raise_if_of_machine
+from ecg.io.bounds import bounded, raise_if_of_machine
 from ecg.io.record import Record, check_length, check_matrix
 from ecg.io.tables import INSTALL
 
+MAX_MEMORY, MAX_SECONDS = 1 << 30, 20  # of a packed record: an hour takes 43 MB
 ONE, MANY = "ecg", "tracings"  # names of an HDF5 file's array, of SPH (12, n), CODE-15 (N, n, 12)
 
 
@@ -20,8 +21,13 @@ def to_rows(signal, table):
     return Record(table.sample_rate), {lead: signal[order.index(lead)] for lead in LEADS}, []
 
 
-def take(array, row, n_leads):
+def take(array, row, n_leads, sample_rate):
     """Return the `row`-th record (L, n) of an array of several, in either order of its axes."""
+    if array.ndim != 3 or n_leads not in array.shape[1:] or array.dtype.kind not in "iuf":
+        shape = f"{array.dtype} {array.shape}"
+        raise ValueError(f"its data are not records of {n_leads} leads of numbers but {shape}")
+    if sample_rate:
+        check_length(max(array.shape[1:]), sample_rate)  # before anything is copied
     signal = np.asarray(array[row])
     return signal.T if signal.shape[-1] == n_leads and signal.shape[0] != n_leads else signal
 
@@ -36,7 +42,7 @@ def read_npy(path, table, row=None):
             f"it is not a complete .npy file of numbers ({error}); write it again with numpy.save"
         ) from None
     if row is not None:
-        signal = take(signal, row, len(table.leads_order or LEADS))
+        signal = take(signal, row, len(table.leads_order or LEADS), table.sample_rate)
     elif signal.ndim == 3:
         raise ValueError(f"it holds {len(signal)} records; save each as a .npy file of its own")
     return to_rows(signal, table)
@@ -49,13 +55,15 @@ def read_hdf5(path, table, row=None):
     except ImportError:
         raise ValueError(f"HDF5 files need h5py: {INSTALL}") from None
     try:
-        with h5py.File(path, "r") as file:
+        with bounded(MAX_MEMORY, MAX_SECONDS), h5py.File(path, "r") as file:
             array = file.get(ONE if row is None else MANY)
             if array is None:
                 raise ValueError(f"it holds no {ONE!r} of one record (it has {', '.join(file)})")
             if row is None:
                 return to_rows(array, table)
-            signal = take(array, row, len(LEADS))
+            signal = take(array, row, len(LEADS), table.sample_rate)
+    except MemoryError:
+        raise ValueError("it is a damaged HDF5 file: it asks for more than 1 GB") from None
     except OSError as error:
         raise_if_of_machine(error)
         raise ValueError(f"it is a damaged HDF5 file ({error}); copy it again") from None

@@ -24,9 +24,10 @@ def stop_if_empty(catalogue, data_dir):
                 f"{data_dir} holds only tables ({', '.join(endings)}); if they are records, name "
                 "the table of their labels: --labels TABLE"
             )
+        found = ", ".join(sorted({path.suffix.lower() or "no ending" for path in walk(data_dir)}))
         raise InputError(
-            f"{data_dir} holds no .hea header and no .mat struct; name the folder of the records "
-            "with --data-dir"
+            f"{data_dir} holds no record that can be read (files there: {found or 'none'}); name "
+            "the folder of the records with --data-dir"
         )
     if not catalogue.tables and all(
         source.path.suffix.lower() == ".mat" for source in catalogue.sources

@@ -57,6 +57,11 @@ class Table(NamedTuple):
             )
         return record, patient
 
+    def cells(self):
+        """Yield for each row a function that returns its cell of a column of this name."""
+        for row in self.rows:
+            yield dict(zip(self.names, row, strict=True)).__getitem__
+
     def cell(self, row, place):
         """Return a cell of a row; '' if the column is not there."""
         return "" if place is None else row[place]

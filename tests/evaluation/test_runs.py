@@ -173,7 +173,8 @@ def test_training_data_is_known_by_its_labels_and_signals_not_by_its_folder(labe
     for given, says in (
         ((model, relabelled(labels), signals, None, 2), "other labels or folds than data/made"),
         ((model, labels, other_signals, None, 2), "other signals than data/made"),
-        ((model, labels, signals, 5, 2), "other --limit than data/made"),
+        ((model, labels.head(5), signals, 5, 2), "on made without --limit; leave it out"),
+        ((trained(labels, limit=7), labels, signals, None, 2), "with --limit 7; add --limit 7"),
         ((model, labels, signals, None, 0), "in round 2, not 0; add --round 2"),
     ):
         with pytest.raises(InputError) as stop:

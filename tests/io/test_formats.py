@@ -6,6 +6,7 @@ import pytest
 import scipy.io
 import wfdb
 from conftest import (
+    CASES,
     NEEDS_SHARED,
     SHARED,
     noise,
@@ -114,7 +115,7 @@ def test_missing_samples_are_nan_and_a_wrong_checksum_is_noted(tmp_path):
         ({"16+24": "310+24"}, "format '310[+]24' is not supported"),
         ({"16+24": "16x4+24"}, "format"),
         ({"1000/mV": "x/mV"}, "gain 'x/mV'"),
-        ({"1000/mV": "1000/furlong"}, "gain"),
+        ({"1000/mV": "1000/furlong"}, "lead I: its unit 'furlong' is none of v, mv, uv, nv"),
         ({"1000/mV": "nan/mV"}, "gain"),
         ({"A0001 12 500 700": "A0001 12 500 701"}, "holds 12 x 700|truncated: 700 of 701"),
         ({"A0001 12 500 700": "A0001 12 500 99999999999999999999"}, "truncated"),
@@ -412,12 +413,33 @@ def test_a_negative_gain_is_told(tmp_path):
     np.testing.assert_allclose(signal[7], -noise(1, 700)[7] / 1000, atol=1e-9)
 
 
+@pytest.mark.skipif(not CASES.is_dir(), reason="no ../shared/cases")
+def test_odd_headers_give_the_samples_of_wfdb():
+    headers = [*(CASES / "headers2").glob("*.hea"), *(CASES / "gains_units_samples").glob("*.hea")]
+    n = 0
+    for header in sorted(headers):
+        if header.stem == "u_microV":  # wfdb takes it for volts
+            continue
+        try:
+            _, rows, _ = physionet.read_wfdb(header)
+            theirs = wfdb.rdrecord(str(header.with_suffix("")))
+        except Exception:  # refused by one of them, or both
+            continue
+        n += 1
+        for lead, row in rows.items():
+            place = [name.upper() for name in theirs.sig_name].index(lead.upper())
+            factor = physionet.MV_PER_UNIT[theirs.units[place].lower()]
+            expected = theirs.p_signal[:, place] * factor
+            np.testing.assert_allclose(row, expected, atol=1e-9, rtol=1e-9, err_msg=str(header))
+    assert n == 35
+
+
 @pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "x"), OSError(5, "x")])
 def test_what_the_machine_causes_is_not_said_of_the_file(error, tmp_path, monkeypatch):
     def broken(*args, **kwargs):
         raise error
 
-    path = write_wfdb(tmp_path)
+    path = write_packed(tmp_path)
     monkeypatch.setattr(wfdb, "rdrecord", broken)
     with pytest.raises(type(error)) as caught:
         formats.read_record(path)
@@ -431,7 +453,14 @@ def test_whatever_wfdb_raises_is_one_reason(error, tmp_path, monkeypatch):
 
     monkeypatch.setattr(wfdb, "rdrecord", broken)
     with pytest.raises(ValueError, match="wfdb cannot read it .*copy or export it again"):
-        formats.read_record(write_wfdb(tmp_path))
+        formats.read_record(write_packed(tmp_path))
+
+
+def write_packed(folder):
+    """Write a record in format 212, which wfdb reads; return its header."""
+    units, names = ["mV"] * 12, list(LEADS)
+    wfdb.wrsamp("P1", 500, units, names, noise(1, 700).T / 1000, fmt=["212"] * 12, write_dir=folder)
+    return folder / "P1.hea"
 
 
 def test_damaged_tables_say_what_to_do(tmp_path):

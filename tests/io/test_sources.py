@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from conftest import (
     write_wfdb,
 )
 
+import preprocess
 from ecg.io import sources
 from ecg.reading import recording
 from ecg.synthetic import write_dataset
@@ -130,15 +132,42 @@ def test_a_table_that_cannot_be_read_is_not_passed_over(text, message, tmp_path)
         sources.read_reference(tmp_path)
 
 
+def pack(folder):
+    preprocess.main(preprocess.parse_args(["--data-dir", str(folder), "--jobs", "1"]))
+
+
 def test_a_set_is_synthetic_only_if_all_of_its_records_say_so(tmp_path):
     assert not sources.is_synthetic(tmp_path)
-    (tmp_path / "evidence.csv").touch()  # the packed signals alone are left
-    assert sources.is_synthetic(tmp_path)
-    write_dataset(tmp_path / "made", 3, seed=1)
-    (tmp_path / "made/evidence.csv").unlink()
-    assert sources.is_synthetic(tmp_path / "made")
-    write_record(tmp_path / "made/g1", "A1", noise(5, 700), "59118001")
-    assert not sources.is_synthetic(tmp_path / "made")
+    made = tmp_path / "made"
+    write_dataset(made, 12, seed=1)
+    assert sources.is_synthetic(made)
+    pack(made)
+    assert sources.is_synthetic(made)
+    alone = tmp_path / "alone"  # the packed signals alone are left
+    alone.mkdir()
+    for name in ("signals.json", "evidence.csv"):
+        shutil.copy(made / name, alone)
+    assert sources.is_synthetic(alone)
+    (alone / "evidence.csv").unlink()
+    assert not sources.is_synthetic(alone)
+    write_record(made / "g1", "A1", noise(5, 700), "59118001")
+    assert not sources.is_synthetic(made)
+
+
+def test_headers_of_the_simulator_on_other_signals_make_no_synthetic_set(tmp_path):
+    made, swapped, renamed = (tmp_path / name for name in ("made", "swapped", "renamed"))
+    write_dataset(made, 3, seed=1)
+    for folder in (swapped, renamed):
+        shutil.copytree(made, folder)
+    write_record(tmp_path, "A1", noise(5, 5000), "59118001")
+    (tmp_path / "A1.mat").replace(swapped / "S0002.mat")
+    for path in sorted(renamed.glob("S0003.*")):
+        path.replace(path.with_stem("A0003"))
+    header = renamed / "A0003.hea"
+    header.write_text(header.read_text().replace("S0003", "A0003"))
+    for folder in (made, swapped, renamed):
+        pack(folder)
+        assert sources.is_synthetic(folder) == (folder == made)
 
 
 def test_every_file_of_a_folder_is_a_record_part_of_one_or_counted(tmp_path):

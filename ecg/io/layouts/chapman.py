@@ -16,8 +16,7 @@ MICROVOLTS = TableFormat(sample_rate=500, units_per_mv=1000)
 def read(table):
     """Return the Catalogue of a Table, Diagnostics.xlsx, or the same saved as csv."""
     folder, sources, facts = table.path.parent, [], {}
-    for row in table.rows:
-        cell = dict(zip(table.names, row, strict=True)).__getitem__
+    for cell in table.cells():
         path = folder / "ECGData" / f"{cell('FileName')}.csv"
         if not path.is_file():
             continue
@@ -26,7 +25,6 @@ def read(table):
         age, sex = parse_age(cell("PatientAge")), parse_sex(cell("Gender"))
         sources.append(Source(path, path.stem))
         facts[path.stem] = Facts(dx, age=age, sex=sex)
-    sources.sort(key=lambda source: source.name)
     return Catalogue(
         sources,
         facts,

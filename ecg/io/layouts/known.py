@@ -36,5 +36,7 @@ def read_layout(data_dir):
         if path.is_file():
             table = read_table(path)
             if set(layout.columns) <= set(table.names):
-                return layout.read(table)
+                found = layout.read(table)
+                sources = sorted(found.sources, key=lambda source: source.name)
+                return found._replace(sources=sources)
     return None

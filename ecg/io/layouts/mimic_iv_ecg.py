@@ -10,12 +10,10 @@ from ecg.io.sources import Source
 def read(table):
     """Return the Catalogue of a Table, record_list.csv."""
     folder, sources, facts = table.path.parent, [], {}
-    for row in table.rows:
-        cell = dict(zip(table.names, row, strict=True)).__getitem__
+    for cell in table.cells():
         path = folder / f"{cell('path')}.hea"
         if path.is_file():
             sources.append(Source(path, path.stem))
             facts[path.stem] = Facts(patient=cell("subject_id"))
-    sources.sort(key=lambda source: source.name)
     text = "MIMIC-IV-ECG (record_list.csv)"
     return Catalogue(sources, facts, tables=(table.path,), layout=text)

@@ -33,8 +33,7 @@ def official_paths(cell):
 def read(table, paths=official_paths, sexes=("Male", "Female")):
     """Return the Catalogue of a Table; `paths(cell)` names a row's files, `sexes` are 0 and 1."""
     sources, facts, folder = [], {}, table.path.parent
-    for line, row in enumerate(table.rows, start=2):
-        cell = dict(zip(table.names, row, strict=True)).__getitem__
+    for line, cell in enumerate(table.cells(), start=2):
         files = [folder / f"{name}.hea" for name in paths(cell) if name]
         path = next((file for file in files if file.is_file()), None)
         if path is None:
@@ -50,7 +49,6 @@ def read(table, paths=official_paths, sexes=("Male", "Female")):
         sources.append(Source(path, path.stem))
         patient = cell("patient_id").removesuffix(".0")
         facts[path.stem] = Facts(dx, None, patient, fold, age, sex)
-    sources.sort(key=lambda source: source.name)
     lost = len(table.rows) - len(sources)
     notes = (f"{lost} records of {table.path} are not there",) if lost else ()
     return Catalogue(sources, facts, tables=(table.path,), layout="PTB-XL", notes=notes)

@@ -8,7 +8,7 @@ import re
 
 from dataset import CLASSES
 from ecg.io.catalogue import Catalogue, Facts
-from ecg.io.diagnoses import classes_of
+from ecg.io.diagnoses import NORMAL, classes_of
 from ecg.io.record import parse_age, parse_sex
 from ecg.io.sources import Source
 from ecg.io.tables import read_table
@@ -56,13 +56,12 @@ def read(table):
     """Return the Catalogue of a Table, metadata.csv."""
     folder, sources, facts = table.path.parent, [], {}
     words = read_words(folder)
-    for row in table.rows:
-        cell = dict(zip(table.names, row, strict=True)).__getitem__
+    for cell in table.cells():
         path = folder / "records" / f"{cell('ECG_ID')}.h5"
         if not path.is_file():
             continue
         dx, unclear = interpret(cell("AHA_Code"), words)
-        present = classes_of(dx) - {"SNR"} if unclear else classes_of(dx)
+        present = classes_of(dx) - {NORMAL} if unclear else classes_of(dx)
         cells = tuple(
             None if name in ("STD", "STE") and name not in present else int(name in present)
             for name in CLASSES
@@ -76,7 +75,7 @@ def read(table):
             sex=parse_sex(cell("Sex")),
         )
     return Catalogue(
-        sorted(sources, key=lambda source: source.name),
+        sources,
         facts,
         tables=(table.path,),
         table_format=TableFormat(RATE),
