@@ -30,7 +30,7 @@ DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
 PAPER_STARTS = STARTS | {"init": "`--init`, a general model of its size"}
 SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
-TRIED = [f"general_{method}" for method in check_tables.METHODS] + ["first_shap", "first_ig"]
+TRIED = [f"general_{method}" for method in ("evidence", "grad-cam", "guided-backprop")]
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 
 
@@ -267,7 +267,7 @@ TABLES = {
     "truth": agreement_source(check_tables.truth_rows, "truth", *TRIED),
     "equal": agreement_source(check_tables.equal_rows, "truth", *TRIED),
     "reliability": agreement_source(
-        check_tables.reliability_rows, "reliability", "general_shap", "general_evidence"
+        check_tables.reliability_rows, "reliability", "trial_evidence"
     ),
     "visible": twin_source(check_tables.visible_rows, "visible"),
     "leads": twin_source(check_tables.lead_rows, "leads"),
