@@ -26,7 +26,7 @@ import yaml
 from dataset import LEADS, leads_text, parse_leads
 from ecg.io.sources import walk
 from ecg.training.configuration import check, words
-from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
+from ecg.training.estimate import Work, WorkflowSettings, estimate
 from utils import network_name, run_name
 
 configfile: f"{workflow.basedir}/config/paper.yaml"
@@ -61,6 +61,11 @@ def name_run(method, number=0, leads=None):
     return run_name(method, DIR, config["seed"], number, leads and leads.replace(",", "-"))
 
 
+def any_of(runs):
+    """Return a pattern for the names of runs, which hold the name of the data folder."""
+    return "|".join(map(re.escape, runs)) or "none"
+
+
 DIR = os.path.normpath(str(config["data_dir"]))
 NETWORK = network_name(config["arch"], int(config["width"]), config["init"])
 # what names the network in the flags of a step; with --init the model says which network it is
@@ -71,6 +76,16 @@ ROUNDS = range(int(config["rounds"]))
 LEAD_SETS = list(dict.fromkeys(map(lead_set, words(config["lead_sets"]))))
 CLASSIFIERS = words(config["classifiers"])  # LR, or LR-rhythm: with the rhythm features
 MODELS = {name_run(NETWORK, i, leads): (i, leads) for leads in LEAD_SETS for i in ROUNDS}
+# the runs that a job trains or scores: one, or with `shared` all lead sets of a round
+if config["shared"]:
+    JOB = "round{end}"  # end: nothing, or _r3
+    JOB_RUNS = [name_run(NETWORK, 0, leads) + "{end}" for leads in LEAD_SETS]
+    ENDS = [f"_r{i}" if i else "" for i in ROUNDS]
+    JOB_NAMES = {"end": f"({'|'.join(ENDS)})"}
+    RUNS_OF_JOBS = {f"round{end}": expand(JOB_RUNS, end=end) for end in ENDS}
+else:
+    JOB, JOB_RUNS, JOB_NAMES = "{run}", ["{run}"], {"run": any_of(MODELS)}
+    RUNS_OF_JOBS = {run: [run] for run in MODELS}
 BASELINES = {name_run(name, i): (i, name) for name in CLASSIFIERS for i in ROUNDS}
 MAIN = name_run(NETWORK, 0, LEAD_SETS[0])
 TWELVE = name_run(NETWORK, 0, "all")
@@ -152,11 +167,6 @@ def is_made_by_hand():
     return not is_stamped(PACKED[0], STAMP) or not files(*RECORDS)
 
 
-def any_of(runs):
-    """Return a pattern for the names of runs, which hold the name of the data folder."""
-    return "|".join(map(re.escape, runs)) or "none"
-
-
 def paths(runs, names):
     return [f"results/{run}/{name}" for run in runs for name in names]
 
@@ -235,39 +245,56 @@ rule baseline:
     shell: "{PYTHON} {CODE}/baselines.py {params.flags} --jobs {threads} > {log:q} 2>&1"
 
 
-def model_flags(wildcards, *names):
-    number, leads = MODELS[wildcards.run]
-    names = ("data_dir", "seed", "limit", *NETWORK_FLAGS, *names)
-    return flags(*names, round=number or None, leads=None if leads == "all" else leads)
+def model_flags(*names):
+    return flags("data_dir", "seed", "limit", *NETWORK_FLAGS, *names)
+
+
+def job_runs(wildcards):
+    """Return the names of the runs that a job trains or scores."""
+    return expand(JOB_RUNS, **wildcards)
+
+
+def choices(wildcards, output):
+    """Return the round and the lead sets of a job as flags.
+
+    Taking `output` makes it no parameter to Snakemake: `shared` is free to change.
+    """
+    rounds, sets = zip(*map(MODELS.get, job_runs(wildcards)))
+    return shlex.join(["--round", str(rounds[0]), "--lead-sets", *sets])
 
 
 rule train:
     input: PACKED
-    output: "models/{run}.pth", "results/{run}/run.json", "results/{run}/history.csv"
-    wildcard_constraints: run=any_of(MODELS)
+    output:
+        [f"models/{name}.pth" for name in JOB_RUNS],
+        paths(JOB_RUNS, ("run.json", "history.csv"))
+    wildcard_constraints: **JOB_NAMES
     params:
-        flags=lambda w: model_flags(w, "epochs", "batch_size", "lr", "schedule", "seconds", "windows",
-                                    "patience", "amp")
+        flags=model_flags("epochs", "batch_size", "lr", "schedule", "seconds", "windows", "patience",
+                          "amp"),
+        choices=choices,
+        # no output: Snakemake would delete it, and the finished epochs with it
+        last=lambda w, output: [f"models/{run}.last.pth" for run in job_runs(w)]
     threads: THREADS
     resources: **HEAVY
-    log: f"results/logs_{DATA}/train_{{run}}.log"
-    benchmark: f"results/times_{DATA}/train_{{run}}.tsv"
-    # models/<run>.last.pth is no output: Snakemake would delete it, and the finished epochs with it
+    log: f"results/logs_{DATA}/train_{JOB}.log"
+    benchmark: f"results/times_{DATA}/train_{JOB}.tsv"
     shell:
-        "( {GPU}{PYTHON} {CODE}/main.py {params.flags} {FREE} --resume auto ) > {log:q} 2>&1; "
-        "rm -f models/{wildcards.run:q}.last.pth"
+        "( {GPU}{PYTHON} {CODE}/main.py {params.flags} {params.choices} {FREE} --resume auto ) "
+        "> {log:q} 2>&1; rm -f {params.last:q}"
 
 
 rule score:
-    input: PACKED, "models/{run}.pth"
-    output: expand("results/{{run}}/{name}", name=SCORED)
-    wildcard_constraints: run=any_of(MODELS)
-    params: flags=lambda w: model_flags(w, "batch_size", "amp")
+    input: PACKED, [f"models/{name}.pth" for name in JOB_RUNS]
+    output: paths(JOB_RUNS, SCORED)
+    wildcard_constraints: **JOB_NAMES
+    params: flags=model_flags("batch_size", "amp"), choices=choices
     threads: THREADS
     resources: **HEAVY
-    log: f"results/logs_{DATA}/score_{{run}}.log"
-    benchmark: f"results/times_{DATA}/score_{{run}}.tsv"
-    shell: "( {GPU}{PYTHON} {CODE}/predict.py {params.flags} {FREE} ) > {log:q} 2>&1"
+    log: f"results/logs_{DATA}/score_{JOB}.log"
+    benchmark: f"results/times_{DATA}/score_{JOB}.tsv"
+    shell:
+        "( {GPU}{PYTHON} {CODE}/predict.py {params.flags} {params.choices} {FREE} ) > {log:q} 2>&1"
 
 
 def rounds_of(wildcards):
@@ -348,7 +375,7 @@ rule faithfulness:
 
 def changes():
     """Say which values of config/paper.yaml this reproduction changes."""
-    free = ("data_dir", "use_gpu", "num_workers", "jobs", "threads")
+    free = ("data_dir", "use_gpu", "num_workers", "shared", "jobs", "threads")
     changed = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in PAPER.items()
                if name not in free and str(config[name]) != str(value)]
     return f"The paper's configuration but for: {'; '.join(changed)}." if changed else None
@@ -370,16 +397,22 @@ rule report:
     shell: "{PYTHON} -m ecg.report {params.flags} > {log:q} 2>&1; {SHA256} {output[0]:q} > {output[1]:q}"
 
 
+def kind(job):
+    """Return what the time of a job depends on: its rule, of a baseline its classifier."""
+    return BASELINES[job.wildcards.run][1] if job.rule.name == "baseline" else job.rule.name
+
+
 def print_estimate():
     """Print the number of jobs and the time they take; the last lines of a dry run."""
-    jobs = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)]
-    left = [job.wildcards.run for job in jobs if job.rule.name == "train"]
+    jobs, left, models = [job for job in workflow.dag.jobs if workflow.dag.needrun(job)], Counter(), []
+    for job in jobs:
+        runs = job_runs(job.wildcards) if job.rule.name in ("train", "score") else [None]
+        left[kind(job)] += len(runs)
+        models += runs if job.rule.name == "train" else []
     n = sum(1 for _ in open(PACKED[0])) - 1 if os.path.isfile(PACKED[0]) else len(files(".mat"))
     n = min(n, int(config["limit"] or n))
-    lines = estimate(WorkflowSettings.of(config), Work(list(MODELS), left, n, JOBS, THREADS))
-    others = Counter(job.rule.name for job in jobs)
-    others = {name: n for name, n in others.items() if name not in ("dataset_table", "all")}
-    lines += estimate_others(others, Path(f"results/times_{DATA}"), JOBS)
+    work = Work(RUNS_OF_JOBS, models, n, JOBS, THREADS)
+    lines = estimate(WorkflowSettings.of(config), work, left, Path(f"results/times_{DATA}"))
     print("\n".join([f"{len(jobs)} jobs to do", *lines]), flush=True)
 
 
@@ -402,6 +435,9 @@ def lock():
 
 
 onstart:
+    # Snakemake 9.27 limits jobs a second by a timer that wakes its scheduler, which starts a timer:
+    # one more for every job that has ended, to a fifth of a core after 300
+    workflow.scheduler.job_rate_limiter = None
     lock()
     print_estimate()
 

@@ -69,12 +69,23 @@ def add_round_arg(parser):
     parser.add_argument("--round", type=int, choices=range(N_FOLDS), default=0, help=text)
 
 
-def add_signal_args(parser):
-    """Add the flags of the steps that feed signals to the network."""
+def add_signal_args(parser, several=False):
+    """Add the flags of the steps that feed signals to the network; `several`: --lead-sets too."""
     group = parser.add_argument_group("signals")
-    group.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
+    leads = group.add_mutually_exclusive_group()
+    leads.add_argument("--leads", type=parse_leads, help="such as I,aVR,V5; without it: all twelve")
+    if several:
+        text = "several choices of leads, such as all I V5: a model of each, one after another"
+        sets = {"nargs": "+", "type": parse_leads, "metavar": "LEADS", "help": text}
+        leads.add_argument("--lead-sets", **sets)
     group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records in a batch")
     group.add_argument("--num-workers", type=natural, default=0, help="processes that load data")
+
+
+def each_lead_set(lead_sets, leads, **others):
+    """Yield a command's flags once for each of its --lead-sets, as if given with --leads."""
+    for chosen in lead_sets or [leads]:
+        yield argparse.Namespace(leads=chosen, **others)
 
 
 def refuse_paths(names):

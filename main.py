@@ -38,6 +38,7 @@ from dataset import (
     add_data_args,
     add_round_arg,
     add_signal_args,
+    each_lead_set,
     labels_digest,
     leads_text,
     load_labels,
@@ -83,7 +84,7 @@ INIT_RECORDS, INIT_EPOCHS = 3000, (6, 30)  # in all epochs; and the fewest and m
 def parse_args(argv=None):
     parser = make_parser(__doc__)
     add_data_args(parser)
-    add_signal_args(parser)
+    add_signal_args(parser, several=True)
     add_model_args(parser)
     group = parser.add_argument_group("training")
     add_round_arg(group)
@@ -315,15 +316,14 @@ def print_epoch(training):
     )
 
 
-def main(args):
-    device = distributed.start(args.device)
+def train_run(args, device):
+    """Train the model of some flags, and publish it."""
     train_set, validation_set, training = set_up(args, device)
     with lock(training.run):
         if not is_worker():
             print_header(args, training, train_set, validation_set)
         training.resume(args.resume, device)
         train(training, train_set, validation_set)
-        distributed.stop()
         if is_worker():
             return
         if not training.is_published():
@@ -336,6 +336,13 @@ def main(args):
         f"python predict.py --data-dir {args.data_dir} --model-path {path} --round {args.round}"
         f"{limit}"
     )
+
+
+def main(args):
+    device = distributed.start(args.device)
+    for own in each_lead_set(**vars(args)):
+        train_run(own, device)
+    distributed.stop()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Reads   models/<run>.pth (from main.py), data/CPSC/labels.csv and the packed signals beside it
 Writes  results/<run>/predictions.csv   patient_id, fold, the probabilities: validation and test
         results/<run>/scores.csv        class, n, precision, recall, f1, auc, accuracy, specificity,
-                                        ap, brier, ece, and 95 % bootstrap intervals; last row AVG
+                                        ap, brier, ece, and 95 % intervals; last row AVG
         results/<run>/challenge.json    the CPSC2018 challenge's own score
         results/<run>/confusion.png     a confusion matrix per class; roc.png, precision_recall.png
                                         and reliability.png; each as .svg too
@@ -29,6 +29,7 @@ from dataset import (
     add_data_args,
     add_round_arg,
     add_signal_args,
+    each_lead_set,
     labels_digest,
     leads_text,
     load_labels,
@@ -80,9 +81,12 @@ def parse_args(argv=None):
     add_model_path_arg(group)
     add_round_arg(group)
     add_threshold_arg(group)
-    add_signal_args(parser)
+    add_signal_args(parser, several=True)
     add_model_args(parser)
-    return parse_without(parser, argv, OWN, "python -m ecg.read FILE")
+    args = parse_without(parser, argv, OWN, "python -m ecg.read FILE")
+    if args.model_path and args.lead_sets:
+        parser.error("--model-path is one model; leave out --lead-sets")
+    return args
 
 
 def score(model, signals, labels, args):
@@ -156,8 +160,8 @@ def find(args):
     return find_model(args.model_path, network, args.data_dir, args.seed, args.round, leads)
 
 
-def main(args):
-    device = get_device(args.device)
+def score_run(args, device):
+    """Score the model of some flags."""
     labels = load_labels(args.data_dir, args.limit)
     signals = PackedSignals(args.data_dir)
     model = Model.load(find(args), device, args.leads)
@@ -172,6 +176,12 @@ def main(args):
     write_thresholds(folder, thresholds, digests)
     print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
     print(f"\nwrote predictions, scores, thresholds, figures and the page scores.html to {folder}")
+
+
+def main(args):
+    device = get_device(args.device)
+    for own in each_lead_set(**vars(args)):
+        score_run(own, device)
 
 
 if __name__ == "__main__":

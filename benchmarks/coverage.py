@@ -1,90 +1,122 @@
-"""Measure how often 95 % intervals hold the true score, by simulation: before and after.
+"""Measure how often 95 % intervals hold the true score, by simulation.
 
     python -m benchmarks.coverage
+    python -m benchmarks.coverage --fixed
 
-Records of four classes have normal scores of known AUC; their thresholds call 8 % of the
-negatives, so that precision, recall and F1 are known too. Each row is of
-one number of records. 'Before' are percentiles of the resamples, as they were until the formulas
-came; 'after' are the columns of scores.csv (`ecg.evaluation.intervals`). Ends with the calibration
-error that perfectly calibrated scores show, and its floor as scores.csv gives it. Writes
-results/coverage.csv; benchmarks/README.md holds its output.
+Records of four classes are drawn at random. Their logits are normal and of known AUC; a threshold
+calls 8 % of the negatives, so precision, recall and F1 are known too. 'Percentiles' are those of
+the resamples, 'formulas' the columns of scores.csv (`ecg.evaluation.intervals`). The second table
+is of the AUC alone, for logits of other shapes. Ends with the calibration error that perfectly
+calibrated scores show, and its floor as scores.csv gives it. Writes results/coverage.csv;
+benchmarks/README.md holds its output.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from scipy.stats import norm
 
 from ecg.evaluation import metrics
-from ecg.evaluation.intervals import sound_intervals
+from ecg.evaluation.intervals import score_intervals
 from ecg.running.command import make_parser, run_main
 from utils import positive, results_path, write_csv
 
 RECORDS = (40, 100, 400, 700)
-SHARES = np.array([0.04, 0.1, 0.2, 0.3])  # of positives, at least 3
+SHARES = np.array([0.04, 0.1, 0.2, 0.3])  # of positives, at least 3 records
 AUCS = np.array([0.99, 0.98, 0.97, 0.9])
 CLASSES = tuple("abcd")
 CALLED = 0.08  # share of the negatives at or above the threshold
-SHIFTS = norm.ppf(AUCS) * np.sqrt(2)  # of the positives, in standard deviations
 CUTS = np.full(4, norm.isf(CALLED))
-SHOWN = {"auc": "AUC", "f1": "F1", "recall": "recall"}
+SHOWN = {"auc": "AUC", "f1": "F1", "precision": "precision", "recall": "recall"}
+WAYS = ("percentiles", "formulas")
+
+
+class Shape(NamedTuple):
+    """Logits: normal, with the positives' standard deviation if the negatives' is 1, or skewed."""
+
+    label: str
+    sd: float | None
+
+    def draw(self, rng, y_true):
+        """Return the logits (n, 4) of records with these labels."""
+        if self.sd is None:  # of exponential variables, one AUC / (1 - AUC) times as large
+            return np.log(rng.exponential(size=y_true.shape)) + y_true * logit(AUCS)
+        spread = np.where(y_true == 1, self.sd, 1.0)
+        return rng.normal(y_true * norm.ppf(AUCS) * np.hypot(self.sd, 1), spread)
+
+
+PLAIN = Shape("positives as wide as negatives", 1.0)
+SHAPES = (
+    PLAIN,
+    Shape("positives 1.7 times as wide", 1.7),
+    Shape("positives 0.6 times as wide", 0.6),
+    Shape("skewed, a long tail of missed positives", None),
+)
 
 
 def parse_args(argv=None):
     parser = make_parser(__doc__)
-    parser.add_argument("--repeats", type=positive, default=300, help="data sets of each size")
+    parser.add_argument("--repeats", type=positive, default=1000, help="data sets of each size")
     parser.add_argument("--resamples", type=positive, default=300, help="resamples of each")
+    text = "the same number of positives in every data set, not only on average"
+    parser.add_argument("--fixed", action="store_true", help=text)
     return parser.parse_args(argv)
 
 
 def counts_of(n):
-    """Return the positives of each class among n records, (4,)."""
+    """Return the expected positives of each class among n records, (4,)."""
     return np.maximum(np.rint(SHARES * n).astype(int), 3)
 
 
-def draw(rng, n):
-    """Return y_true and y_score (n, 4): other records are positive in each class."""
-    places = rng.random((n, 4)).argsort(0).argsort(0)
-    y_true = (places < counts_of(n)).astype(int)
-    return y_true, rng.normal(SHIFTS * y_true)
+def draw_labels(rng, n, fixed):
+    """Return y_true (n, 4) with at least one positive of each class."""
+    while True:
+        places = rng.random((n, 4))
+        y_true = places.argsort(0).argsort(0) < counts_of(n) if fixed else places < counts_of(n) / n
+        if y_true.any(0).all():
+            return y_true.astype(int)
 
 
 def true_scores(n):
     """Return {score: (5,)}, the classes and their average, of the same classes without chance."""
-    recall = norm.sf(CUTS - SHIFTS)
-    share = counts_of(n) / n
-    f1 = 2 * recall * share / (share + recall * share + CALLED * (1 - share))
-    scores = {"auc": AUCS, "f1": f1, "recall": recall}
+    recall = norm.sf(CUTS - norm.ppf(AUCS) * np.sqrt(2))
+    hits, false = recall * counts_of(n) / n, CALLED * (1 - counts_of(n) / n)
+    f1 = 2 * hits / (counts_of(n) / n + hits + false)
+    scores = {"auc": AUCS, "f1": f1, "precision": hits / (hits + false), "recall": recall}
     return {name: np.append(values, values.mean()) for name, values in scores.items()}
 
 
-def held(rng, n, args):
+def held(rng, n, shape, scores, args):
     """Return whether each interval holds the truth: {(score, way): (5,)} of one data set."""
-    y_true, y_score = draw(rng, n)
+    y_true = draw_labels(rng, n, args.fixed)
+    y_score = expit(shape.draw(rng, y_true))
     weights = metrics.resample_weights(n, args.resamples, int(rng.integers(1 << 31)))
     once, drawn = (
-        metrics.Counts(y_true, y_score, CUTS, rows) for rows in (np.ones((1, n)), weights)
+        metrics.Counts(y_true, y_score, expit(CUTS), rows) for rows in (np.ones((1, n)), weights)
     )
     result = {}
-    for name, truth in true_scores(n).items():
+    for name in scores:
         values, resampled = (metrics.SCORES[name].function(counts) for counts in (once, drawn))
         resampled = np.where(drawn.positives > 0, resampled, np.nan)
-        before = metrics.intervals(metrics.with_average(resampled))
+        percentiles = metrics.intervals(metrics.with_average(resampled))
         values = metrics.with_average(values)[0]
-        after = sound_intervals(name, once, values, resampled, before)
-        for way, (low, high) in (("before", before), ("after", after)):
+        formulas = score_intervals(name, once, values, resampled, percentiles)
+        truth = true_scores(n)[name]
+        for way, (low, high) in zip(WAYS, (percentiles, formulas), strict=True):
             result[name, way] = (low <= truth) & (truth <= high)
     return result
 
 
-def coverage_rows(args):
+def coverage_rows(shape, scores, args):
     """Return a row for each number of records, score and way: the share held, by class."""
     rng, rows = np.random.default_rng(0), []
     for n in RECORDS:
-        repeats = [held(rng, n, args) for _ in range(args.repeats)]
-        labels = [f"{auc} ({count})" for auc, count in zip(AUCS, counts_of(n), strict=True)]
+        repeats = [held(rng, n, shape, scores, args) for _ in range(args.repeats)]
         for name, way in repeats[0]:
             shares = np.mean([one[name, way] for one in repeats], axis=0)
-            row = {"records": n, "score": SHOWN[name], "way": way, "classes": ", ".join(labels)}
+            row = {"records": n, "logits": shape.label, "score": SHOWN[name], "way": way}
             rows.append(row | dict(zip((*CLASSES, "macro"), shares, strict=True)))
     return pd.DataFrame(rows)
 
@@ -100,18 +132,28 @@ def floor_row(rng, n):
     return f"| {n} | {np.mean(errors):.3f} | {np.mean(floors):.3f} |"
 
 
+def print_table(n, part, column):
+    """Print the rows of one number of records; `column` tells them apart."""
+    labels = [f"{auc} ({count})" for auc, count in zip(AUCS, counts_of(n), strict=True)]
+    print(f"| {n} records | intervals | {' | '.join(labels)} | macro |")
+    print("|---" * 7 + "|")
+    for row in part.to_dict("records"):
+        cells = [f"{row[name]:.3f}".removeprefix("0") for name in (*CLASSES, "macro")]
+        print(f"| {row[column]} | {row['way']} | {' | '.join(cells)} |")
+    print()
+
+
 def main(args):
-    table = coverage_rows(args)
-    write_csv(table, results_path("coverage.csv"))
+    first = coverage_rows(PLAIN, SHOWN, args)
+    others = [coverage_rows(shape, ["auc"], args) for shape in SHAPES[1:]]
+    write_csv(pd.concat([first, *others]), results_path("coverage.csv"))
     print(f"{args.repeats} data sets a row, {args.resamples} resamples; share of intervals that")
-    print("hold the truth, by AUC of the class (positives)\n")
-    for n, part in table.groupby("records"):
-        print(f"| {n} records | way | {' | '.join(part.classes.iloc[0].split(', '))} | macro |")
-        print("|---" * 7 + "|")
-        for row in part.to_dict("records"):
-            cells = [f"{row[name]:.3f}".removeprefix("0") for name in (*CLASSES, "macro")]
-            print(f"| {row['score']} | {row['way']} | {' | '.join(cells)} |")
-        print()
+    print("hold the truth, by AUC of the class (expected positives)\n")
+    for n, part in first.groupby("records"):
+        print_table(n, part, "score")
+    print("AUC, logits of other shapes\n")
+    for n, part in pd.concat(others).groupby("records"):
+        print_table(n, part, "logits")
     print("| records | error of perfectly calibrated scores | floor |\n|---|---|---|")
     rng = np.random.default_rng(1)
     for n in RECORDS:

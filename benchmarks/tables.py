@@ -20,7 +20,9 @@ from dataset import CLASSES
 from ecg.evaluation.classifiers import CLASSIFIERS
 from ecg.evaluation.metrics import SCORES
 from ecg.evaluation.pairs import corrected_error
-from ecg.reporting.tables import PAPER, short, summary_table
+from ecg.reporting.paper import PAPER
+from ecg.reporting.score_tables import summary_table
+from ecg.reporting.tables import short
 from ecg.running.command import make_parser, run_main
 from utils import InputError, read_json, replacing, results_path
 

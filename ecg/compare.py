@@ -28,7 +28,7 @@ from ecg.evaluation.metrics import N_RESAMPLES, SCORES
 from ecg.evaluation.pairs import COMPARED, differences, differences_by_round
 from ecg.evaluation.scored_run import Scored
 from ecg.inference.flags import add_network_args
-from ecg.plot.scores import Ranking, plot_ranking
+from ecg.plot.ranking import Ranking, plot_ranking
 from ecg.reporting.tables import number, p_value
 from ecg.running.command import make_parser, run_main
 from utils import RESEARCH_USE, InputError, network_name, results_dir, write_csv
@@ -102,6 +102,12 @@ def rounds_tables(parts):
     return table.reset_index(), text
 
 
+def there(args):
+    """Name the runs that are scored on the data folder, for a message about those that are not."""
+    others = runs.describe_scored(args.data_dir)
+    return f" (scored on this data set: {others})" if others else ""
+
+
 def compare_rounds(args, data):
     """Write mean and sd of each score over the finished rounds, and the pooled predictions."""
     network = network_name(args.arch, args.width, args.init)
@@ -110,9 +116,7 @@ def compare_rounds(args, data):
     notes = list(map(str, runs.left_out(named, data)))
     if not finished:
         why = notes[0] if notes else "run: python predict.py --round 0 ... 9 (or baselines.py)"
-        others = runs.scored_runs(args.data_dir)
-        there = f" (scored on this data set: {', '.join(others)})" if others else ""
-        raise InputError(f"no round of {base} has been scored{there}; {why}")
+        raise InputError(f"no round of {base} has been scored{there(args)}; {why}")
     parts = [runs.load_test(run, data) for run in finished.values()]
     table, text = rounds_tables(parts)
     folder = results_dir(f"compare_rounds_{base}")
@@ -185,6 +189,10 @@ def pair_texts(table):
 def compare_pair(args, data):
     """Write the differences between two runs on the same records."""
     names = [Path(run).resolve().name for run in args.runs]
+    for run in args.runs:
+        if not (path := runs.scored_file(run)).is_file():
+            hint = "check the name, or run predict.py (or baselines.py)"
+            raise InputError(f"no {path}{there(args)}; {hint}")
     pooled = all(runs.scored_file(run).name == "pooled.csv" for run in args.runs)
     parts = [runs.load_test(run, data) for run in args.runs]
     first, second, notes = in_common(names, pooled, *parts)
@@ -247,8 +255,8 @@ def compare_leads(args, data):
     if not common:
         why = f" ({left_out[0]})" if left_out else ""
         raise InputError(
-            f"no round has been scored for the leads{why}; run python main.py --leads I and "
-            "python predict.py --leads I, and so on, with the same --round"
+            f"no round has been scored for the leads{why}{there(args)}; run python main.py --leads "
+            "I and python predict.py --leads I, and so on, with the same --round"
         )
     rows = []
     for name, rounds in finished.items():

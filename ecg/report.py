@@ -26,15 +26,17 @@ import pandas as pd
 from dataset import CLASSES, LEADS, N_FOLDS, classes_of, leads_text, parse_leads, round_folds
 from ecg.evaluation import runs
 from ecg.evaluation.classifiers import METHODS
-from ecg.evaluation.metrics import few_positives
 from ecg.io.sources import is_synthetic
-from ecg.plot.scores import captions
-from ecg.reporting import explanation_section, latex, pages, tables, times
+from ecg.reporting import class_section, explanation_section, latex, pages, score_tables, times
+from ecg.reporting.paper import data_table, is_cpsc2018, read_paper
+from ecg.reporting.pictures import figures
+from ecg.reporting.tables import links, load_csv, without_empty
 from ecg.running.command import make_parser, run_main
 from resnet import BLOCKS
 from utils import (
     RESEARCH_USE,
     WIDTH,
+    InputError,
     explanations_path,
     natural,
     network_name,
@@ -42,7 +44,7 @@ from utils import (
     results_path,
 )
 
-HISTORY = {"history": "Training: loss and validation scores by epoch"}
+HISTORY = {"history": "loss and validation scores by epoch"}
 MAPS = {
     "population": "Mean share of |SHAP value| per lead, by predicted class",
     "population_signed": "The paper's map: signed SHAP values summed, each row divided by its sum",
@@ -90,15 +92,15 @@ def data_context(data_dir, name):
     path, mark = folder / "dataset_table.csv", folder / "synthetic.txt"
     own = Path(data_dir, path.name)  # where preprocess.py writes it
     path = own if own.is_file() else path  # the copy serves where the data folder is not there
-    table, paper = tables.load_csv(path), tables.read_paper()
+    table, paper = load_csv(path), read_paper()
     title, twin = "CPSC2018: the paper beside this reproduction", False
-    if table is None or not tables.is_cpsc2018(table, paper):
+    if table is None or not is_cpsc2018(table, paper):
         why = "not CPSC2018" if table is not None else "its table of records is missing"
         title = f"ECG findings: {name} ({why}: no comparison with the paper)"
         paper = None
     elif mark.is_file() or (Path(data_dir).is_dir() and is_synthetic(data_dir)):
         title, twin = f"A synthetic twin of CPSC2018 ({name}): not comparable with the paper", True
-    data = None if table is None else tables.data_table(table, paper)
+    data = None if table is None else data_table(table, paper)
     return {"title": title, "data": data, "data_path": path, "twin": twin}, paper
 
 
@@ -114,33 +116,20 @@ def group_by_reason(left_out):
     return sentences
 
 
-def as_twin(table):
-    """Mark a table that has the paper's columns as one of a synthetic twin of its data."""
-    if not any("paper" in cell for cell in table.head):
-        return table
-    marked = [cell == "paper" or cell.endswith(": paper") for cell in table.head]
-    pairs = zip(table.head, marked, strict=True)
-    head = [f"{cell} (not comparable)" if mark else cell for cell, mark in pairs]
-    caption = f"{table.caption}; synthetic twin: not comparable with the paper"
-    return table._replace(caption=caption, head=head)
-
-
 def score_context(rounds, paper, twin):
     """Return what the template shows of the network's scores, from {round: table}."""
     if not rounds:
         return {"glance": None, "scores": None}
-    doubtful = tables.doubtful_over(rounds)
-    few = [few_positives(table.reset_index()) for table in rounds.values()]
+    doubtful = score_tables.doubtful_over(rounds)
     shown = [
-        tables.glance_table(rounds, paper),
-        *tables.score_tables(rounds, paper, doubtful),
+        score_tables.glance_table(rounds, paper),
+        *score_tables.score_tables(rounds, paper, doubtful),
     ]
-    glance, *shown = map(as_twin, shown) if twin else shown
+    glance, *shown = map(score_tables.as_twin, shown) if twin else shown
     scores = {
         "count": len(rounds),
         "which": ", ".join(map(str, rounds)),
         "marks": doubtful,
-        "few": "; ".join(dict.fromkeys(text for text in few if text)),
         "tables": shown,
     }
     return {"glance": glance, "scores": scores}
@@ -152,9 +141,9 @@ def baseline_context(network, methods):
     if not baselines:
         return None
     methods = baselines | methods  # the network, if it is there, comes last
-    doubtful = {name: tables.doubtful_over(rounds) for name, rounds in methods.items()}
+    doubtful = {name: score_tables.doubtful_over(rounds) for name, rounds in methods.items()}
     doubtful = {name: classes for name, classes in doubtful.items() if classes}
-    return {"tables": tables.baseline_tables(methods, doubtful), "marks": doubtful}
+    return {"tables": score_tables.baseline_tables(methods, doubtful), "marks": doubtful}
 
 
 def pair_context(network, run, baselines, data):
@@ -165,19 +154,19 @@ def pair_context(network, run, baselines, data):
     pairs, old = {}, []
     for name, other in baselines.items():
         folder = results_path(f"compare_rounds_{run}_vs_rounds_{other}")
-        table = tables.load_csv(folder / "differences.csv")
+        table = load_csv(folder / "differences.csv")
         if table is None:
             continue
         if runs.read_sources(folder, data) is None:
             old.append(folder)
         else:
             pairs[name] = table
-    return {"pairs": tables.pair_table(network, pairs), "old_pairs": old}
+    return {"pairs": score_tables.pair_table(network, pairs), "old_pairs": old}
 
 
 def lead_context(folder, data, notes):
     """Return the models by lead: {} without, {"old": True} where their scores have changed."""
-    table = tables.load_csv(folder / "single_lead.csv", "rank")
+    table = load_csv(folder / "single_lead.csv", "rank")
     if table is None:
         return {}
     if runs.read_sources(folder, data) is None:
@@ -185,14 +174,14 @@ def lead_context(folder, data, notes):
     return {
         "old": False,
         "n": table.n.max(),
-        "table": tables.lead_table(table),
+        "table": score_tables.lead_table(table),
         "notes": notes,
-        "figures": tables.figures(folder, {"single_lead": "Macro scores by lead"}),
+        "figures": figures(folder, {"single_lead": "Macro scores by lead"}),
     }
 
 
 def explanation_context(folder, results, classes):
-    """Return heat maps, examples and checks, unless they explain something else."""
+    """Return heat maps, explained records and checks, unless they explain something else."""
     outdated = explanation_section.why_explanations_outdated(folder, results)
     outdated_checks = explanation_section.why_explanations_outdated(
         folder / "faithfulness", results
@@ -200,8 +189,8 @@ def explanation_context(folder, results, classes):
     return {
         "explanations": folder,
         "outdated": outdated,
-        "maps": [] if outdated else tables.figures(folder, MAPS),
-        "examples": None if outdated else explanation_section.examples(folder, classes),
+        "maps": [] if outdated else figures(folder, MAPS),
+        "explained": None if outdated else explanation_section.explained_classes(folder, classes),
         "outdated_checks": outdated_checks,
         "checks": None if outdated_checks else explanation_section.checks(folder, classes),
     }
@@ -230,7 +219,7 @@ def file_links(run, data_path, lead_folder, baselines):
         "maps": [folder / name for name in MAP_FILES],
         "checks": [folder / "faithfulness.csv"],
     }
-    return {part: tables.links(paths, results_path()) for part, paths in files.items()}
+    return {part: links(paths, results_path()) for part, paths in files.items()}
 
 
 def main(args):
@@ -244,6 +233,9 @@ def main(args):
     }
     named |= {method: runs.round_runs(method, args.data_dir, args.seed) for method in METHODS}
     run, baselines = named[leads][0], {method: named[method][0] for method in METHODS}
+    others = runs.describe_scored(args.data_dir)
+    if others and not results_path(run).exists():
+        raise InputError(f"no run {run}; scored on {args.data_dir}: {others}")
     data = runs.read_data_folder(args.data_dir, runs.run_settings(run).get("limit"))
     finished = {key: runs.finished_rounds(rounds, data) for key, rounds in named.items()}
     left_out = {key: runs.left_out(rounds, data) for key, rounds in named.items()}
@@ -253,38 +245,37 @@ def main(args):
             f"{args.data_dir} has no labels.csv or no packed signals: whether the scores are of "
             "its present data is not known"
         )
-    others = runs.scored_runs(args.data_dir)
-    if not finished[leads] and others:
-        warnings.append(f"{run} has no scores; scored on this data set are: {', '.join(others)}")
     lead_notes = [str(item) for key in lead_sets for item in left_out[key] if item.settings]
     lead_notes += runs.settings_notes([finished[key] for key in lead_sets if finished[key]])
     methods = {network: finished[leads]} | {method: finished[method] for method in METHODS}
-    methods = {method: tables.read_rounds(rounds) for method, rounds in methods.items()}
+    methods = {method: score_tables.read_rounds(rounds) for method, rounds in methods.items()}
     methods = {method: rounds for method, rounds in methods.items() if rounds}
     lead_folder = results_path(f"compare_leads_{named[LEADS][0]}")
     described = times.read_runs(one for rounds in finished.values() for one in rounds.values())
     context, paper = data_context(args.data_dir, name)
     context |= score_context(methods.get(network), paper, context["twin"])
     context |= pair_context(network, run, baselines, data)
-    context |= explanation_context(
-        explanations_path(run), results_path(run), study_classes(data, run)
-    )
+    classes = study_classes(data, run)
+    context |= explanation_context(explanations_path(run), results_path(run), classes)
+    explained = context["explained"].figures if context["explained"] else {}
+    scored = run if 0 in finished[leads] else None
     context |= run_flags(args) | {
         "data_dir": args.data_dir,
         "run": run,
         "leads": leads_text(leads),
+        "all_leads": len(leads) == len(LEADS),
         "warnings": warnings,
         "note": args.note,
         "paper": paper is not None,
         "n_folds": N_FOLDS,
-        "min_rounds": tables.MIN_ROUNDS,
-        "paper_leads": tables.read_paper().query("table == 'single_lead'").iloc[0],
+        "min_rounds": score_tables.MIN_ROUNDS,
+        "paper_leads": read_paper().query("table == 'single_lead'").iloc[0],
         "baselines": baseline_context(network, methods),
         "lead_folder": lead_folder,
         "lead_models": lead_context(lead_folder, data, lead_notes),
-        "curves": tables.figures(
-            results_path(run), HISTORY | captions(), f"Round 0 (test fold {round_folds(0)[2]}). "
-        ),
+        "classes": class_section.class_parts(scored, data, classes, explained),
+        "test_fold": round_folds(0)[2],
+        "history": figures(results_path(run), HISTORY, "Round 0: "),
         "training": times.training_table(described),
         "jobs": times.job_table(results_path(f"times_{name}")),
         "run_tables": times.run_tables(described),
@@ -297,7 +288,7 @@ def main(args):
     if args.latex:
         print(f"{latex.write(results_path('latex'), context)} tables in {results_path('latex')}")
     if methods:
-        summary = tables.without_empty(tables.summary_table(methods))
+        summary = without_empty(score_tables.summary_table(methods))
         table = pd.DataFrame(summary.rows, columns=summary.head)
         print(f"\n{name}, test folds, mean over the rounds\n{table.to_string(index=False)}\n")
     print(f"{RESEARCH_USE} Report: {report.resolve()}")

@@ -150,6 +150,10 @@ def look_at(path, folder, images):
         for width in (1280, 400):
             for dark in (False, True):
                 page.open(path, width, dark)
+                page.evaluate("for (const image of document.images) image.loading = 'eager'")
+                limit = time.monotonic() + 20
+                while page.evaluate(MEASURE)["broken"] and time.monotonic() < limit:
+                    time.sleep(0.05)
                 seen = page.evaluate(MEASURE)
                 assert seen["scroll"] <= seen["width"] == width
                 assert seen["images"] >= images and not seen["broken"]

@@ -103,6 +103,48 @@ def test_a_run_killed_in_mid_epoch_and_resumed_is_the_unbroken_run(workdir):
         assert torch.equal(state["exp_avg_sq"], after[key]["exp_avg_sq"])
 
 
+SETS = {"I": "I", "all": "all", "V5,aVR": "aVR-V5"}  # as they are given, and in file names
+
+
+def numbers_of(leads):
+    """Return what a training and its scores leave, but for times and places."""
+    run = f"resnet18_tiny_{leads}_42"
+    model, folder = load(run), Path("results", run)
+    history = [{**row, "seconds": 0} for row in model["history"]]
+    args = {**model["args"], "resume": None}
+    described = json.loads((folder / "run.json").read_text())
+    texts = [(folder / name).read_text() for name in ("predictions.csv", "scores.csv")]
+    state = {name: value.numpy().tobytes() for name, value in model["state_dict"].items()}
+    return state, model["thresholds"], history, args, described["weights"], texts
+
+
+def test_choices_of_leads_in_one_process_are_the_single_trainings(workdir):
+    names = TRAIN[:4]  # data and network
+    for leads in SETS:
+        train("--epochs", "2", "--leads", leads)
+        predict.main(predict.parse_args([*names, "--leads", leads]))
+    alone = {leads: numbers_of(leads) for leads in SETS.values()}
+    shutil.rmtree("models")
+    shutil.rmtree("results")
+    # killed in the second epoch of the second model: the first is not trained again
+    apart = ["--epochs", "2", "--resume", "auto", "--lead-sets", *SETS]
+    status, _ = train_apart(*apart, before=lambda: kill_in_step(10 + 5 + 2))
+    assert status == -signal.SIGKILL
+    first = Path("models/resnet18_tiny_I_42.pth").stat().st_mtime_ns
+    assert load("resnet18_tiny_all_42.last")["epoch"] == 1
+    train(*apart)
+    assert Path("models/resnet18_tiny_I_42.pth").stat().st_mtime_ns == first
+    predict.main(predict.parse_args([*names, "--lead-sets", *SETS]))
+    for leads, numbers in alone.items():
+        assert numbers_of(leads) == numbers, leads
+
+
+@pytest.mark.parametrize("step", [main, predict])
+def test_leads_and_lead_sets_exclude_each_other(step):
+    with pytest.raises(InputError, match="not allowed with"):
+        step.parse_args(["--leads", "I", "--lead-sets", "I", "V5"])
+
+
 def test_a_full_disk_leaves_the_last_good_checkpoint(workdir):
     train("--epochs", "1")
     size = Path(f"models/{RUN}.last.pth").stat().st_size

@@ -31,8 +31,9 @@ from ecg import compare, report, synthetic
 from ecg.evaluation.classifiers import CLASSIFIERS, METHODS
 from ecg.io import formats
 from ecg.io.sources import walk
+from ecg.training import estimate as costs
 from ecg.training import training
-from ecg.training.estimate import Work, WorkflowSettings, estimate, estimate_others
+from ecg.training.estimate import Work, WorkflowSettings, estimate
 
 ROOT = Path(__file__).parents[1]
 # what the steps load only where they need it: once here, not in every process
@@ -166,6 +167,7 @@ def test_the_whole_killed_in_a_training_and_started_again(folder):
     assert lines[0] == "11 jobs to do" and "2 models, 2 to train" in lines[1]
     assert "4 epochs of" in lines[2] and "measured in resnet18_tiny" in lines[2]
     assert lines[3].startswith("everything but the epochs takes about") and "score" in lines[3]
+    assert lines[4].startswith("in all about")
     rules, _ = to_do("samples=3")
     assert set(rules) == {"explain", "faithfulness", "report", "all", "total"}
     header = next(Path("data/tiny").glob("*.hea"))
@@ -244,7 +246,62 @@ def test_the_paper_is_130_models(tmp_path, monkeypatch):
     assert lines[0] == f"{counts['total']} jobs to do" == "317 jobs to do"
     assert lines[1].startswith("130 models, 130 to train; networks take 8.7 GB")
     assert "not known" in lines[2]  # there are no records
-    assert lines[3].startswith("not counted") and "explain" in lines[3]
+
+
+def test_a_night_on_a_laptop_is_the_papers_run_in_a_job_a_round(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("models").symlink_to(ROOT / "models")
+    changed = yaml.safe_load((ROOT / "config/laptop.yaml").read_text())
+    assert set(changed) < set(paper())
+    same = {"data_dir", "seed", "rounds", "lead_sets", "classifiers", "limit"}
+    assert not {*same, "records", "checked", "samples", "background"} & set(changed)
+    flags = ["--configfile", ROOT / "config/laptop.yaml", "--dry-run", "--printshellcmds"]
+    status, out, err = start(*flags).wait()
+    assert status == 0, err
+    out += err
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", out, re.M))
+    # 20 jobs for 260, the others are those of the paper's configuration
+    assert (counts["train"], counts["score"], counts["baseline"]) == ("10", "10", "40")
+    assert int(counts["total"]) == 317 - 260 + 20
+    assert "130 models, 130 to train" in out
+    for step in ("main.py", "predict.py"):
+        calls = [line for line in out.splitlines() if f"{step} " in line]
+        assert len(calls) == 10
+        assert all(f"--lead-sets all {' '.join(dataset.LEADS)} " in call for call in calls)
+        numbers = sorted(re.search(r"--round (\d)", call)[1] for call in calls)
+        assert numbers == list("0123456789")
+    (report,) = [line for line in out.splitlines() if "-m ecg.report" in line]
+    for text in ("init models/general.pth (none)", "epochs 2 (40)", "seconds 10 (30)"):
+        assert text in report, report
+    assert "shared" not in report and "jobs" not in report  # which change no number
+
+
+def test_a_round_in_one_job_or_in_many_is_the_same_to_what_follows(labelled, monkeypatch):
+    """Also killed in the second model of the round, and without the first one's epochs again."""
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    # Snakemake's timers that wake its scheduler: one more for each job that has ended
+    monkeypatch.setattr(JobScheduler, "_schedule_reevalutation", lambda *_: Path("timer").touch())
+    two = ["lead_sets=I V5"]
+    first = start(f"models/{MODELS[1]}.pth", "--config", *SMALL, *two, "shared=True")
+    second = Path("models/resnet18_tiny_V5_42_r1.last.pth")
+    while first.is_alive() and not second.exists():
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert second.exists() and Path(f"models/{MODELS[1]}.last.pth").exists()
+    run(f"models/{MODELS[1]}.pth", config=[*two, "shared=True"])
+    log = Path("results/logs_tiny/train_round_r1.log").read_text()
+    assert f"run {MODELS[1]} " in log and "run resnet18_tiny_V5_42_r1 " in log
+    assert len(re.findall(r"^epoch 0[123]/3 ", log, re.M)) < 3  # of six
+    assert not list(Path("models").glob("*.last*")) and not Path(f"models/{RUN}.pth").exists()
+    assert not Path("timer").exists()
+    found = weights(MODELS[1])
+    done, _ = to_do(*two)
+    assert done["train"] == 2  # of four models: those of the round are there
+    main.main(main.parse_args([*TRAIN, "--round", "1"]))
+    for name, value in weights(MODELS[1]).items():
+        assert torch.equal(value, found[name]), name
 
 
 def test_the_rehearsal_is_the_papers_run_but_for_its_size(tmp_path, monkeypatch):
@@ -332,13 +389,15 @@ def test_every_file_that_preprocess_reads_is_in_the_fingerprint_and_none_that_it
 
 
 def estimated(runs, left, config, lanes, n_records, threads):
-    return estimate(WorkflowSettings.of(config), Work(runs, left, n_records, lanes, threads))
+    """Return the sentences of an estimate of trainings alone: on their size and time."""
+    work = Work({run: [run] for run in runs}, left, n_records, lanes, threads)
+    return estimate(WorkflowSettings.of(config), work, {}, Path("times"))
 
 
 def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = ["a", "b", "c", "d"]
-    size, text = estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
+    size, text, _ = estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
     assert size.startswith("4 models, 3 to train; networks take 0.3 GB")
     seconds = (800 + 100 / 3) / 3.4  # of an epoch: 3.4 records a second on two cores
     assert f"5 epochs of {seconds:.1f} s each (from the benchmark: 2 processor" in text
@@ -350,21 +409,22 @@ def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     described = {"args": paper(), "seconds_per_epoch": [3500, 3700], "threads": 2}
     (folder / "run.json").write_text(json.dumps(described))
-    assert (
-        "takes about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at"
-        in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)[1]
-    )
+    _, text, in_all = estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 2)
+    assert "take about 15.0 hours: 5 epochs of 3600.0 s each (measured in a), 1 at" in text
+    assert in_all == "in all about 15.0 hours"
     assert "about 5.0 hours" in estimated(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
     # on other cores that time says nothing
     assert "benchmark" in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
-    unknown = estimated(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1]
+    unknown = estimated(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1:]
     # 130 x 40 / 8 = 650 s
-    assert "not known" in unknown and unknown.endswith("an epoch adds 11 minutes")
-    assert len(estimated(runs, [], paper(), 1, 1000, 2)) == 1
+    assert "not known" in unknown[0] and unknown[0].endswith("an epoch adds 11 minutes")
+    assert len(unknown) == 1  # no sum
+    assert len(estimated(runs, [], paper(), 1, 1000, 2)) == 2
 
 
 def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(costs, "has_bfloat16", lambda: True)
     general = paper(init=str(ROOT / "models/general.pth"), epochs=1, amp=True, seconds=10)
     small = paper(arch="resnet18", width=24, epochs=1, amp=True, seconds=10)
     runs = [str(i) for i in range(130)]
@@ -373,6 +433,12 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     assert "networks take 0.6 GB" in sentences[0]
     size = sum(value.numel() for value in resnet.ResNet1d("resnet18", 12, 9, 24).parameters()) * 4
     assert 130 * size / 1e9 == pytest.approx(0.6, abs=0.05)
+    monkeypatch.setattr(costs, "has_bfloat16", lambda: False)
+    with_software = estimated(runs, runs, general, 2, 6877, 1)[1]
+    assert "which lack bfloat16" in with_software
+    exact = estimated(runs, runs, general | {"amp": False}, 2, 6877, 1)[1]
+    slower = [float(re.search(r"of ([\d.]+) s each", text)[1]) for text in (exact, with_software)]
+    assert slower[1] == pytest.approx(12 * slower[0], rel=1e-3)
     folder = Path("results/0")
     folder.mkdir(parents=True)
     # what main.py keeps: the network of the model, and the model's path
@@ -384,19 +450,42 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
 
 def test_the_other_jobs_are_estimated_from_those_of_their_rule(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("results/a").mkdir(parents=True)
-    Path("results/a/run.json").write_text('{"seconds_per_epoch": [50, 30]}')
-    done = {"score_a": 20, "score_a_r1": 40, "compare_leads": 7, "explain": 60, "train_a": 100}
+    jobs = {"a": ["a"], "round_r1": ["b", "c"]}
+    for run, epochs in {"a": [50, 30], "b": [10], "c": [20]}.items():
+        Path("results", run).mkdir(parents=True)
+        Path("results", run, "run.json").write_text(f'{{"seconds_per_epoch": {epochs}}}')
+    done = {"score_a": 20, "score_round_r1": 80, "compare_leads": 7, "explain": 60, "train_a": 100}
+    done |= {"train_round_r1": 70, "baseline_LR_tiny_42": 5, "baseline_LR-rhythm_tiny_42": 9}
     for name, seconds in done.items():
         (tmp_path / f"{name}.tsv").write_text(f"s\tmax_rss\n{seconds}\t1\n")
-    left = {"score": 16, "explain": 1, "baseline": 40, "train": 3}
-    sentences = estimate_others(left, tmp_path, 2)
-    # (16 x 30 + 60 + 3 x (100 - 80)) / 2 = 300 s
-    assert sentences[0].startswith(
-        "everything but the epochs takes about 5 minutes, from the times of finished jobs (score"
-    )
-    assert "score 30 s, explain 60 s, train 20 s), 2 at a time" in sentences[0]
-    assert sentences[1] == "not counted, because none has finished here yet: baseline"
+    left = {"score": 16, "explain": 1, "LR": 40, "train": 3}
+    work = Work(jobs, [], 1000, 2, 1)
+    _, text, in_all = estimate(WorkflowSettings.of(paper()), work, left, tmp_path)
+    # (16 x 30 + 60 + 40 x 5 + 3 x 20) / 2 = 400 s: a score takes 20 or 40, a training 20 or 20
+    assert text.startswith("everything but the epochs takes about 7 minutes, 2 at a time (from fin")
+    assert "(from finished jobs: score 30 s, explain 60 s, LR 5 s, train 20 s)" in text
+    assert in_all == "in all about 7 minutes"
+
+
+def test_the_estimate_counts_every_rule_before_anything_has_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rules = set(re.findall(r"^ *rule (\w+):", (ROOT / "Snakefile").read_text(), re.M))
+    assert {"preprocess", "features", "train", "score", "explain", "report"} <= rules
+    left = dict.fromkeys(rules - {"baseline"} | set(METHODS), 1)
+    work, settings = Work({"a": ["a"]}, ["a"], 1000, 1, 1), WorkflowSettings.of(paper())
+    texts = estimate(settings, work, left, tmp_path)
+    assert "not counted" not in " ".join(texts) and texts[-1].startswith("in all about")
+    for rule in set(left) - {"all", "dataset_table"}:
+        assert re.search(rf"\b{rule} \d+ s", texts[2]), rule
+    assert all(costs.job_cost(rule, settings, work) >= 0 for rule in left)
+    # the network's jobs cannot be known on a GPU before one has run there
+    texts = estimate(settings._replace(use_gpu=True), work, left, tmp_path)
+    assert set(texts[-1].split(": ")[1].split(", ")) == {
+        "train",
+        "score",
+        "explain",
+        "faithfulness",
+    }
 
 
 @pytest.mark.skipif(not shutil.which("flock"), reason="no flock")

@@ -1,4 +1,4 @@
-"""Intervals by formula, where resamples of the records say little, and those of averages.
+"""Intervals of scores over the records that were scored, by formula, and those of averages.
 
 Resamples of few positives, or of a score near 1, vary too little: percentile intervals of an AUC of
 .99 from 20 positives hold the true value in three cases of four, not in 95 %. The formulas here
@@ -9,11 +9,15 @@ the measured one. `python -m benchmarks.coverage` measures how often each holds 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
+from scipy.special import logit, owens_t
+from scipy.stats import norm, rankdata
 
 Z = 1.959964  # of a 95 % interval
-FORMULA_BELOW = 40  # positives, or negatives, below which the formulas are taken
-NEAR_ONE = 0.95  # and scores above which they are
 FEW_POSITIVES = 10  # below which the difference of two runs has no interval
+SURE = 1e-6  # probabilities nearer to 0 or 1 count as this far away
+# what few records cannot tell is taken as usual, with the weight of so many records
+USUAL_RATIO, RATIO_WEIGHT = 1.5, 5  # of the variances of positives and negatives
+DELONG_WEIGHT = 10
 
 
 def share_interval(share, n):
@@ -30,49 +34,99 @@ def f1_interval(f1, n):
     return 2 * ends / (1 + ends)
 
 
-def auc_interval(auc, positives, negatives):
-    """Return the interval of an AUC: Newcombe 2006, Statistics in Medicine 25:559, method 5."""
+def auc_variance(auc, positives, negatives, ratio):
+    """Return the variance of an AUC of so many normal scores.
+
+    Hanley and McNeil 1982 (Radiology 143:29-36), with the chances that two positives outrank one
+    negative, and one positive two negatives, of normal scores; `ratio` is the variance of the
+    positives over that of the negatives.
+    """
+    shift = norm.ppf(auc)
+
+    def both(correlation):  # of two comparisons that share a record (Owen 1956)
+        return auc - 2 * owens_t(shift, np.sqrt((1 - correlation) / (1 + correlation)))
+
+    pairs = (positives - 1) * (both(1 / (1 + ratio)) - auc**2)
+    pairs += (negatives - 1) * (both(ratio / (1 + ratio)) - auc**2)
+    return (auc * (1 - auc) + pairs) / (positives * negatives)
+
+
+def delong_variance(positives, negatives):
+    """Return the variance of the AUC of two arrays of scores: DeLong 1988 (Biometrics 44:837)."""
+    m, n = len(positives), len(negatives)
+    ranks = rankdata(np.concatenate([positives, negatives]))
+    above = (ranks[:m] - rankdata(positives)) / n  # the share of negatives below each positive
+    below = 1 - (ranks[m:] - rankdata(negatives)) / m
+    return above.var(ddof=1) / m + below.var(ddof=1) / n
+
+
+def auc_interval(auc, true, score):
+    """Return the interval of a class's AUC from its labels and probabilities (N,).
+
+    The test of Newcombe 2006 (Statistics in Medicine 25:559, method 5) is inverted, with the
+    variance of normal scores instead of exponential ones: logits with the measured ratio of
+    variances. Where DeLong's variance is larger, so is this one, in proportion. Both measurements
+    count the less the fewer positives (or negatives) there are.
+    """
     if not np.isfinite(auc):
         return np.nan, np.nan
-    mean = (positives + negatives) / 2 - 1
+    logits = logit(np.clip(score, SURE, 1 - SURE))
+    positives, negatives = logits[true == 1], logits[true == 0]
+    m, n = len(positives), len(negatives)
+    few, ratio, larger = min(m, n), USUAL_RATIO, 1.0
+    if few > 1:
+        spread = negatives.var(ddof=1)
+        measured = np.clip(positives.var(ddof=1) / spread, 1 / 9, 9) if spread > 1e-9 else 1.0
+        total = (few - 1) * measured + RATIO_WEIGHT * USUAL_RATIO
+        ratio = total / (few - 1 + RATIO_WEIGHT)
+        if 0 < auc < 1:
+            times = delong_variance(positives, negatives) / auc_variance(auc, m, n, ratio)
+            larger = max(1.0, (few * times + DELONG_WEIGHT) / (few + DELONG_WEIGHT))
 
-    def excess(true, measured):
-        spread = 1 + mean * ((1 - true) / (2 - true) + true / (1 + true))
-        return measured - true - Z * np.sqrt(true * (1 - true) * spread / (positives * negatives))
+    def excess(true_auc, measured, mirrored):
+        variance = auc_variance(1 - true_auc if mirrored else true_auc, m, n, ratio)
+        return measured - true_auc - Z * np.sqrt(max(larger * variance, 0.0))
 
-    # at the value itself lies another root if it is 1
-    low, rest = (brentq(excess, 0, v - 1e-9, (v,)) if v > 1e-6 else 0.0 for v in (auc, 1 - auc))
+    low, rest = (  # at the value itself lies another root if it is 1
+        brentq(excess, 0, value - 1e-9, (value, mirrored)) if value > 1e-6 else 0.0
+        for value, mirrored in ((auc, False), (1 - auc, True))
+    )
     return low, 1 - rest
+
+
+def auc_intervals(auc, counts):
+    """Return the intervals (2, K) of the AUCs (K,) of Counts."""
+    ends = []
+    for value, true, score in zip(auc, counts.true.T, counts.score.T, strict=True):
+        known = np.isfinite(true)
+        ends.append(auc_interval(value, true[known], score[known]))
+    return np.array(ends).T
 
 
 FORMULAS = {  # score -> its interval (2, K), from values (K,) and Counts of one sample
     "precision": lambda v, c: share_interval(v, c.called[0]),
     "recall": lambda v, c: share_interval(v, c.positives[0]),
     "f1": lambda v, c: f1_interval(v, (c.positives + c.called - c.hits)[0]),
-    "auc": lambda v, c: np.vectorize(auc_interval)(v, c.positives[0], (c.n - c.positives)[0]),
+    "auc": auc_intervals,
     "accuracy": lambda v, c: share_interval(v, c.n[0]),
     "specificity": lambda v, c: share_interval(v, (c.n - c.positives)[0]),
 }
 
 
-def sound_intervals(score, counts, values, resampled, ends):
-    """Replace intervals of resamples that say little; return low and high, (2, K + 1).
+def score_intervals(score, counts, values, resampled, percentiles):
+    """Return the 95 % intervals of a score over the records: low and high, (2, K + 1).
 
-    `score` is its name; `values` (K + 1,) and `ends` (2, K + 1), the percentile intervals, end with
-    the average over the classes; `resampled` (B, K) are the resamples of the classes. Formulas
-    replace the intervals of classes with fewer than FORMULA_BELOW positives or negatives, of scores
-    above NEAR_ONE, and those without a width; a score without a formula gets no interval without a
-    width. The average has that of `average_interval`.
+    `score` is its name; `values` (K + 1,) and the `percentiles` (2, K + 1) of the resamples end
+    with the average over the classes; `resampled` (B, K) are the resamples of the classes. A score
+    without a formula has its percentiles, unless they have no width. The average has the interval
+    of `average_interval`.
     """
-    low, high = ends
-    flat, ends = low == high, np.array(ends)
+    ends = np.array(percentiles)
     if score in FORMULAS:
-        rare = np.minimum(counts.positives, counts.n - counts.positives)[0] < FORMULA_BELOW
-        few = flat[:-1] | rare | (values[:-1] > NEAR_ONE)
-        ends[:, :-1] = np.where(few, FORMULAS[score](values[:-1], counts), ends[:, :-1])
+        ends[:, :-1] = FORMULAS[score](values[:-1], counts)
         ends[:, -1] = average_interval(values[:-1], ends[:, :-1], resampled)
     else:
-        ends[:, flat] = np.nan
+        ends[:, ends[0] == ends[1]] = np.nan
     return ends
 
 

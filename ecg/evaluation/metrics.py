@@ -2,7 +2,7 @@
 
 One comparison everywhere: a record has a finding if its probability is >= the threshold. Scores
 are computed from weights (B, N), which say how often each of N records counts in each of B
-samples: one row of ones gives the scores, a thousand bootstrap resamples their intervals.
+samples: one row of ones gives the scores, a thousand bootstrap resamples how they vary.
 
 A label is 1, 0, or NaN where it is not known: the record is then left out of that class's scores.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ecg.evaluation.caveats import doubtful_classes
-from ecg.evaluation.intervals import FORMULA_BELOW, NEAR_ONE, sound_intervals
+from ecg.evaluation.intervals import score_intervals
 
 THRESHOLD_GRID = np.linspace(0, 1, 100)  # the paper's candidates
 NO_POSITIVES_THRESHOLD = 0.5  # for a class that the validation fold does not hold
@@ -276,8 +276,8 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
     `n` counts a class's positives, in the AVG row the records. Where labels are unknown, a column
     `known` counts the records that a class's scores are of. A class without positives has NaN in
     every other cell and stays out of the average; AUC is NaN too without a negative. With
-    `n_resamples`, columns such as f1_low and f1_high hold 95 % bootstrap intervals over resamples
-    of records, or by formula where these say little (`sound_intervals`); a class that a resample
+    `n_resamples`, columns such as f1_low and f1_high hold 95 % intervals over the records, by
+    formula or from resamples of the records (`score_intervals`); a class that a resample
     lacks stays out of that resample's average. `ece_floor` is the calibration error of perfectly
     calibrated scores (`calibration_floor`).
     """
@@ -294,7 +294,7 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
         weights = resample_weights(len(y_true), n_resamples, seed)
         for name, value in weighted_scores(y_true, y_score, thresholds, weights).items():
             percentiles = intervals(with_average(value))
-            ends = sound_intervals(name, counts, columns[name], value, percentiles)
+            ends = score_intervals(name, counts, columns[name], value, percentiles)
             columns[f"{name}_low"], columns[f"{name}_high"] = ends
         floor = np.where(positives > 0, calibration_floor(y_true, y_score), np.nan)
         columns["ece_floor"] = with_average(floor[None])[0]
@@ -304,19 +304,6 @@ def score_table(y_true, y_score, thresholds, classes, n_resamples=0, seed=42):
 def in_words(score, digits=3):
     """Return a score with so many decimals, 'unknown' for NaN (records of one kind alone)."""
     return f"{score:.{digits}f}" if np.isfinite(score) else "unknown"
-
-
-def few_positives(table):
-    """Say of which classes of a score table the intervals are by formula; '' of none."""
-    if not {"class", "n", "f1_low"} <= set(table):
-        return ""
-    few = ", ".join(table[:-1].loc[table.n.between(1, FORMULA_BELOW - 1), "class"])
-    if not few:
-        return ""
-    return (
-        f"fewer than {FORMULA_BELOW} positives, so the intervals are by formula, as are those of "
-        f"scores above {NEAR_ONE}: {few}"
-    )
 
 
 def with_interval(value, low, high):
@@ -329,7 +316,8 @@ def format_table(table):
     """Return the table as aligned text with three decimals; unknown cells are blank.
 
     Intervals of F1 and AUC stand beside their value, the other ones only in the file. Lines below
-    name the classes without positives, and say why a class is marked (`doubtful_classes`).
+    say what they are over, name the classes without positives, and say why a class is marked
+    (`doubtful_classes`).
     """
     shown = table[[name for name in table if not name.endswith(("_low", "_high", "_floor"))]].copy()
     numbers = {name: "{:.3f}".format for name in shown if shown[name].dtype.kind == "f"}
@@ -345,12 +333,13 @@ def format_table(table):
     if doubtful:
         shown = shown.replace({"class": {name: f"{name}*" for name in doubtful}})
     lines = [shown.to_string(index=False, formatters=numbers, na_rep="")]
+    if "f1_low" in table:
+        lines.append("[...]: 95 % interval over these records, for the model as it was trained")
     if "ece_floor" in table:
         floor = table["ece_floor"].iloc[-1]
-        lines.append(f"ece of perfectly calibrated scores on as few records: {floor:.3f}")
+        lines.append(f"ece of perfectly calibrated scores on this many records: {floor:.3f}")
     lines += [f"* {name}: {why}" for name, why in doubtful.items()]
     absent = list(table.loc[table.n == 0, "class"]) if {"class", "n"} <= set(table) else []
     if absent:
         lines.append(f"no positives, so left out of the average: {', '.join(absent)}")
-    few = few_positives(table)
-    return "\n".join([*lines, few] if few else lines)
+    return "\n".join(lines)

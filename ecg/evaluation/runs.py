@@ -3,6 +3,7 @@
 import glob
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,15 @@ from dataset import (
 )
 from ecg.evaluation.classifiers import METHODS
 from ecg.evaluation.scored_run import Digests, Scored
-from utils import InputError, file_digest, read_json, results_path, run_name, write_json
+from utils import (
+    WIDTH,
+    InputError,
+    file_digest,
+    read_json,
+    results_path,
+    run_name,
+    write_json,
+)
 
 # options that differ between the rounds of one experiment, or change no number
 FREE_SETTINGS = {
@@ -174,6 +183,26 @@ def scored_runs(data_dir):
     name = glob.escape(Path(data_dir).resolve().name)
     paths = results_path().glob(f"*_{name}_*_*/predictions.csv")
     return sorted(p.parent.name for p in paths if not re.search(r"_r[1-9]$", p.parent.name))
+
+
+def flags_of(run):
+    """Return the flags that name a run, as text, from its run.json."""
+    args, flags = read_dict(results_path(run, "run.json")).get("args"), []
+    args = args if isinstance(args, dict) else {}
+    usual = {"init": None, "arch": "resnet34", "width": WIDTH, "seed": 42}
+    for name in ("init", "seed") if args.get("init") else ("arch", "width", "seed"):
+        if args.get(name, usual[name]) != usual[name]:
+            flags += [f"--{name}", str(args[name])]
+    leads = args.get("leads")
+    if isinstance(leads, list) and len(leads) < len(LEADS):
+        flags += ["--leads", ",".join(map(str, leads))]
+    return shlex.join(flags)
+
+
+def describe_scored(data_dir):
+    """Name the networks' runs that are scored on a data folder, with their flags; '' for none."""
+    flags = {run: flags_of(run) for run in scored_runs(data_dir)}
+    return ", ".join(f"{run} ({text})" if text else run for run, text in flags.items())
 
 
 def scored_rounds(runs):

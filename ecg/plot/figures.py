@@ -1,5 +1,7 @@
 """What every figure shares: colours, panels, the mark 'research use only', how it is written."""
 
+import io
+
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
@@ -47,6 +49,15 @@ def save_figure(figure, path):
             figure.savefig(temporary, dpi=DPI)
     finally:
         plt.close(figure)
+
+
+def png_of(figure):
+    """Return the figure as the content of a PNG file, marked; it is closed."""
+    mark(figure)
+    content = io.BytesIO()
+    figure.savefig(content, dpi=PAGE_DPI)
+    plt.close(figure)
+    return content.getvalue()
 
 
 def save_print(figure, path):

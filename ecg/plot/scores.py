@@ -13,9 +13,17 @@ from ecg.evaluation.metrics import (
     apply_thresholds,
     calibration_bins,
     divide,
-    in_words,
 )
-from ecg.plot.figures import BLUE, ORANGE, VALUE_MAP, footnote, make_panels, plt, save_print
+from ecg.plot.figures import (
+    BLUE,
+    ORANGE,
+    VALUE_MAP,
+    footnote,
+    make_panels,
+    plt,
+    png_of,
+    save_print,
+)
 
 
 class HeatMap(NamedTuple):
@@ -24,16 +32,6 @@ class HeatMap(NamedTuple):
     values: np.ndarray
     label: str
     notes: Sequence[str] | None = None
-
-
-class Ranking(NamedTuple):
-    """A score of several models: where its bars begin (such as the 0.5 of chance) and end."""
-
-    label: str
-    start: float
-    values: Sequence[float]
-    lows: Sequence[float]  # of the intervals
-    highs: Sequence[float]
 
 
 def draw_heat_map(ax, values, label, notes=None):
@@ -85,6 +83,26 @@ def plot_heat_maps(maps, row_labels, column_labels, path, title):
     save_print(figure, path)
 
 
+def draw_confusion(ax, true, pred, name):
+    """Draw the confusion matrix of a class from 0/1 arrays (N,), with counts and shares of rows."""
+    counts = np.bincount(2 * true + pred, minlength=4).reshape(2, 2)
+    totals = counts.sum(1, keepdims=True)
+    shares = divide(counts, totals)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(2, 2):
+        percent = f"{shares[row, column]:.1%}" if totals[row, 0] else "no record"
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        text = f"{counts[row, column]}\n{percent}"
+        ax.text(column, row, text, ha="center", va="center", size=8, color=colour)
+    positive = f"{true.sum()} positive" if true.any() else "no positives"
+    ax.set_title(f"{name} ({positive})", size=9)
+    ax.set_xticks([0, 1], ["no", "yes"])
+    ax.set_yticks([0, 1], ["no", "yes"])
+    ax.set_xlabel("predicted", size=8)
+    ax.set_ylabel("true", size=8)
+    ax.tick_params(length=0, labelsize=8)
+
+
 def plot_confusions(y_true, y_pred, classes, path, title):
     """Draw a 2 x 2 confusion matrix for each class, from 0/1 arrays (N, K), as PNG and SVG.
 
@@ -94,23 +112,7 @@ def plot_confusions(y_true, y_pred, classes, path, title):
     figure, panels = make_panels(len(classes), 3, 2.4, 2.4)
     for k, (name, ax) in enumerate(zip(classes, panels, strict=True)):
         pair = np.stack([np.asarray(y_true)[:, k], np.asarray(y_pred)[:, k]])
-        true, pred = pair[:, np.isfinite(pair[0])].astype(int)
-        counts = np.bincount(2 * true + pred, minlength=4).reshape(2, 2)
-        totals = counts.sum(1, keepdims=True)
-        shares = divide(counts, totals)
-        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(2, 2):
-            percent = f"{shares[row, column]:.1%}" if totals[row, 0] else "no record"
-            colour = "white" if shares[row, column] > 0.55 else "black"
-            text = f"{counts[row, column]}\n{percent}"
-            ax.text(column, row, text, ha="center", va="center", size=8, color=colour)
-        positive = f"{true.sum()} positive" if true.any() else "no positives"
-        ax.set_title(f"{name} ({positive})", size=9)
-        ax.set_xticks([0, 1], ["no", "yes"])
-        ax.set_yticks([0, 1], ["no", "yes"])
-        ax.set_xlabel("predicted", size=8)
-        ax.set_ylabel("true", size=8)
-        ax.tick_params(length=0, labelsize=8)
+        draw_confusion(ax, *pair[:, np.isfinite(pair[0])].astype(int), name)
     figure.suptitle(f"{title}; counts and shares of the row", size=10)
     save_print(figure, path)
 
@@ -199,7 +201,7 @@ def draw_reliability(ax, true, score, row):
     ends = np.clip([shares - low, high - shares], 0, None)  # rounding may leave -1e-17
     ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
     floor = f" (by chance {row.ece_floor:.3f})" if "ece_floor" in row else ""
-    return f"ECE {row.ece:.3f}{floor}, Brier {row.brier:.3f}"
+    return f"ECE {row.ece:.3f}{floor}\nBrier {row.brier:.3f}"
 
 
 class Panels(NamedTuple):
@@ -286,38 +288,16 @@ def plot_scores(scored, table, folder, title):
         plot_curves(panels, scored, table, folder / name, f"{title}; {panels.caption}")
 
 
-def plot_ranking(names, rankings, path, title):
-    """Draw Rankings as bars with intervals, a panel each, as PNG and SVG.
+def draw_class(scored, table, k):
+    """Return the confusion matrix and FIGURES of class k beside each other, as a PNG's content.
 
-    The values of each are in the order of `names`, the first on top.
+    `scored` and `table` are those of `plot_scores`.
     """
-    size = (3.4 * len(rankings) + 0.6, 0.26 * len(names) + 1.5)
-    figure, axes = plt.subplots(1, len(rankings), figsize=size, layout="constrained", squeeze=False)
-    for ax, ranking in zip(axes.flat, rankings, strict=True):
-        draw_ranking(ax, names, ranking)
-    figure.suptitle(title, size=10)
-    save_print(figure, path)
-
-
-def draw_ranking(ax, names, ranking):
-    """Draw one Ranking."""
-    places, start = np.arange(len(names)), ranking.start
-    values, lows, highs = (
-        np.array(numbers, float) for numbers in (ranking.values, ranking.lows, ranking.highs)
-    )
-    ax.barh(places, values - start, left=start, color=BLUE, alpha=0.55, height=0.7)
-    # an interval of percentiles need not hold the value itself
-    ends = np.clip([values - lows, highs - values], 0, None)
-    style = {"fmt": "none", "ecolor": "black", "capsize": 2, "lw": 1, "clip_on": False}
-    ax.errorbar(values, places, xerr=ends, **style)
-    for place, value in zip(places, values, strict=True):
-        at = start + 0.015 * (1 - start)
-        ax.text(at, place, in_words(value), va="center", size=8)
-    ax.set_xlim(min(start, lows.min()), 1)
-    ax.set_yticks(places, names)
-    ax.invert_yaxis()
-    ax.set_xlabel(f"{ranking.label}, 95 % interval", size=9)
-    ax.xaxis.get_major_locator().set_params(nbins=5)
-    ax.grid(axis="x", alpha=0.3)
-    ax.set_axisbelow(True)
-    ax.tick_params(labelsize=8)
+    known, name = np.isfinite(scored.y_true[:, k]), table["class"][k]
+    true, score = scored.y_true[known, k], scored.y_score[known, k]
+    figure, axes = make_panels(1 + len(FIGURES), 1 + len(FIGURES), 2.4, 2.35)
+    pred = apply_thresholds(score, scored.thresholds[k])
+    draw_confusion(axes[0], true.astype(int), pred, name)
+    for ax, panels in zip(axes[1:], FIGURES.values(), strict=True):
+        draw_panel(ax, panels, true, score, table.iloc[k])
+    return png_of(figure)

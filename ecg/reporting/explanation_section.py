@@ -7,7 +7,8 @@ import pandas as pd
 from ecg.evaluation.runs import read_digests
 from ecg.evaluation.scored_run import Digests
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
-from ecg.reporting.tables import Figure, Table, figures, load_csv, number
+from ecg.reporting.pictures import Figure, figures
+from ecg.reporting.tables import Table, load_csv, number
 
 SHOWN_BY_CLASS = {  # check -> the measures that the report shows by class
     "evidence": [
@@ -29,12 +30,11 @@ LEFT_OUT = (
 CHECK_FIGURES = {"faithfulness": "The checks", "samples": "What more samples buy"}
 
 
-class Examples(NamedTuple):
-    """The explained records that the report shows."""
+class Explained(NamedTuple):
+    """What the report shows of the explained records."""
 
     count: int  # of explained records
-    figures: list[Figure]  # one for each class
-    without: list[str]  # classes without a record that is rightly predicted
+    figures: dict[str, list[Figure]]  # class -> its average beat, and an example
     reliability: str  # a sentence, '' if unknown
 
 
@@ -59,8 +59,11 @@ def why_explanations_outdated(folder, results):
     )
 
 
-def examples(folder, classes):
-    """Return one explained record per class: the first by name that is rightly predicted."""
+def explained_classes(folder, classes):
+    """Return the Explained of a folder, or None: the average beat of each class and one record.
+
+    The record is the first by name that is rightly predicted.
+    """
     text = {"patient_id": str, "labels": str, "class": str}
     values = load_csv(folder / "values.csv", dtype=text, keep_default_na=False, na_values=UNKNOWN)
     if values is None or not {"predicted", "labels"} <= set(values):
@@ -70,15 +73,15 @@ def examples(folder, classes):
     for row in values.itertuples():
         if row.Index in row.labels.split(";"):
             first.setdefault(row.Index, row)
-    shown, without = [], []
+    shown = {}
     for name in classes:
-        path = folder / "patient" / f"{first[name].patient_id}.png" if name in first else None
-        if path and path.is_file():
-            labels = first[name].labels.replace(";", " + ")
-            shown.append(Figure(path, f"{path.stem}: labelled {labels}, predicted {name}"))
-        else:
-            without.append(name)
-    return Examples(values.patient_id.nunique(), shown, without, reliability_text(values))
+        wanted = [Figure(folder / "beats" / f"{name}.png", f"Average beat of {name}")]
+        if name in first:
+            record, labels = first[name].patient_id, first[name].labels.replace(";", " + ")
+            caption = f"{record}: labelled {labels}, predicted {name}"
+            wanted.append(Figure(folder / "patient" / f"{record}.png", caption))
+        shown[name] = [figure for figure in wanted if figure.png.is_file()]
+    return Explained(values.patient_id.nunique(), shown, reliability_text(values))
 
 
 def reliability_text(values):

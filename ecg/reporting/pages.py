@@ -8,35 +8,23 @@ no script but that of templates/, by its digest.
 import base64
 import hashlib
 import html
-import io
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import jinja2
 import pandas as pd
-from PIL import Image
 
 from ecg.evaluation.caveats import doubtful_classes
-from ecg.evaluation.metrics import few_positives
 from ecg.explanation.attributions import RELIABLE, UNKNOWN, WINDOWS
 from ecg.plot.scores import captions
 from ecg.processing.beats import REGIONS
-from ecg.reporting.tables import (
-    challenge_table,
-    is_numeric,
-    links,
-    load_csv,
-    number,
-    one_run_table,
-    percent,
-    without_empty,
-)
+from ecg.reporting.pictures import picture
+from ecg.reporting.score_tables import challenge_table, one_run_table
+from ecg.reporting.tables import is_numeric, links, load_csv, number, percent, without_empty
 from utils import RESEARCH_USE, read_json, replacing, results_path
 
 TEMPLATES = Path(__file__).parent / "templates"
-EMBEDDED = 150_000  # bytes, at most, of a figure that is embedded as it is
-WIDE, QUALITY = 1600, 80  # pixels, and the quality of WebP: the smallest type stays legible
 REGION_NAMES = dict(zip(REGIONS, ("before QRS", "QRS", "ST-T", "elsewhere"), strict=True))
 
 
@@ -49,19 +37,6 @@ def policy(script=None):
     text = "\n" + (TEMPLATES / script).read_text(encoding="utf-8")  # as it stands in the page
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"{rules}; script-src 'sha256-{digest}'"
-
-
-def data_uri(path):
-    """Return a PNG file as text, to be part of the page; a large one with fewer pixels, as WebP."""
-    content, kind = Path(path).read_bytes(), "png"
-    if len(content) > EMBEDDED:
-        with Image.open(io.BytesIO(content)) as image:
-            image = image.convert("RGB")
-        image.thumbnail((WIDE, 2 * WIDE))
-        smaller, kind = io.BytesIO(), "webp"
-        image.save(smaller, kind, quality=QUALITY)
-        content = smaller.getvalue()
-    return f"data:image/{kind};base64," + base64.b64encode(content).decode()
 
 
 def text_columns(table):
@@ -79,7 +54,7 @@ def write(path, template, **values):
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, percent, data_uri, text_columns, without_empty)
+    filters = (number, percent, picture, text_columns, without_empty)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {"policy": policy, "research_use": RESEARCH_USE}
     text = environment.get_template(f"{template}.html").render(values)
@@ -102,7 +77,6 @@ def write_scores(folder, thresholds):
         "scores",
         title=f"Scores of {folder.name}",
         records=int(table.n.iloc[-1]),
-        few=few_positives(table),
         rule=thresholds.rule,
         notes=thresholds.notes,
         table=one_run_table(table, thresholds.by_class, doubtful),

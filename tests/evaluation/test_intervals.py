@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.special import expit
+from scipy.stats import binomtest, multivariate_normal, norm
+from sklearn.metrics import roc_auc_score
 
 from ecg.evaluation import metrics
 from ecg.evaluation.intervals import (
     auc_interval,
+    auc_variance,
     average_interval,
+    delong_variance,
     f1_interval,
     share_interval,
 )
@@ -27,21 +31,58 @@ def test_the_f1_of_a_perfect_class_is_that_of_wilson():
     assert high == 1 and low == pytest.approx(2 * share / (1 + share))
 
 
-@pytest.mark.parametrize("auc", [0.5, 0.8, 0.97, 1.0])
-def test_the_ends_of_an_auc_are_1_96_of_their_own_errors_away(auc):
-    """Hanley and McNeil's (1982) error, with both sizes replaced by their mean as Newcombe does."""
-    m, n = 4, 36
+@pytest.mark.parametrize("ratio", [0.36, 1.0, 2.89])
+def test_the_variance_of_an_auc_is_that_of_normal_scores(ratio):
+    """The chance that two positives outrank one negative, by scipy's normal integrals."""
+    m, n, auc = 4, 36, 0.97
+    shift, chances = norm.ppf(auc), []
+    for shared in (1 / (1 + ratio), ratio / (1 + ratio)):  # of a comparison's variance
+        pair = multivariate_normal([0, 0], [[1, shared], [shared, 1]])
+        chances.append(pair.cdf([shift, shift]) - auc**2)
+    expected = (auc * (1 - auc) + (m - 1) * chances[0] + (n - 1) * chances[1]) / (m * n)
+    assert auc_variance(auc, m, n, ratio) == pytest.approx(expected, rel=1e-4)
 
-    def error(a):
-        q1, q2, half = a / (2 - a), 2 * a * a / (1 + a), (m + n) / 2
-        return np.sqrt((a * (1 - a) + (half - 1) * (q1 - a * a + q2 - a * a)) / (m * n))
 
-    low, high = auc_interval(auc, m, n)
-    assert low < auc <= high and (auc - low) / error(low) == pytest.approx(1.96, abs=1e-3)
-    if auc < 1:
-        assert (high - auc) / error(high) == pytest.approx(1.96, abs=1e-3)
-    mirrored = auc_interval(1 - auc, m, n)
-    assert (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high))
+def test_delongs_variance_by_counting_pairs():
+    rng = np.random.default_rng(0)
+    positives, negatives = rng.integers(2, 9, 12), rng.integers(0, 7, 30)  # many are tied
+    wins = (positives[:, None] > negatives) + (positives[:, None] == negatives) / 2
+    expected = np.var(wins.mean(1), ddof=1) / 12 + np.var(wins.mean(0), ddof=1) / 30
+    assert delong_variance(positives, negatives) == pytest.approx(expected)
+
+
+def test_the_ends_of_an_auc_are_1_96_of_their_own_errors_away():
+    """Positives that all have one logit, as have negatives: nothing but the usual is known."""
+    true = np.repeat([1, 0], (4, 36))
+    measured = (4 - 1 + 5 * 1.5) / (4 - 1 + 5)  # the usual ratio, and equal ones of no spread
+    low, high = auc_interval(1.0, true, 0.1 + 0.8 * true)
+    assert high == 1 and (1 - low) / np.sqrt(auc_variance(low, 4, 36, measured)) == (
+        pytest.approx(1.96, abs=1e-3)
+    )
+    score = 0.1 + 0.8 * true
+    score[0] = 0.5 * (0.1 + 0.1)  # a positive among the negatives
+    auc = roc_auc_score(true, score)
+    low, high = auc_interval(auc, true, score)
+    mirrored = auc_interval(1 - auc, true, 1 - score)
+    assert low < auc < high and (1 - mirrored[1], 1 - mirrored[0]) == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 9), (9, 1), (1, 1)])
+def test_single_records_have_an_interval(m, n):
+    true = np.repeat([1, 0], (m, n))
+    low, high = auc_interval(1.0, true, 0.2 + 0.5 * true)
+    assert 0 < low < 0.8 and high == 1
+    assert auc_interval(np.nan, np.ones(3), np.ones(3)) == pytest.approx((np.nan,) * 2, nan_ok=True)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1.7])
+def test_many_records_have_delongs_width(spread):
+    rng = np.random.default_rng(2)
+    true = np.repeat([1, 0], (300, 500))
+    logits = np.where(true, rng.normal(1.5, spread, 800), rng.normal(size=800))
+    low, high = auc_interval(roc_auc_score(true, logits), true, expit(logits))
+    error = np.sqrt(delong_variance(logits[:300], logits[300:]))
+    assert high - low == pytest.approx(2 * 1.96 * error, rel=0.04)
 
 
 def test_a_few_positives_are_covered_where_resamples_are_not():
@@ -74,8 +115,7 @@ def test_a_perfect_class_of_three_has_no_interval_without_a_width():
     assert table.loc["AVG", "auc_low"] == pytest.approx(1 - np.sqrt(((1 - lows) ** 2).sum()) / 3)
     assert table["ap_low"].isna().all()  # of which no formula is known
     text = metrics.format_table(table.reset_index())
-    last = text.splitlines()[-1]
-    assert last.startswith("fewer than 40 positives") and last.endswith("above 0.95: a, b, c")
+    assert "interval over these records" in text and "on this many records" in text
 
 
 def test_an_average_adds_the_distances_of_related_classes():
@@ -87,16 +127,3 @@ def test_an_average_adds_the_distances_of_related_classes():
     assert average_interval(values, ends, twins) == pytest.approx([0.6, 0.75])
     half = np.array([-0.1, 0.05]) * np.sqrt(0.5)
     assert average_interval(values, ends, others) == pytest.approx(0.7 + half, abs=2e-3)
-
-
-def test_many_positives_keep_the_resamples_interval():
-    rng = np.random.default_rng(1)
-    true = (rng.random((300, 3)) < 0.3).astype(int)
-    score = np.clip(0.3 * true + 0.7 * rng.random((300, 3)), 0, 1)
-    table = metrics.score_table(true, score, np.full(3, 0.5), NINE, 100)
-    weights = metrics.resample_weights(300, 100)
-    values = metrics.weighted_scores(true, score, np.full(3, 0.5), weights)["auc"]
-    low, high = metrics.intervals(values)
-    assert (table["n"][:3] >= 40).all() and (table["auc"] < 0.95).all()
-    assert table["auc_low"][:3].to_numpy() == pytest.approx(low)
-    assert table["auc_high"][:3].to_numpy() == pytest.approx(high)

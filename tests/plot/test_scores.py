@@ -9,7 +9,7 @@ from matplotlib.colors import to_rgba
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ecg.evaluation.metrics import calibration_bins, score_table
-from ecg.plot import scores
+from ecg.plot import ranking, scores
 from ecg.plot.figures import LOWERS, RAISES
 from utils import RESEARCH_USE
 
@@ -27,7 +27,8 @@ def figures():
         save(figure, path)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scores, "save_print", keep)
+        for module in (scores, ranking):
+            patch.setattr(module, "save_print", keep)
         yield kept
 
 
@@ -113,8 +114,8 @@ def test_the_interval_of_a_dot_is_wilsons(panels, scored):
 
 def test_ranking_draws_bars_from_chance_to_the_value_in_the_order_given(figures, tmp_path):
     values = [0.9, 0.7, 0.6], [0.85, 0.65, 0.5], [0.95, 0.72, 0.7]
-    ranking = scores.Ranking("AUC", 0.5, *values)
-    scores.plot_ranking(["x", "y", "z"], [ranking], tmp_path / "rank", "t")
+    bars = ranking.Ranking("AUC", 0.5, *values)
+    ranking.plot_ranking(["x", "y", "z"], [bars], tmp_path / "rank", "t")
     ax = figures["rank"].axes[0]
     bars = ax.patches
     assert [bar.get_x() + bar.get_width() for bar in bars] == pytest.approx(values[0])
