@@ -46,8 +46,9 @@ def method_text(name, explained, part="", records=None):
     if explained.method == EVIDENCE:
         highest = binned(explained.values).max()
         return (
-            f"evidence of {name}{part}, 0 to 1 (highest {highest:.2f}): where the network was trained "
-            "to see the criterion, not what its probability rests on; leads it needs less are paler"
+            f"evidence of {name}{part}, 0 to 1 (highest {highest:.2f}): where the network was "
+            "trained to see the criterion, not what its probability rests on; leads it needs less "
+            "are paler"
         )
     base = 1 / (1 + np.exp(explained.change - explained.logit))
     logit, count = f"{name}'s logit{part}", "" if records is None else f"{records} "
