@@ -107,7 +107,7 @@ def test_a_page_says_which_of_the_two_it_shows():
     values[3, 100:120] = 0.9 / 20
     explained = explanation(values, logit=1.0, change=1.0)
     said = explained_page.method_text("PVC", explained._replace(method="evidence"))
-    assert "trained to see its criterion" in said and "highest 0.90" in said
+    assert "trained to see the criterion" in said and "highest 0.90" in said
     assert "not what its probability rests on" in said and "of its change" not in said
     for method in ("shap", "ig", "gradient-explainer"):
         said = explained_page.method_text("PVC", explained._replace(method=method))
