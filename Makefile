@@ -5,6 +5,8 @@
 #                 JOBS=2 trains two models at a time;
 #                 CONFIG="use_gpu=True amp=True" changes values of config/paper.yaml;
 #                 FLAGS="--dry-run" passes flags to Snakemake
+# make overnight  the same jobs with the small network on two cores without a GPU, with the same
+#                 variables (config/laptop.yaml)
 # make test       linter, formatter and tests
 # make lock       write locks/ anew, after a change of requirements*.txt; UV names the program uv
 # make clean      delete the demo's data, model and results (not the environment)
@@ -29,7 +31,7 @@ text_quoted = !!str '$(subst ','',$(1))' \#
 text_value = $(call shell_quoted,$(1)=$(call text_quoted,$(value $(2))))
 unexport DATA LEADS
 
-.PHONY: demo model reproduce test lint lock clean
+.PHONY: demo model reproduce overnight test lint lock clean
 
 # a lock is complete: nothing is looked for besides, and each file must have the hash that it names
 INSTALL := $(BIN)/pip install --disable-pip-version-check --require-hashes --no-deps
@@ -76,6 +78,9 @@ reproduce: .venv/.workflow
 	$(BIN)/snakemake $(FLAGS) --config $(call text_value,data_dir,DATA) $(if $(ROUNDS),rounds=$(ROUNDS)) \
 	  $(if $(value LEADS),$(call text_value,lead_sets,LEADS)) $(if $(EPOCHS),epochs=$(EPOCHS)) \
 	  $(if $(JOBS),jobs=$(JOBS)) $(CONFIG)
+
+overnight: override FLAGS += --configfile config/laptop.yaml
+overnight: reproduce
 
 lint: .venv/.installed
 	$(BIN)/ruff check
