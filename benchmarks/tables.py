@@ -266,9 +266,7 @@ TABLES = {
     "baselines": baseline_source(),
     "truth": agreement_source(check_tables.truth_rows, "truth", *TRIED),
     "equal": agreement_source(check_tables.equal_rows, "truth", *TRIED),
-    "reliability": agreement_source(
-        check_tables.reliability_rows, "reliability", "trial_evidence"
-    ),
+    "reliability": agreement_source(check_tables.reliability_rows, "reliability", "trial_evidence"),
     "visible": twin_source(check_tables.visible_rows, "visible"),
     "leads": twin_source(check_tables.lead_rows, "leads"),
 }
