@@ -21,7 +21,7 @@ NET := --arch resnet18 --width 24
 LOG := results/demo.log
 FRESH := --seconds 10 --windows --fresh 2000 --schedule cosine --batch-size 16 --lr 2e-3 --num-workers 1
 # what keeps healthy people from getting a finding (docs/model.md)
-HEALTHY := --centred --evidence --normal SNR
+HEALTHY := --centred --evidence --normal SNR --prevalence 0.05
 DATA ?= data/CPSC
 
 # a value as it was typed, for the shell, and as a text of YAML for the configuration: no blank,
@@ -62,7 +62,7 @@ demo: .venv/.installed
 	$(BIN)/python -m ecg.synthetic $(DEMO) --records 400 --seed 0 > $(LOG)
 	$(BIN)/python preprocess.py $(DEMO) >> $(LOG)
 	$(BIN)/python baselines.py $(DEMO) --classifier all >> $(LOG)
-	$(BIN)/python main.py $(DEMO) $(NET) $(FRESH) $(HEALTHY) --epochs $(or $(EPOCHS),4) >> $(LOG)
+	$(BIN)/python main.py $(DEMO) $(NET) $(FRESH) --epochs $(or $(EPOCHS),4) >> $(LOG)
 	$(BIN)/python predict.py $(DEMO) $(NET) >> $(LOG)
 	$(BIN)/python shap_values.py $(DEMO) $(NET) --background 50 --records 18 --samples 100 >> $(LOG)
 	@cp data/synthetic/dataset_table.csv results/dataset_synthetic
@@ -71,7 +71,7 @@ demo: .venv/.installed
 model: .venv/.installed
 	$(BIN)/python -m ecg.synthetic $(GENERAL) --records 4000 --seed 1
 	$(BIN)/python preprocess.py $(GENERAL)
-	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) $(HEALTHY) --prevalence 0.05 --epochs $(or $(EPOCHS),12)
+	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) $(HEALTHY) --epochs $(or $(EPOCHS),12)
 	$(BIN)/python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
 
 reproduce: .venv/.workflow

@@ -153,7 +153,7 @@ def run_classifier(classifier, args, parts, features, digests):
     test = Scored(parts[2], model.predict_proba(x_test))
     seconds = time.perf_counter() - started
     folder, path = results_dir(run), checkpoint_path(run).with_suffix(".joblib")
-    rule = args.thresholds or "steady"
+    rule = args.thresholds or "middle"
     table, thresholds = evaluate_run(folder, validation, test, args.seed, rule)
     measure = CLASSIFIERS[classifier].importance
     if measure:

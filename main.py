@@ -277,7 +277,7 @@ def provenance(training, train_set, data_dir):
     )
 
 
-def choose_thresholds(y_true, y_score, prevalence, start):
+def choose_thresholds(y_true, y_score, prevalence, start=None):
     """Return the thresholds (K,) that a model keeps, and their rule in words.
 
     `start` are those of the model that it started from (K,), if its classes were the same.

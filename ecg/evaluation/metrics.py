@@ -69,8 +69,8 @@ def add_threshold_arg(parser):
         "--thresholds",
         choices=THRESHOLD_RULES,
         help="which of the thresholds with the best validation F1: the middle one, drawn to 0.5 "
-        "(or to those of --init) where positives are few (if not given); the middle one; or the "
-        "first, as in the paper's code",
+        "where positives are few; the middle one; or the first, as in the paper's code; if not "
+        "given: those inside a network's model, and the middle ones of a baseline",
     )
 
 

@@ -63,7 +63,7 @@ def choose_thresholds(validation, rule):
     return Thresholds(by_class, rule_in_words(rule))
 
 
-def evaluate_run(folder, validation, test, seed=42, rule="steady", thresholds=None):
+def evaluate_run(folder, validation, test, seed=42, rule="middle", thresholds=None):
     """Choose thresholds on the validation fold, score the test fold and write the results.
 
     `validation` and `test` are Scored; `seed` is that of the resamples; `thresholds`, if there are

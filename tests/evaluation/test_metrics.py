@@ -137,7 +137,7 @@ def test_evaluate_run_takes_thresholds_from_validation_alone(parts, tmp_path):
     scored_run.write_thresholds(tmp_path, found, Digests())
 
     stored = json.loads((tmp_path / "thresholds.json").read_text())
-    thresholds = metrics.find_thresholds(validation.y_true, validation.y_score, "steady")
+    thresholds = metrics.find_thresholds(validation.y_true, validation.y_score)
     assert list(stored["thresholds"].values()) == thresholds.tolist() == found.array(NINE).tolist()
     expected = sk.f1_score(test.y_true[:, 0], test.y_score[:, 0] >= thresholds[0])
     assert table.loc[0, "f1"] == pytest.approx(expected)
