@@ -14,6 +14,7 @@ from dataset import CLASSES, LEADS, signal_digest, to_mv
 from ecg.inference.model import Model
 from ecg.io.record import Record
 from ecg.io.text_table import TableFormat
+from ecg.processing import trace
 from ecg.processing.ecg_intervals import Intervals
 from ecg.processing.quality import Caution
 from ecg.processing.trace import Trace
@@ -81,7 +82,7 @@ def test_heart_rate_that_cannot_be_measured_is_none_with_a_reason(monkeypatch):
     text = answer(heart_rate=None, why="no QRS complex repeats").text()
     assert "Heart rate: cannot be measured (no QRS complex repeats)" in text
     # a detector that takes T waves for beats
-    monkeypatch.setattr(recording, "find_peaks", lambda _: np.arange(20) * 86)
+    monkeypatch.setattr(trace, "find_peaks", lambda _: np.arange(20) * 86)
     monkeypatch.setattr(recording.quality, "has_beats", lambda *_: True)
     assert recording.heart_rate(Trace(to_mv(pulses(20, 0.8)))) == (None, "349 bpm is implausible")
 
@@ -273,10 +274,10 @@ def test_a_file_says_whose_recording_it_is_unless_it_is_anonymous():
 
 def test_a_lead_that_jumps_off_gets_a_warning():
     packed = pulses(10, 0.8)
-    assert recording.jumping_leads(packed) == []
+    assert recording.jumping_leads(to_mv(packed)) == []
     packed[11, 3500:4500] += 2000
     text = "more than 1.5 mV off its baseline: V6 (7-9 s)"
-    assert recording.jumping_leads(packed) == [Caution(text, critical=True)]
+    assert recording.jumping_leads(to_mv(packed)) == [Caution(text, critical=True)]
 
 
 def test_a_lead_of_noise_does_not_count_for_the_rate():
