@@ -5,7 +5,10 @@
 #                 JOBS=2 trains two models at a time;
 #                 CONFIG="use_gpu=True amp=True" changes values of config/paper.yaml;
 #                 FLAGS="--dry-run" passes flags to Snakemake
+# make overnight  the same jobs with the small network on two cores without a GPU, with the same
+#                 variables (config/laptop.yaml)
 # make test       linter, formatter and tests
+# make lock       write locks/ anew, after a change of requirements*.txt; UV names the program uv
 # make clean      delete the demo's data, model and results (not the environment)
 
 SHELL := /bin/bash
@@ -28,18 +31,30 @@ text_quoted = !!str '$(subst ','',$(1))' \#
 text_value = $(call shell_quoted,$(1)=$(call text_quoted,$(value $(2))))
 unexport DATA LEADS
 
-.PHONY: demo model reproduce test lint clean
+.PHONY: demo model reproduce overnight test lint lock clean
 
-.venv/.installed: requirements.txt requirements-hospital.txt requirements-dev.txt
+# a lock is complete: nothing is looked for besides, and each file must have the hash that it names
+INSTALL := $(BIN)/pip install --disable-pip-version-check --require-hashes --no-deps
+UV ?= uv
+
+.venv/.installed: locks/packages.txt locks/torch.txt locks/cuda.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo 'error: Python 3.11 or later is needed; try: make PYTHON=python3.11' >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --disable-pip-version-check -r requirements-dev.txt
+	$(INSTALL) -r locks/packages.txt
+	@# another index than PyPI has builds of torch of its own, such as smaller ones for CPUs alone
+	if $(BIN)/pip config list | grep -Eq 'index-url|find-links'; \
+	  then $(BIN)/pip install --disable-pip-version-check "$$(grep ^torch== requirements.txt)"; \
+	  else $(INSTALL) -r locks/torch.txt -r locks/cuda.txt; fi
 	@touch $@
 
-.venv/.workflow: .venv/.installed requirements-workflow.txt
-	$(BIN)/pip install --disable-pip-version-check -r requirements-workflow.txt
+.venv/.workflow: .venv/.installed locks/workflow.txt
+	@# one of them has to be built: with the setuptools of the lock
+	$(INSTALL) --no-build-isolation -r locks/workflow.txt
 	@touch $@
+
+lock:
+	python3 locks/make.py $(UV)
 
 demo: .venv/.installed
 	@mkdir -p results/dataset_synthetic
@@ -63,6 +78,9 @@ reproduce: .venv/.workflow
 	$(BIN)/snakemake $(FLAGS) --config $(call text_value,data_dir,DATA) $(if $(ROUNDS),rounds=$(ROUNDS)) \
 	  $(if $(value LEADS),$(call text_value,lead_sets,LEADS)) $(if $(EPOCHS),epochs=$(EPOCHS)) \
 	  $(if $(JOBS),jobs=$(JOBS)) $(CONFIG)
+
+overnight: override FLAGS += --configfile config/laptop.yaml
+overnight: reproduce
 
 lint: .venv/.installed
 	$(BIN)/ruff check

@@ -378,7 +378,13 @@ def changes():
     free = ("data_dir", "use_gpu", "num_workers", "shared", "jobs", "threads")
     changed = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in PAPER.items()
                if name not in free and str(config[name]) != str(value)]
-    return f"The paper's configuration but for: {'; '.join(changed)}." if changed else None
+    if not changed:
+        return None
+    text = f"The paper's configuration but for: {'; '.join(changed)}."
+    if config["init"]:
+        text += f" Network and first weights are those of {config['init']}, not {PAPER['arch']} with "
+        text += "random weights as in the paper."
+    return text
 
 
 def shown(value):

@@ -238,7 +238,10 @@ def provenance(training, train_set, data_dir):
 def choose_thresholds(y_true, y_score, prevalence):
     """Return the thresholds (K,) that a model keeps, and their rule in words."""
     if prevalence is None:
-        return metrics.find_thresholds(y_true, y_score), THRESHOLD_RULE
+        thresholds = metrics.find_thresholds(y_true, y_score)
+        # 0 is the best of a class that is not learnt: found in every record
+        thresholds[thresholds == 0] = metrics.NO_POSITIVES_THRESHOLD
+        return thresholds, THRESHOLD_RULE
     thresholds = metrics.prevalence_thresholds(y_true, y_score, prevalence)
     return thresholds, f"best F1 at a prevalence of {100 * prevalence:g} %, halfway to 0.5"
 

@@ -1,7 +1,7 @@
 """Read ECGs of your own: findings in words, warnings, the ECG on paper, what a finding rests on.
 
-Reads   WFDB records, challenge structs, DICOM, .csv, .txt and .npy tables, or folders of them, and
-        a model: models/general.pth, trained on no patient (docs/model.md), or --model-path
+Reads   WFDB records, challenge structs, hospitals' files (docs/own.md), .csv, .txt and .npy tables,
+        or folders of them, and a model: models/general.pth, trained on no patient, or --model-path
 Writes  results/<model>_records/<record>.pdf, true to scale, and .png     the ECG on paper
         results/<model>_records/explained/<record>.pdf and .png           with --explain
         the files that --json and --csv name

@@ -83,7 +83,7 @@ def refused(capsys, *argv):
 def stored(run, labels, fold):
     """Return truth, scores and thresholds of a fold of a run, from its files."""
     table = pd.read_csv(f"results/{run}/predictions.csv").query(f"fold == {fold}")
-    thresholds = json.loads(open(f"results/{run}/thresholds.json").read())["thresholds"]
+    thresholds = json.loads(Path(f"results/{run}/thresholds.json").read_text())["thresholds"]
     true = labels.set_index("patient_id").loc[table["patient_id"], list(CLASSES)].to_numpy()
     return true, table[list(CLASSES)].to_numpy(), np.array([thresholds[k] for k in CLASSES])
 
@@ -342,7 +342,7 @@ def test_leads_are_ranked_over_the_rounds_that_all_have(labels, capsys):
     assert "rounds in common, pooled: 0, 1" in out and "esearch use only" in out
     assert "not scored: II, III, aVL, aVF, V2, V3, V4, V5, V6" in out
     for name in ("single_lead.csv", "single_lead.png", "single_lead.svg"):
-        assert open(f"{folder}/{name}", "rb").read(1)
+        assert Path(folder, name).read_bytes()
 
 
 def test_runs_on_other_records_are_refused(labels, capsys):

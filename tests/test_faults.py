@@ -109,14 +109,19 @@ def leftovers(folder):
     return [path for path, pid in zip(found, numbers, strict=True) if not utils.is_alive(pid)]
 
 
-def step(name, folder, plan=("count", 0), extra=()):
-    module, flags = STEPS[name]
+def command(name):
+    """Return what runs a step as its command does."""
+    module = STEPS[name][0]
 
     def main(argv):
         utils.remove_leftovers.cache_clear()  # a new process knows nothing of the tests before
         run_main(module.main, lambda: module.parse_args(argv))
 
-    return faults.run(main, [*flags, *extra], folder, plan)
+    return main
+
+
+def step(name, folder, plan=("count", 0), extra=()):
+    return faults.run(command(name), [*STEPS[name][1], *extra], folder, plan)
 
 
 @pytest.fixture(scope="module")
@@ -208,11 +213,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(name, stages, tmp_path, long)
 def test_a_step_run_twice_at_once_is_whole(name, stages, tmp_path):
     before, after, _ = stages[name]
     folder = faults.copy(before, tmp_path / "work")
-    module, flags = STEPS[name]
-    both = [
-        faults.start(lambda argv: module.main(module.parse_args(argv)), flags, folder)
-        for _ in range(2)
-    ]
+    both = [faults.start(command(name), STEPS[name][1], folder) for _ in range(2)]
     ended = [faults.finish(started) for started in both]
     assert all(status in (0, 2) and "Traceback" not in err for status, err, _ in ended), ended
     assert any(status == 0 for status, _, _ in ended), ended

@@ -15,6 +15,7 @@ import gradients
 import numpy as np
 import pandas as pd
 import pytest
+import thin_model
 import torch
 
 import dataset
@@ -137,6 +138,14 @@ def test_choices_of_leads_in_one_process_are_the_single_trainings(workdir):
     predict.main(predict.parse_args([*names, "--lead-sets", *SETS]))
     for leads, numbers in alone.items():
         assert numbers_of(leads) == numbers, leads
+
+
+def test_a_class_that_is_not_learnt_gets_a_threshold_that_a_model_may_have():
+    y_true = np.array([[1, 0], [1, 1], [0, 0], [1, 1]])
+    y_score = np.array([[0.002, 0.1], [0.001, 0.9], [0.003, 0.2], [0.001, 0.8]])
+    found, _ = main.choose_thresholds(y_true, y_score, None)
+    assert found[0] == 0.5 and 0.2 < found[1] <= 0.8
+    assert thin_model.make_model(limits=dict.fromkeys(dataset.CLASSES, found[0]))
 
 
 @pytest.mark.parametrize("step", [main, predict])

@@ -1,10 +1,15 @@
 import ast
+import dataclasses
 import importlib
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from conftest import noise, write_record
+
+from dataset import CLASSES
+from ecg.explanation.explanation import Explanation
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -31,6 +36,22 @@ def test_readme_command_parses(command):
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith("make ")])
 def test_readme_make_target_exists(line):
     assert shlex.split(line, comments=True)[1] in TARGETS
+
+
+def test_the_page_on_modules_shows_code_that_runs(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs/modules.md").read_text()
+    from_file = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    write_record(tmp_path / "data/example", "S0002", noise(3, 5000), "426783006")
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    monkeypatch.chdir(tmp_path)
+    exec(from_file, {})
+    printed = capsys.readouterr().out
+    assert all(f"'{name}': " in printed for name in CLASSES)
+
+
+def test_the_page_on_modules_lists_the_keys_of_stored_explanations():
+    listed = re.findall(r"^\| `(\w+)` \| \(", (ROOT / "docs/modules.md").read_text(), re.M)
+    assert listed == [field.name for field in dataclasses.fields(Explanation)]
 
 
 def test_readme_names_every_file_of_the_house():

@@ -29,3 +29,24 @@ def test_requirements_are_the_imports_pinned():
     assert {line.split("==")[0] for line in lines} == {
         PROJECT_NAMES.get(name, name) for name in third_party
     }
+
+
+def pinned(*paths):
+    """Return {package: versions} of files of requirements or of locks."""
+    found = {}
+    for path in paths:
+        for name, version in re.findall(r"^([\w-]+)==([\w.]+)", path.read_text(), re.M):
+            found.setdefault(name.lower(), set()).add(version)
+    return found
+
+
+def test_the_locks_are_those_of_the_requirements():
+    asked, locked = pinned(*ROOT.glob("requirements*.txt")), pinned(*ROOT.glob("locks/*.txt"))
+    assert {name: locked.get(name) for name in asked} == asked, "run: make lock"
+
+
+def test_every_package_of_a_lock_has_its_hashes():
+    for path in ROOT.glob("locks/*.txt"):
+        text = re.sub(r"\\\n", "", path.read_text())
+        for line in filter(lambda line: not line.startswith("#"), text.splitlines()):
+            assert re.fullmatch(r"[\w-]+==[\w.]+( ; [^#]+?)?(\s+--hash=sha256:[0-9a-f]{64})+", line)

@@ -273,6 +273,7 @@ def test_a_night_on_a_laptop_is_the_papers_run_in_a_job_a_round(tmp_path, monkey
     (report,) = [line for line in out.splitlines() if "-m ecg.report" in line]
     for text in ("init models/general.pth (none)", "epochs 2 (40)", "seconds 10 (30)"):
         assert text in report, report
+    assert "first weights are those of models/general.pth, not resnet34 with random" in report
     assert "shared" not in report and "jobs" not in report  # which change no number
 
 

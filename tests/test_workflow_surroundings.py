@@ -63,13 +63,16 @@ def test_the_makefile_hands_a_folder_on_as_it_was_typed(tmp_path):
     (tmp_path / "snakemake").chmod(0o755)
     targets = ["-o", ".venv/.workflow", "-o", ".venv/.installed"]
     values = [f"DATA={ODD}", "LEADS=all I", f"BIN={tmp_path}", "ROUNDS=2"]
-    done = subprocess.run(
-        ["make", "-C", ROOT, "-s", *targets, "reproduce", *values], capture_output=True, text=True
-    )
     quoted = ODD.replace("'", "''")
-    leads = "lead_sets=!!str 'all I' #"
-    words = ["--config", f"data_dir=!!str '{quoted}' #", "rounds=2", leads]
-    assert done.returncode == 0 and str(words) in done.stdout, done.stdout + done.stderr
+    words = ["--config", f"data_dir=!!str '{quoted}' #", "rounds=2", "lead_sets=!!str 'all I' #"]
+    for target, flags in {
+        "reproduce": [],
+        "overnight": ["--configfile", "config/laptop.yaml"],
+    }.items():
+        command = ["make", "-C", ROOT, "-s", *targets, target, *values, "FLAGS=--dry-run"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        expected = str(["--dry-run", *flags, *words])
+        assert done.returncode == 0 and expected in done.stdout, done.stdout + done.stderr
     assert not (ROOT / "x").exists()
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ecg.io.bounds import raise_if_of_machine
 from utils import replacing
 
 VERSION = 2  # raised when earlier checkpoints can no longer be used
@@ -27,13 +28,17 @@ def save_checkpoint(path, content):
 def read_checkpoint(path, device="cpu"):
     """Return the dictionary in a checkpoint file.
 
-    Raises FileNotFoundError, or ValueError with what is wrong with the file.
+    Raises ValueError with what is wrong with the file, or OSError (FileNotFoundError) or
+    MemoryError where the machine, not the file, is at fault.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(path)
     try:
         content = torch.load(path, map_location=device, weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises half a dozen unrelated types on a damaged file
+        raise_if_of_machine(error)
         kind = type(error).__name__
         text = f"cannot be read ({kind}): truncated, or not a checkpoint of main.py"
         raise ValueError(text) from None

@@ -46,9 +46,9 @@ def method_text(name, explained, part="", records=None):
     if explained.method == EVIDENCE:
         highest = binned(explained.values).max()
         return (
-            f"evidence of {name}{part}: where the network was trained to see its criterion, 0 to 1 "
-            f"(highest {highest:.2f}; leads it needs less are paler); a trained place, no "
-            "attribution"
+            f"evidence of {name}{part}, 0 to 1 (highest {highest:.2f}): where the network was "
+            "trained to see the criterion, not what its probability rests on; leads it needs less "
+            "are paler"
         )
     base = 1 / (1 + np.exp(explained.change - explained.logit))
     logit, count = f"{name}'s logit{part}", "" if records is None else f"{records} "
@@ -61,7 +61,7 @@ def method_text(name, explained, part="", records=None):
         f"{explained.difference:.1%}",
     }[explained.method]
     share = f"{100 * explained.explained_share:.0f} % of its change of {explained.change:.1f}"
-    return f"{way}; they explain {share}: attribution of what was learnt, no trained place"
+    return f"{way}; they explain {share}: what the logit rests on, which need not be the criterion"
 
 
 def reliability_text(explained):

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 
 import numpy as np
@@ -254,3 +255,15 @@ def test_the_normal_class_and_a_finding_exclude_each_other(tmp_path):
 def test_a_normal_class_that_is_none_of_the_classes_is_refused(tmp_path, capsys):
     checkpoint.save_checkpoint(tmp_path / "m.pth", content(normal="SNR"))
     assert "damaged (normal)" in refused(tmp_path / "m.pth", capsys)
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no"), OSError(errno.EIO, "bad")])
+def test_a_model_that_the_machine_cannot_read_is_not_called_damaged(error, tmp_path, monkeypatch):
+    torch.save(content(), tmp_path / "m.pth")
+
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(checkpoint.torch, "load", load)
+    with pytest.raises(type(error)):
+        Model.load(tmp_path / "m.pth")

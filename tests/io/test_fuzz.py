@@ -2,6 +2,7 @@
 
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ ODD_WORDS = st.sampled_from(
 def bounded_memory():
     """Make an unbounded allocation fail at once, instead of filling the machine."""
     limits = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(open("/proc/self/statm").read().split()[0])
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
     bound = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (bound, limits[1]))
     yield

@@ -107,11 +107,11 @@ def test_a_page_says_which_of_the_two_it_shows():
     values[3, 100:120] = 0.9 / 20
     explained = explanation(values, logit=1.0, change=1.0)
     said = explained_page.method_text("PVC", explained._replace(method="evidence"))
-    assert "trained to see its criterion" in said and "highest 0.90" in said
-    assert "no attribution" in said and "of its change" not in said
+    assert "trained to see the criterion" in said and "highest 0.90" in said
+    assert "not what its probability rests on" in said and "of its change" not in said
     for method in ("shap", "ig", "gradient-explainer"):
         said = explained_page.method_text("PVC", explained._replace(method=method))
-        assert "attribution of what was learnt" in said and "trained to see" not in said
+        assert "what the logit rests on" in said and "trained to see" not in said
     # a flat line has a probability of its own: here a logit of 0
     said = explained_page.method_text("PVC", explained._replace(method="ig"))
     assert "from a flat line (there 0.50)" in said

@@ -44,8 +44,8 @@ def test_a_page_names_the_finding_the_window_and_how_much_is_explained():
     assert title == "x: why AF (probability 0.50)"
     assert notes[1] == (
         "integrated gradients of AF's logit from 5.0 to 15.0 s, from a flat line (there 0.05) in "
-        "100 steps; they explain 95 % of its change of 4.0: attribution of what was learnt, no "
-        "trained place"
+        "100 steps; they explain 95 % of its change of 4.0: what the logit rests on, which need "
+        "not be the criterion"
     )
     assert notes[0] == some.page_header() and "research measurements: rate -, PR -" in notes[0]
     assert notes[2].startswith("%: a lead's share")  # nothing is random: no reliability
