@@ -173,6 +173,13 @@ def drawn(monkeypatch):
         close(figure)
 
 
+@pytest.fixture(autouse=True)
+def close_figures():
+    """Close the figures that a test has looked at."""
+    yield
+    scores.plt.close("all")
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """Make the synthetic set that its tests measure; return its folder."""

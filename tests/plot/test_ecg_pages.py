@@ -118,7 +118,7 @@ def test_of_a_record_longer_than_five_minutes_the_part_about_the_window_shown_is
     drawn = []
     monkeypatch.setattr(ecg_paper, "save_figure", lambda *_: None)
     monkeypatch.setattr(
-        ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(args[3]), plt.figure())[1]
+        ecg_paper, "draw_ecg_page", lambda *args: (drawn.append(args[3]), plt.figure(1))[1]
     )
     signal = np.zeros((12, 400 * 50))
     for middle, first in ((None, 100), (5, 0), (200, 50)):
@@ -126,7 +126,6 @@ def test_of_a_record_longer_than_five_minutes_the_part_about_the_window_shown_is
         path = tmp_path / "a.pdf"
         assert ecg_paper.plot_ecg_pages(signal, 50, path, PageText("t"), None, middle) == 30
         assert drawn[0] == first and drawn[-1] == first + 290
-        plt.close("all")
 
 
 def test_leads_that_were_not_recorded_are_blank_and_the_strip_is_one_that_was():

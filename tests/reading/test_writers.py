@@ -87,7 +87,7 @@ def test_the_columns_of_the_csv_are_those_of_the_docs(tmp_path):
     path = tmp_path / "a.csv"
     with writers.open_writers(None, str(path), HEAD, []) as write:
         write(answer())
-    _, names, row = csv.reader(path.open())
+    _, names, row = csv.reader(path.read_text().splitlines())
     first = "record path sample_rate seconds heart_rate leading leading_name findings"
     first = [*first.split(), "not_assessable", "page", "explained"]
     last = "pr qrs qt qtc_fridericia qtc_bazett p_axis qrs_axis t_axis".split()
