@@ -11,18 +11,31 @@ from scipy.stats import spearmanr
 from dataset import CLASSES
 from ecg.reporting.tables import p_value, short
 
-AGREEMENT = {
-    "windows": "Pearson, windows of 40 ms",
-    "single samples": "Pearson, single samples",
-    "ranks of single samples": "Spearman, single samples",
-    "leads": "Pearson, shares of the leads",
+METHODS = {  # as they are called in the tables
+    "shap": "expected gradients",
+    "ig": "integrated gradients",
+    "evidence": "evidence head",
+    "grad-cam": "Grad-CAM",
+    "guided-backprop": "guided backpropagation",
+    "averaged": "integrated gradients, mean of trainings",
 }
-MODELS = {  # and the records that they explain
-    "demo": "demo's, synthetic",
-    "demo_ig": "demo's, ig",
-    "general": "general, synthetic",
-    "general_ig": "general, ig",
-    "real": "general, CPSC2018",
+EDITIONS = {
+    "general": "second edition",
+    "first": "first edition",
+    "trial": "a trial of the next edition",
+}
+TRUTH = {
+    "times uniform in time": "in time",
+    "times uniform in both": "in time and leads",
+    "pointing game in time": "pointing game in time",
+    "pointing game": "pointing game",
+    "evidence lead above another": "evidence lead above another",
+}
+CHANCE = {name: f"{name}, chance" for name in ("pointing game in time", "pointing game")}
+FOUND = {
+    "reliability of windows": "claimed by the halves",
+    "windows, another seed": "with another background",
+    "windows, another training": "with another training",
 }
 
 
@@ -40,56 +53,71 @@ def brief(value):
     return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
 
 
-def agreement_rows(tables):
-    """Return how far two halves, seeds, trainings and a random network agree, by measure."""
-    kinds = {f"halves of {n}": f"halves of {n} samples" for n in (100, 200, 300)}
-    kinds |= {word: word for word in ("another seed", "another training")}
-    kinds |= {"random from output to stem": "a random network"}
-    rows = [["model", "agreement of, with", "records", *AGREEMENT.values()]]
-    for name, table in tables.items():
-        for kind, text in kinds.items():
-            cells = [brief(look_up(table, f"{measure}, {kind}")) for measure in AGREEMENT]
-            n = look_up(table, f"windows, {kind}", column="n")
-            rows.append([MODELS[name], text, f"{n:.0f}", *cells])
-    return rows
+def interval(table, measure, name="all"):
+    """Write a mean with its 95 % interval over records; nothing where it is not known."""
+    mean, low, high = (look_up(table, measure, name, key) for key in ("mean", "low", "high"))
+    return f"{brief(mean)} [{brief(low)}, {brief(high)}]" if np.isfinite(mean) else ""
 
 
-def noise_rows(tables):
-    """Return, by class, how far two halves agree in windows and what a reliability of .9 takes."""
-    needed = "samples for 0.9, 600 at most"
-    rows = [["model", "", *CLASSES, "all"]]
-    for name, table in tables.items():
-        columns = [*CLASSES, "all"]
-        counts = [f"{look_up(table, needed, k, 'n'):.0f}" for k in columns]
-        rows.append([MODELS[name], "records", *counts])
-        for n in (100, 200, 300):
-            cells = [brief(look_up(table, f"windows, halves of {n}", k)) for k in columns]
-            rows.append([MODELS[name], f"halves of {n} samples", *cells])
-        for n in (200, 400, 600):
-            parts = [look_up(table, f"windows reach 0.9 of {n} samples", k) for k in columns]
-            cells = [f"{100 * part:.0f} %" for part in parts]
-            rows.append([MODELS[name], f"reach .9 with {n} samples", *cells])
-        medians = [look_up(table, needed, k, "median") for k in columns]
-        cells = [f"{m:.0f}" if m < 600 else "over 600" for m in medians]
-        rows.append([MODELS[name], "samples for .9, median", *cells])
-    return rows
+def beside_null(table, measure, name):
+    """Write a mean with its interval: bold if above the null map, italic if below.
+
+    That is, if the interval of the paired difference lies above 0, or below.
+    """
+    text, gain = interval(table, measure, name), f"{measure}, less null"
+    low, high = (look_up(table, gain, name, key) for key in ("low", "high"))
+    mark = "**" if low > 0 else "*" if high < 0 else ""
+    return f"{mark}{text}{mark}" if text else ""
 
 
 def truth_rows(tables):
-    """Return where the values are beside the known place of each criterion, by model and method."""
-    measures = {
-        "times uniform in time": "in time",
-        "times uniform in both": "in time and leads",
-        "pointing game": "pointing game",
-        "evidence lead above another": "evidence lead above another",
+    """Return where the values are beside the known place of each criterion, by model and method.
+
+    The null map is that of the method with most records: it is the same for all.
+    """
+    rows = [["model", "method", "", *CLASSES]]
+    counts = {
+        key: [look_up(t, "pointing game", k, "n") for k in CLASSES] for key, t in tables.items()
     }
-    rows = [["model, method", "", *CLASSES]]
-    for name, table in tables.items():
-        counts = [look_up(table, "pointing game", k, "n") for k in CLASSES]
-        rows.append([MODELS[name], "records", *(f"{n:.0f}" for n in counts)])
-        for measure, text in measures.items():
-            cells = [brief(look_up(table, measure, k)) for k in CLASSES]
-            rows.append([MODELS[name], text, *cells])
+    most = tables[max(counts, key=lambda key: sum(counts[key]))]
+    nulls = {f"{measure}, null": ("null map", text) for measure, text in TRUTH.items()}
+    nulls |= {chance: ("chance", TRUTH[measure]) for measure, chance in CHANCE.items()}
+    for measure, names in nulls.items():
+        rows.append(["", *names, *(brief(look_up(most, measure, k)) for k in CLASSES)])
+    for key, table in tables.items():
+        names = EDITIONS[table.model.iloc[0]], METHODS[table.method.iloc[0]]
+        rows.append([*names, "records", *(f"{n:.0f}" for n in counts[key])])
+        for measure, text in TRUTH.items():
+            rows.append([*names, text, *(beside_null(table, measure, k) for k in CLASSES)])
+    return rows
+
+
+def equal_rows(tables):
+    """Return how far values spread over equal beats, and what removing the highest does."""
+    head = ["model", "method", "spread over equal beats", "records", "agreement with the head"]
+    rows = [[*head, "deletion: highest less random", "highest less lowest", "records"]]
+    for table in tables.values():
+        cells = [EDITIONS[table.model.iloc[0]], METHODS[table.method.iloc[0]]]
+        for measure in ("spread over equal beats", "deletion top minus random area"):
+            n = look_up(table, measure, column="n")
+            cells += [interval(table, measure), f"{n:.0f}" if n > 0 else ""]
+            if len(cells) == 4:
+                cells.append(interval(table, "windows, positive values and the evidence head"))
+        cells.insert(-1, interval(table, "deletion top minus lowest area"))
+        rows.append(cells)
+    return rows
+
+
+def reliability_rows(tables):
+    """Return, by class, the reliability that is claimed and the agreement that others find."""
+    rows = [["model", "method", "agreement in windows of 40 ms", *CLASSES, "all", "records"]]
+    for table in tables.values():
+        names = EDITIONS[table.model.iloc[0]], METHODS[table.method.iloc[0]]
+        for measure, text in FOUND.items():
+            if np.isfinite(look_up(table, measure)):
+                cells = [brief(look_up(table, measure, k)) for k in CLASSES]
+                n = f"{look_up(table, measure, column='n'):.0f}"
+                rows.append([*names, text, *cells, interval(table, measure), n])
     return rows
 
 

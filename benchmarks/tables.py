@@ -30,6 +30,8 @@ DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
 PAPER_STARTS = STARTS | {"init": "`--init`, a general model of its size"}
 SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
+TRIED = [f"general_{name}" for name in ("shap", "ig", "evidence", "grad-cam", "guided-backprop")]
+ANOTHER = "general_shap", "general_evidence", "trial_evidence"
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 
 
@@ -195,11 +197,11 @@ def paper_rows(tables):
     return rows
 
 
-def agreement_source(rows, *names):
+def agreement_source(rows, what, *names):
     """Return the source of a table of benchmarks.agreement."""
-    files = {name: results_path("faithfulness", f"{name}.csv") for name in names}
+    files = {name: results_path("faithfulness", f"{what}_{name}.csv") for name in names}
     made = [path.with_suffix(".json") for path in files.values()]
-    command = "python -m benchmarks.agreement --demo ... --general ..."
+    command = f"python -m benchmarks.agreement {what} --model ..."
     return Source("docs/explanations.md", command, files, made, rows)
 
 
@@ -263,9 +265,9 @@ TABLES = {
         interval_rows,
     ),
     "baselines": baseline_source(),
-    "agreement": agreement_source(check_tables.agreement_rows, "demo", "real"),
-    "noise": agreement_source(check_tables.noise_rows, "demo", "real"),
-    "truth": agreement_source(check_tables.truth_rows, "demo", "demo_ig", "general", "general_ig"),
+    "truth": agreement_source(check_tables.truth_rows, "truth", *TRIED),
+    "equal": agreement_source(check_tables.equal_rows, "truth", *TRIED),
+    "reliability": agreement_source(check_tables.reliability_rows, "reliability", *ANOTHER),
     "visible": twin_source(check_tables.visible_rows, "visible"),
     "leads": twin_source(check_tables.lead_rows, "leads"),
 }

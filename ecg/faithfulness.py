@@ -14,12 +14,17 @@ predicted one). faithfulness.csv has a row per check, class and measure in the f
 the mean, its 95 % interval over resampled records, and the median.
 
 evidence   positive phi inside the criterion in time, in leads and in both, beside the part a
-           uniform map would have there; pointing game: is the highest window inside?
+           uniform map would have there; pointing game: is the highest window inside? Each beside
+           'null', the score of a map that knows neither model nor class (|x|, random signs), and
+           'less null', the difference: above the null if its interval is above 0
+equal      how far the values of beats of one form spread, in records whose beats are alike
 curves     how far the logit falls as the 1-20 % of samples with the highest, random or lowest
            values become a background record's (deletion), or rises from there (insertion)
-halves     how reliable the values are: the agreement of two halves of their samples
+halves     how reliable the values are: the agreement of two halves of their samples, each against
+           its own half of the background
+head       agreement of the positive values with the map of the network's evidence head
 layers     agreement with the values of a network re-initialised from the output on
-seeds      agreement with the values of another --seed, which draws another background too
+seeds      agreement with the values of another --seed and other background records
 training   agreement with the values of another model: --other-model
 samples    agreement of the halves of 100 to 600 samples, what these miss of the logit's change,
            and how many are needed for a reliability of 0.9
@@ -39,6 +44,7 @@ from ecg.explanation import checks, ludb
 from ecg.explanation import run as explanation_run
 from ecg.explanation.check_measures import read_evidence
 from ecg.explanation.explanation import Explainer, Explanation, Record
+from ecg.explanation.methods import METHODS
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
 from ecg.inference.model import Model
@@ -141,10 +147,11 @@ def load_other(args, run):
     return explanation_run.load_run(other, args.data_dir, args.limit, args.round)
 
 
-def load_companions(args, folder, run, options):
+def load_companions(args, folder, run, options, background):
     """Return {check: Companion} for the checks that have one.
 
-    Rows of the folder that were made with another table of evidence are removed.
+    Rows of the folder that were made with another table of evidence are removed. The background of
+    the check seeds has no record of `background`, if there are enough others.
     """
     companions = {}
     evidence = Path(args.data_dir) / "evidence.csv"
@@ -159,15 +166,20 @@ def load_companions(args, folder, run, options):
         companions["training"] = Companion(other, f"{other.model.weights[:8]}-")
     if "seeds" in args.checks:
         next_seed = options._replace(seed=options.seed + 1)
-        companions["seeds"] = Companion(explanation_run.load_background(run, next_seed))
+        others = explanation_run.load_background(run, next_seed, last=background.names)
+        companions["seeds"] = Companion(others)
     return companions
 
 
 def check_records(args, folder, run, explainer, names):
     """Make the rows of the data folder's records, where they are not kept already."""
-    companions, asked = load_companions(args, folder, run, explainer.options), {}
+    companions, asked = (
+        load_companions(args, folder, run, explainer.options, explainer.background),
+        {},
+    )
     for name, check in checks.RECORD_CHECKS.items():
-        if name in args.checks and (name in companions or not check.needs):
+        drawn = METHODS[explainer.options.method].drawn or not check.drawn
+        if name in args.checks and drawn and (name in companions or not check.needs):
             asked[name] = check
     for place, name in enumerate(Progress(names, "checking", unit="record")):
         due = [check for check in asked if place < args.few or asked[check].every]

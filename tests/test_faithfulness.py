@@ -58,7 +58,8 @@ def test_script_runs_every_check_and_resumes_where_it_stopped(work, capsys, monk
     flags = ["--ludb-dir", "ludb", "--ludb-sd", "0.2"]
     flags += ["--other-model", f"models/{RUN}.pth"]
     table = run_script(*flags)
-    assert set(table["check"]) == set(faithfulness.ALL_CHECKS)
+    # noise has no beats, and this network no evidence head
+    assert set(table["check"]) == set(faithfulness.ALL_CHECKS) - {"equal", "head"}
     whole = table[table["class"] == "all"].set_index("measure")
     # another training that is the same one gives the same values
     for kind in ("windows", "single samples", "ranks of single samples"):
@@ -67,6 +68,7 @@ def test_script_runs_every_check_and_resumes_where_it_stopped(work, capsys, monk
     assert whole.loc["reliability of windows", "n"] == 3 and whole.loc["samples", "mean"] == 4
     more, few = (whole.loc[f"reliability of windows of {n} samples", "mean"] for n in (64, 20))
     assert few < more
+    assert whole.loc["pointing game in time, null", "n"] == 3
     # what a half of them agrees on, stepped up to the whole, is the reliability
     r = table[table["measure"] == "windows, halves of 32"].set_index("class").drop("all")["mean"]
     found = table[table["measure"] == "reliability of windows of 64 samples"].set_index("class")
@@ -144,7 +146,7 @@ def test_another_seed_draws_another_background(work, monkeypatch):
     monkeypatch.setattr(Explainer, "explain", spy)
     run_script("--checks", "seeds")
     (first, names), (second, others) = pools
-    assert (first, second) == (42, 43) and names != others
+    assert (first, second) == (42, 43) and not set(names) & set(others)
 
 
 def test_a_table_of_evidence_that_was_mended_is_read_again(work):

@@ -20,6 +20,7 @@ from dataset import CLASSES, LEADS, labels_digest
 from ecg import report
 from ecg.evaluation import classifiers, runs
 from ecg.evaluation.scored_run import Digests, Scored, evaluate_run, write_thresholds
+from ecg.io.sources import SOURCE_LINE
 from ecg.reporting import explanation_section
 from ecg.reporting.latex import tabular
 from ecg.reporting.paper import is_cpsc2018, read_paper
@@ -80,7 +81,7 @@ def words(html):
 def table_rows(html, caption):
     """Return {first cell: cells} of a table, without its links."""
     part = html.split(f"<caption>{caption}</caption>")[1].split("</table>")[0]
-    part = re.sub("</?a[^>]*>", "", part)
+    part = re.sub("</?(a|span)( [^>]*)?>", "", part)
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in part.split("<tr")]
     return {row[0]: row for row in rows if row}
 
@@ -215,14 +216,14 @@ def test_cpsc2018_stands_beside_the_paper(workdir):
     assert "is the mean of the rounds' scores" in words(html) and "pooled" in words(html)
 
 
-@pytest.mark.parametrize("mark", ["data/T/evidence.csv", "results/dataset_T/synthetic.txt"])
+@pytest.mark.parametrize("mark", ["data/T/S0001.hea", "results/dataset_T/synthetic.txt"])
 def test_a_twin_of_cpsc2018_is_never_taken_for_it(mark, workdir):
     write_dataset("T", paper_dataset())
     write_run("resnet34_T_all_42", scores([0.8] * 9))
     html = write("--data-dir", "data/T")
     assert "<title>CPSC2018: the paper beside" in html and "twin" not in html
     (workdir / mark).parent.mkdir(parents=True, exist_ok=True)
-    (workdir / mark).touch()
+    (workdir / mark).write_text(f"S0001 12 500 5000\n{SOURCE_LINE}\n")
     html = write("--data-dir", "data/T", "--note", "The paper's but for: epochs 1 (40).")
     assert "<title>A synthetic twin of CPSC2018 (T): not comparable" in html
     assert "Synthetic twin: not comparable." in html and "but for: epochs 1 (40)." in words(html)

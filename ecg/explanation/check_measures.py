@@ -9,15 +9,16 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from dataset import CLASSES, LEADS, SAMPLE_RATE
-from ecg.explanation.attributions import VALUE_BIN, binned, correlation
+from dataset import CLASSES, LEADS
+from ecg.explanation.attributions import binned, correlation
 from utils import InputError
 
 FRACTIONS = (0.01, 0.02, 0.05, 0.10, 0.20)  # of a record's samples, removed or put in
 ORDERS = ("top", "random", "lowest")  # of removal: highest phi first, and most negative first
 LAYERS = ("output", "stage 4", "stage 3", "stage 2", "stage 1", "stem")  # as they become random
 PLACES = ("time", "leads", "both")  # in which a map and the evidence are compared
-POINTING_GAME = "pointing game"
+POINTING_GAME, POINTING_TIME = "pointing game", "pointing game in time"
+LEADS_ABOVE = "evidence lead above another"
 WINDOW_AGREEMENT, RANK_AGREEMENT = "windows", "ranks of single samples"
 
 
@@ -103,14 +104,19 @@ def check_evidence(phi, mask):
         yield Measure(f"share in {place}", share)
         yield Measure(f"uniform in {place}", part)
         yield Measure(place_name(place), share / part)
-    windows, step = binned(phi), round(VALUE_BIN * SAMPLE_RATE)
-    lead, window = np.unravel_index(windows.argmax(), windows.shape)
-    hit = mask[lead, window * step : (window + 1) * step].any()
-    yield Measure(POINTING_GAME, float(hit))
+    inside = window_mask(mask)
+    lead, window = np.unravel_index(binned(phi).argmax(), inside.shape)
+    yield Measure(POINTING_GAME, float(inside[lead, window]))
+    yield Measure(POINTING_TIME, float(inside[:, window].any()))
     if not in_lead.all():
         by_lead = positive.sum(1)
         above = by_lead[in_lead][:, None] > by_lead[~in_lead]
-        yield Measure("evidence lead above another", above.mean())
+        yield Measure(LEADS_ABOVE, above.mean())
+
+
+def window_mask(mask):
+    """Return which windows of VALUE_BIN hold some of a mask (L, t): (L, W)."""
+    return binned(mask.astype(int)) > 0
 
 
 def check_curves(logit_of, x, others, phi, rng):
@@ -158,7 +164,8 @@ def random_layers(network, signals, batch_size, seed):
         stages[-1].append(block)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name, part in zip(LAYERS, [[network.fc], *stages[::-1], [network.stem]], strict=True):
+        heads = [head for head in (network.fc, network.evidence) if head is not None]
+        for name, part in zip(LAYERS, [heads, *stages[::-1], [network.stem]], strict=True):
             for module in torch.nn.ModuleList(part).modules():
                 if hasattr(module, "reset_parameters"):
                     module.reset_parameters()

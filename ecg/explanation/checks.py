@@ -19,19 +19,22 @@ from ecg.explanation.attributions import RELIABLE, batch_logits, binned, reliabi
 from ecg.explanation.check_measures import (
     Measure,
     check_curves,
-    check_evidence,
     compare_maps,
     evidence_mask,
     random_layers,
 )
+from ecg.explanation.equal_beats import check_equal_beats
 from ecg.explanation.explanation import Explainer, Explanation, Record
-from ecg.explanation.methods import METHODS
+from ecg.explanation.methods import EVIDENCE, METHODS, lacks_head
+from ecg.explanation.null_map import check_against_null
 from ecg.explanation.run import Run
+from ecg.processing.detection import find_peaks
 
 SAMPLES_STEPS = (100, 200, 400, 600)  # of which residual and agreement are compared
 NORM_RECORDS = 32  # background records that set the batch norms of a network with random layers
 REPLACEMENTS = 4  # background records whose samples take the place of those removed
 ANOTHER_SEED, ANOTHER_TRAINING = "another seed", "another training"
+THE_HEAD = "positive values and the evidence head"
 
 
 def random_name(layer):
@@ -81,7 +84,32 @@ def evidence_measures(subject, table):
         evidence = table[table["class"] == name]
         mask = evidence_mask(evidence, subject.run.model.leads, n, explained.start)
         if mask.any():
-            yield from subject.of_class(explained.k, check_evidence(explained.values, mask))
+            x = subject.explanation.part_of(subject.record.x, explained.k)
+            rng = np.random.default_rng([subject.explainer.options.seed, 3])
+            yield from subject.of_class(
+                explained.k, check_against_null(explained.values, x, mask, rng)
+            )
+
+
+def beat_measures(subject, _):
+    """Compare a record's equal beats with each other."""
+    packed = subject.run.data.signals[subject.record.name]
+    peaks = find_peaks(packed)
+    for explained in subject.explanation:
+        part = slice(explained.start, explained.stop)
+        inside = peaks[(peaks >= part.start) & (peaks < part.stop)] - part.start
+        measures = check_equal_beats(explained.values, packed[:, part], inside)
+        yield from subject.of_class(explained.k, measures)
+
+
+def head_measures(subject, _):
+    """Compare with the map of the network's evidence head, if it has one."""
+    network, method = subject.explainer.network, subject.explainer.options.method
+    if method != EVIDENCE and not lacks_head(EVIDENCE, network):
+        other = subject.recompute(classes=None, method=EVIDENCE)
+        for a in subject.explanation:
+            measures = compare_maps(np.maximum(a.values, 0), other.of(a.k).values, THE_HEAD)
+            yield from subject.of_class(a.k, measures)
 
 
 def curve_measures(subject, _):
@@ -152,7 +180,10 @@ def sample_measures(subject, _):
 
     A path that is drawn continues the one of fewer samples; another one is taken anew for each.
     """
-    explanation, drawn = subject.explanation, METHODS[subject.explainer.options.method].drawn
+    explanation, method = subject.explanation, METHODS[subject.explainer.options.method]
+    if not method.adds_up:
+        return []
+    drawn = method.stops
     measures, needed, most = [], {}, SAMPLES_STEPS[-1]
 
     def look(total, k, halves, samples):  # never stops the drawing
@@ -188,14 +219,17 @@ class Check(NamedTuple):
     measure: Callable  # (Subject, what else it compares with) -> Measures
     needs: bool = False  # only if there is something else to compare with
     every: bool = False  # made of every record, not just of a few
+    drawn: bool = False  # only of a method that draws
 
 
 RECORD_CHECKS = {
     "evidence": Check(evidence_measures, needs=True, every=True),
+    "equal": Check(beat_measures, every=True),
     "curves": Check(curve_measures, every=True),
-    "halves": Check(half_measures, every=True),
+    "halves": Check(half_measures, every=True, drawn=True),
+    "head": Check(head_measures, every=True),
     "layers": Check(layer_measures),
-    "seeds": Check(seed_measures, needs=True),
+    "seeds": Check(seed_measures, needs=True, drawn=True),
     "training": Check(training_measures, needs=True),
     "samples": Check(sample_measures),
 }

@@ -200,7 +200,7 @@ def draw_reliability(ax, true, score, row):
     low, high = np.array([test.proportion_ci(method="wilson") for test in tests]).T
     ends = np.clip([shares - low, high - shares], 0, None)  # rounding may leave -1e-17
     ax.errorbar(means, shares, ends, fmt="o", c=BLUE, ms=4, lw=1.2, clip_on=False)
-    floor = f" (by chance {row.ece_floor:.3f})" if "ece_floor" in row else ""
+    floor = f" (chance {row.ece_floor:.3f})" if "ece_floor" in row else ""
     return f"ECE {row.ece:.3f}{floor}\nBrier {row.brier:.3f}"
 
 

@@ -86,9 +86,11 @@ def page_colours(explained, leads, begin=0):
 
 def draw_value_bar(figure, place, norm, label, size=8, orientation="vertical"):
     """Draw the colour bar of the values at a place (left, bottom, width, height)."""
-    options = {"cax": figure.add_axes(place), "extend": "both", "orientation": orientation}
+    signed = norm.vmin < 0
+    extend = "both" if signed else "neither"
+    options = {"cax": figure.add_axes(place), "extend": extend, "orientation": orientation}
     options["ticks"] = MaxNLocator(4 if orientation == "horizontal" else 8)
-    colours = VALUE_MAP if norm.vmin < 0 else RAISING_MAP
+    colours = VALUE_MAP if signed else RAISING_MAP
     bar = figure.colorbar(ScalarMappable(norm, colours), **options)
     bar.set_label(label, size=size)
     bar.ax.tick_params(labelsize=min(size, 7))

@@ -115,16 +115,13 @@ def run_tables(runs):
     if not runs:
         return []
     versions = pd.DataFrame({name: run.versions for name, run in runs.items()})
-    rows = [
-        [name, ", ".join(sorted(set(values.dropna().astype(str))))]
-        for name, values in versions.iterrows()
-    ]
+    found = versions.apply(lambda row: ", ".join(sorted(set(row.dropna().astype(str)))), axis=1)
     # runs that differ in their round and leads alone share a row
     groups = group_runs(runs, options_of)
     options = [[together(names), *texts] for (*texts, _), names in groups.items()]
     title = "Versions (git: revision of the code, + with changes) and hardware"
     return [
-        Table(title, ["what", "version"], rows),
+        Table(title, list(map(str, found.index)), [list(found)] if len(found) else []),
         Table("Options", ["run", *OPTIONS], options),
     ]
 

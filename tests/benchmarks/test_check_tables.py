@@ -6,58 +6,53 @@ from benchmarks import check_tables
 from dataset import CLASSES
 
 
-def table(*rows):
-    """Return a faithfulness.csv of (class, measure, n, mean, median)."""
-    return pd.DataFrame(rows, columns=["class", "measure", "n", "mean", "median"])
+def table(*rows, model="general", method="shap"):
+    """Return a faithfulness.csv of (class, measure, n, mean, low, high) of a model and a method."""
+    columns = ["class", "measure", "n", "mean", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).assign(model=model, method=method)
 
 
-def test_agreement_is_listed_by_what_it_is_with_and_by_measure():
-    found = table(
-        ["all", "windows, halves of 100", 40, 0.666, 0.7],
-        ["AF", "windows, halves of 100", 8, 0.1, 0.1],
-        ["all", "leads, halves of 100", 40, 0.998, 1],
-        *[
-            ["all", f"windows, {kind}", 9, -0.004, 0]
-            for kind in (
-                "halves of 200",
-                "halves of 300",
-                "another seed",
-                "another training",
-                "random from output to stem",
-            )
-        ],
-    )
-    head, first, *_, last = check_tables.agreement_rows({"demo": found})
-    assert head[2:4] == ["records", "Pearson, windows of 40 ms"]
-    assert first == ["demo's, synthetic", "halves of 100 samples", "40", ".67", "", "", "1.00"]
-    assert last[1:4] == ["a random network", "9", ".00"]
+def test_places_stand_beside_the_null_and_only_what_is_above_it_is_bold():
+    rows = [[k, "pointing game", 5, 1, 0.6, 1] for k in CLASSES]
+    rows += [["AF", "pointing game, less null", 5, 0.2, 0.01, 0.4]]
+    rows += [["PVC", "pointing game, less null", 5, -0.2, -0.4, -0.1]]
+    rows += [["STD", "pointing game, less null", 5, 0.2, -0.1, 0.4]]
+    rows += [["PVC", "times uniform in time", 5, 11.816, 9, 14.2]]
+    rows += [["PVC", "times uniform in time, null", 5, 2.5, 2, 3]]
+    rows += [["PVC", "pointing game, chance", 5, 0.123, 0.1, 0.2]]
+    tables = {"a": table(*rows), "b": table(*rows, model="first", method="ig")}
+    head, *found = check_tables.truth_rows(tables)
+    k = head.index("PVC")
+    cells = {(row[0], row[1], row[2]): row for row in found}
+    assert cells["", "null map", "in time"][k] == "2.50"
+    assert cells["", "chance", "pointing game"][k] == ".12"
+    assert cells["second edition", "expected gradients", "records"][3:] == ["5"] * 9
+    own = cells["second edition", "expected gradients", "pointing game"]
+    assert own[head.index("AF")] == "**1.00 [.60, 1.00]**"
+    assert own[k] == "*1.00 [.60, 1.00]*" and own[head.index("STD")] == "1.00 [.60, 1.00]"
+    time = cells["first edition", "integrated gradients", "in time"]
+    assert time[k] == "11.82 [9.00, 14.20]" and not any(time[3:k])
+    assert len([row for row in found if row[1] == "null map"]) == 5  # once
 
 
-def test_samples_that_a_reliability_takes_are_a_bound_where_it_is_not_reached():
-    columns, needed = [*CLASSES, "all"], "samples for 0.9, 600 at most"
-    rows = [[k, needed, 4, 500, 600 if k == "AF" else 430] for k in columns]
-    rows += [[k, f"windows, halves of {n}", 4, 0.5, 0.5] for k in columns for n in (100, 200, 300)]
-    rows += [
-        [k, f"windows reach 0.9 of {n} samples", 4, 0.25, 0]
-        for k in columns
-        for n in (200, 400, 600)
-    ]
-    found = {row[1]: row[2:] for row in check_tables.noise_rows({"real": table(*rows)})[1:]}
-    assert found["records"] == ["4"] * 10 and found["halves of 200 samples"] == [".50"] * 10
-    assert found["reach .9 with 400 samples"] == ["25 %"] * 10
-    assert found["samples for .9, median"] == ["430", "over 600", *["430"] * 8]
+def test_what_is_claimed_stands_above_what_is_found():
+    rows = [["all", "reliability of windows", 20, 0.8, 0.7, 0.9]]
+    rows += [["AF", "windows, another training", 3, 0.456, 0.2, 0.6]]
+    rows += [["all", "windows, another training", 20, 0.5, 0.4, 0.6]]
+    found = check_tables.reliability_rows({"a": table(*rows)})[1:]
+    assert [row[2] for row in found] == ["claimed by the halves", "with another training"]
+    assert found[0][-2:] == [".80 [.70, .90]", "20"] and found[1][4] == ".46"
 
 
-def test_places_are_shown_for_the_classes_that_have_them():
-    rows = [[k, "pointing game", 3, 1, 1] for k in CLASSES]
-    rows += [
-        ["STD", "evidence lead above another", 3, 0.85, 0.9],
-        ["PVC", "times uniform in time", 3, 11.816, 9],
-    ]
-    head, records, time, both, game, leads = check_tables.truth_rows({"general_ig": table(*rows)})
-    assert records[2:] == ["3"] * 9 and game[2:] == ["1.00"] * 9
-    assert time[head.index("PVC")] == "11.82" and not any(both[2:])
-    assert leads[2:].count("") == 8 and leads[head.index("STD")] == ".85"
+def test_equal_beats_and_removal_stand_in_one_row():
+    rows = [["all", "spread over equal beats", 12, 0.5, 0.4, 0.6]]
+    rows += [["all", "deletion top minus random area", 33, 2, 1, 3]]
+    rows += [["all", "deletion top minus lowest area", 33, 4, 3, 5]]
+    head, row = check_tables.equal_rows({"a": table(*rows)})
+    assert len(head) == len(row)
+    assert row[2:] == [".50 [.40, .60]", "12", "", "2.00 [1.00, 3.00]", "4.00 [3.00, 5.00]", "33"]
+    tried = table(["all", "spread over equal beats", 12, 0.5, 0.4, 0.6], method="grad-cam")
+    assert check_tables.equal_rows({"b": tried})[1][5:] == ["", "", ""]
 
 
 def test_records_found_are_listed_by_how_visible_they_are():
