@@ -19,6 +19,7 @@ training folds in --data-dir; a model without the head is explained by these.
 """
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,8 @@ def parse_args(argv=None):
     add_table_args(parser.add_argument_group("tables (.csv, .tsv, .txt, .npy)"))
     group = parser.add_argument_group("computing")
     group.add_argument("--batch-size", type=positive, default=BATCH_SIZE, help="records in a batch")
+    text = f"processes that answer for more than {FEW} records"
+    group.add_argument("--jobs", type=positive, default=os.cpu_count(), help=text)
     add_device_args(group)
     add_explain_args(parser)
     args = parser.parse_args(argv)
@@ -130,32 +133,40 @@ def main(args):
     table = TableFormat(args.sample_rate, args.leads_order, args.units_per_mv)
     few, quiet = len(recordings.sources) <= FEW, "-" in (args.json, args.csv)
     drawn = few if args.pages is None else args.pages
-    if drawn or args.explain:
-        from ecg.reading import pages  # matplotlib only where it is drawn with
-
     folder, about = results_path(f"{model.name}_records"), model.describe()
     method, paper = choose_method(args, model) if args.explain else None, PAPERS[args.paper]
     if not quiet:
         show(about if few else f"{about}\n{RESEARCH_USE}")
     with open_writers(args.json, args.csv, Head.of(model), recordings.skipped) as write:
-        answered = answer_recordings(model, recordings, table, args.batch_size, args.amp)
+        keep = drawn or args.explain
+        jobs = 1 if few or device.type != "cpu" else args.jobs
+        answered = answer_recordings(
+            model, recordings, table, args.batch_size, args.amp, jobs, keep
+        )
+        n_explained = 0
         for answer, packed in answered:
             if not quiet:
                 show(f"\n{answer.text()}" if few else answer.one_line())
+            if keep:
+                from ecg.reading import pages  # matplotlib, after the first answer
+
             if drawn:
                 answer = replace(answer, page=pages.draw_ecg(folder, answer, packed, about, paper))
             if args.explain:
                 where = folder / "explained"
                 page = pages.draw_explained(where, answer, packed, model, method, paper)
                 answer = replace(answer, explained=page)
+                n_explained += page is not None
             write(answer)
         if len(recordings.skipped) == recordings.n:
             recordings.fail_unread()  # within the block: a file that is there stays
     if not quiet:
         done = f"wrote the ECG pages (pdf, png) to {folder}"
         print(f"\n{done if drawn else 'no ECG pages drawn; add --pages'}")
-        if args.explain:
+        if n_explained:
             print(f"wrote the explanations (pdf, png) to {folder / 'explained'}")
+        elif args.explain:
+            print("nothing is explained: there is no finding")
 
 
 if __name__ == "__main__":

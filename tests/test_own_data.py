@@ -154,7 +154,7 @@ def test_icbeb_is_read_at_one_rate_with_its_folds(case):
     assert labels.loc["10", "fold"] == "1" and classes(folder)["10"] == {"AF", "RBBB"}
 
 
-def test_code15_is_joined_by_exam_and_knows_nothing_of_pvc(case):
+def test_code15_is_joined_by_exam_and_knows_nothing_of_pvc(case, capsys):
     h5py = pytest.importorskip("h5py")
     folder = case("code15")
     run(folder)
@@ -170,10 +170,27 @@ def test_code15_is_joined_by_exam_and_knows_nothing_of_pvc(case):
     )
     with h5py.File(folder / "exams_part0.hdf5") as file:
         tracing, exam = file["tracings"][3], str(file["exam_id"][3])
+    assert "unit of CODE-15 % is not documented" in capsys.readouterr().out
     kept = np.flatnonzero((tracing != 0).any(1))
     n = kept[-1] - kept[0] + 1
     assert int(read(folder, "reference.csv").loc[exam, "signal_len"]) == n
     assert abs(PackedSignals(folder)[exam].shape[1] - n * 500 / 400) <= 1
+
+
+def test_a_part_of_code15_that_declares_far_more_than_it_holds_is_refused(case):
+    h5py = pytest.importorskip("h5py")
+    folder = case("code15")
+    with h5py.File(folder / "exams_part0.hdf5", "r+") as file:
+        numbers, n = file["exam_id"][()], len(file["exam_id"])
+        del file["tracings"]  # a record of 10^8 samples, of which none is written
+        file.create_dataset("tracings", (n, 10**8, 12), "f4", chunks=(1, 4096, 12))
+    with pytest.raises(InputError, match="longer than an hour"):
+        run(folder)
+    with h5py.File(folder / "exams_part0.hdf5", "r+") as file:
+        del file["exam_id"]
+        file.create_dataset("exam_id", (10**10,), numbers.dtype, chunks=(1024,))
+    with pytest.raises(InputError, match="exams_part0.hdf5 is no whole part of CODE-15 %"):
+        run(folder)
 
 
 def test_sph_gives_its_statements_and_leaves_a_deviation_open(case):

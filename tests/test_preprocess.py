@@ -268,7 +268,7 @@ def test_bad_folders_are_refused_in_one_line(tmp_path):
     (tmp_path / "orphans" / "A1.hea").unlink()
     for name, text in (
         ("nowhere", "python -m ecg.synthetic"),
-        ("empty", "holds no .hea header"),
+        ("empty", "holds no record that can be read (files there: none)"),
         ("unlabelled", "none of the 1 records"),
         ("orphans", "REFERENCE.csv"),
     ):
@@ -276,6 +276,18 @@ def test_bad_folders_are_refused_in_one_line(tmp_path):
             run(tmp_path / name)
         assert text in str(stop.value)
         assert not (tmp_path / name / "labels.csv").exists()
+
+
+def test_a_record_that_is_silent_for_half_of_its_time_is_packed_with_a_note(tmp_path):
+    samples = noise(0, 5000)
+    samples[:, 2500:] = 0
+    write_record(tmp_path, "A1", samples, DX["AF"], sex="")
+    run(tmp_path)
+    note = pd.read_csv(tmp_path / "reference.csv").loc[0, "note"]
+    assert "silent for a while in all leads" in note
+    np.testing.assert_array_equal(PackedSignals(tmp_path)["A1"], samples)
+    table = pd.read_csv(tmp_path / "dataset_table.csv").set_index("class")
+    assert np.isnan(table.loc["AF", "male_percent"])  # its sex is not known
 
 
 def test_a_failed_run_leaves_the_data_of_an_earlier_one(records):

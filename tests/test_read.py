@@ -325,6 +325,20 @@ def test_many_records_get_a_line_each_and_json_or_csv_on_stdout_stands_alone(wor
         assert "--csv" in refused(capsys, "data/tiny", *argv)[1]
 
 
+def test_several_processes_give_the_answers_of_one_in_the_same_order(workdir, capsys):
+    (workdir / "data/tiny/g1/T0003.mat").write_bytes(b"x")
+    write_record(workdir / "data/tiny/z", "T0005", noise(5, 700), "59118001")  # of an earlier name
+    contents = []
+    for jobs in ("1", "3"):
+        ask("data/tiny", "--csv", "a.csv", "--jobs", jobs)
+        out, err = capsys.readouterr()
+        skipped = [line for line in err.splitlines() if line.startswith("skipped: ")]
+        contents.append((Path("a.csv").read_text(), out, skipped))
+        assert len(skipped) == 1 and "T0003.mat" in skipped[0]
+    assert contents[0] == contents[1]
+    assert contents[0][0].count("\nT0005") == 2 and "\nT0005-2," in contents[0][0]
+
+
 def test_tables_take_their_order_and_their_unit_from_flags(workdir, capsys):
     samples = noise(5, 1300)
     write_record(workdir / "own", "A1", samples, "59118001")

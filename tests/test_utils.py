@@ -15,7 +15,7 @@ import torch
 
 import utils
 from ecg.running.command import make_parser, run_main, say_error
-from ecg.running.workers import workers
+from ecg.running.workers import AHEAD, spread, workers
 
 
 def refuse(text):
@@ -31,6 +31,23 @@ def test_bad_input_is_one_line_and_status_2(capsys):
 def test_bad_input_in_a_process_of_a_pool_is_handed_on():
     with workers(1) as pool, pytest.raises(utils.InputError, match="^no such thing$"):
         pool.submit(refuse, "no such thing").result()
+
+
+def test_work_is_spread_in_order_and_only_a_little_ahead():
+    begun = []
+
+    def items():
+        for i in range(40):
+            begun.append(i)
+            yield i
+
+    done = 0
+    for i, text in enumerate(spread(str, items(), 2)):
+        assert text == str(i)
+        done += 1
+        assert len(begun) <= done + 2 * AHEAD
+    assert done == 40 == len(begun)
+    assert list(spread(str, range(3), 1)) == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("argv", [["--sed", "1"], ["--seed", "x"], ["--unknown"]])

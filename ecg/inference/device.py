@@ -27,6 +27,11 @@ def get_device(name):
     return torch.device("cuda:0" if name == "cuda" else name)
 
 
+def use_one_thread():
+    """Compute with one thread, for a process that is one of several."""
+    torch.set_num_threads(1)
+
+
 def set_seed(*seed):
     """Seed every generator from one or more whole numbers, e.g. the run's seed and the epoch."""
     state = int(np.random.SeedSequence(seed).generate_state(1)[0])

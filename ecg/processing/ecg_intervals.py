@@ -16,6 +16,7 @@ docs/own.md. Research measurements: no device has been compared.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
@@ -132,16 +133,16 @@ def median_beat(signal, peaks, live):
     peaks = peaks[usual]
     if len(peaks) < ENOUGH:
         return None
-    near = slice(before - shift * 3, before + shift * 3)
     for _ in range(2):  # onto their median
-        beats = cut_beats(signal, peaks, before, after)
-        form = np.median(beats, axis=0)[live, near]
+        beats = cut_beats(signal[live], peaks, 3 * shift, 3 * shift)
+        form = np.median(beats, axis=0)
         form = form - form.mean(1, keepdims=True)
-        moves = range(-shift, shift + 1)
-        parts = np.stack([cut_beats(signal, peaks + m, 3 * shift, 3 * shift) for m in moves])
-        parts = parts[:, :, live] - parts[:, :, live].mean(3, keepdims=True)  # (M, B, L, w)
-        size = np.sqrt((parts**2).sum((2, 3)) * (form**2).sum())
-        fit = (parts * form).sum((2, 3)) / np.maximum(size, 1e-12)
+        parts = cut_beats(signal, peaks, 4 * shift, 4 * shift)[:, live]
+        parts = sliding_window_view(parts, form.shape[1], axis=2)  # (B, L, M, w), moved by M
+        # less each one's mean; the form's is 0
+        square = (parts**2).sum(3) - parts.sum(3) ** 2 / form.shape[1]
+        size = np.sqrt(np.maximum(square, 0).sum(1) * (form**2).sum())  # (B, M)
+        fit = (np.einsum("blmw,lw->bm", parts, form, optimize=True) / np.maximum(size, 1e-12)).T
         peaks = peaks + fit.argmax(0) - shift
         peaks = np.clip(peaks, before + shift, signal.shape[1] - after - shift - 1)
     peaks = peaks[fit.max(0) >= ALIKE]

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.processing.detection import cut_beats, find_peaks
+from ecg.processing.detection import cut_beats
 
 SHORTEST = 6  # s; the shortest record of CPSC2018, for a model that does not say its own
 FLAT_MV = 0.02  # a fifth of a millimetre in a whole second: less than the noise of an electrode
@@ -68,15 +68,15 @@ class Caution(NamedTuple):
     critical: bool = False
 
 
-def record_warnings(signal, sample_rate, window, shortest=SHORTEST, leads=LEADS):
+def record_warnings(trace, sample_rate, window, shortest=SHORTEST, leads=LEADS):
     """Return the Cautions that a reader of the prediction must know.
 
-    `signal` (12, n) is the whole record in mV at 500 Hz, `sample_rate` (Hz) that of the recording,
-    `window` the seconds at the end that are scored (None: all), which alone are judged here, and
-    `shortest` the seconds of the shortest training record. `leads` are those that the model reads:
-    others may be missing. Raises ValueError if none of them holds an ECG.
+    `trace` is the Trace of the whole record, `sample_rate` (Hz) that of the recording, `window` the
+    seconds at the end that are scored (None: all), which alone are judged here, and `shortest` the
+    seconds of the shortest training record. `leads` are those that the model reads: others may be
+    missing. Raises ValueError if none of them holds an ECG.
     """
-    cautions, seconds = [], signal.shape[1] / SAMPLE_RATE
+    cautions, seconds = [], trace.signal.shape[1] / SAMPLE_RATE
     if sample_rate != SAMPLE_RATE:
         text = f"resampled to the {SAMPLE_RATE} Hz of the training data"
         cautions.append(Caution(f"recorded at {sample_rate:g} Hz, {text}"))
@@ -85,8 +85,9 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST, leads=LEADS)
         cautions.append(Caution(f"only {seconds:.1f} s long; {text}"))
     if window and seconds > window:
         cautions.append(Caution(f"{seconds:.1f} s long; only the last {window} s are scored"))
-    seen = scored_part(signal, window)
-    flat, noisy = flat_leads(seen), noisy_leads(seen)
+    trace = trace.end(window)
+    seen, noisy = trace.signal, trace.noisy
+    flat = flat_leads(seen)
     lost = [lead for lead in flat if lead in leads]
     if lost:
         cautions.append(Caution(f"{FLAT}: {' '.join(lost)}", critical=True))
@@ -102,10 +103,9 @@ def record_warnings(signal, sample_rate, window, shortest=SHORTEST, leads=LEADS)
     if noisy:
         causes = ", ".join(f"{lead} ({cause})" for lead, cause in noisy.items())
         cautions.append(Caution(f"too noisy to read: {causes}", critical=True))
-    peaks = find_peaks(seen * UNITS_PER_MV)
-    if not has_beats(seen, peaks):
+    if not trace.repeats:
         cautions.append(Caution("too noisy to read: no QRS complex that repeats", critical=True))
-    elif arms_reversed(seen, peaks):
+    elif arms_reversed(seen, trace.peaks):
         text = "P, QRS and T point down in I, QRS up in aVR"
         text = f"right and left arm electrodes may be swapped (or dextrocardia): {text}"
         cautions.append(Caution(text, critical=True))
@@ -322,11 +322,11 @@ def arms_reversed(signal, peaks):
     Right axis deviation and bundle branch block leave P upright. `peaks` (B,) are those of
     detection.find_peaks.
     """
-    beats = cut_inside(sosfiltfilt(WAVES, centred(signal)), peaks, 130, 210)
+    two = signal[[LEADS.index("I"), LEADS.index("aVR")]]
+    beats = cut_inside(sosfiltfilt(WAVES, centred(two)), peaks, 130, 210)
     if len(beats) < 3:
         return False
-    median = np.median(beats, axis=0)
-    lead_i, avr = (median[i] - median[i, 85:95].mean() for i in (0, LEADS.index("aVR")))
+    lead_i, avr = (row - row[85:95].mean() for row in np.median(beats, axis=0))
     # of the QRS: -230 to -100 ms, -70 to 80 ms, 130 to 380 ms
     p, qrs, t = slice(15, 80), slice(95, 170), slice(195, 320)
     up = avr[qrs].max() + avr[qrs].min() > 0

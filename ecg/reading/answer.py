@@ -7,19 +7,22 @@ answer.probabilities, answer.thresholds, answer.warnings
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from dataset import LEADS, SAMPLE_RATE, unlabelled
+from ecg.inference.device import use_one_thread
 from ecg.io.diagnoses import NORMAL
-from ecg.io.record import check_length, check_matrix, check_rate
+from ecg.io.record import check_length, check_matrix, check_rate, describe_error
 from ecg.io.text_table import check_unit
 from ecg.processing import quality
 from ecg.processing.ecg_intervals import Intervals
 from ecg.processing.quality import Caution
-from ecg.reading.recording import COUNTED, Person, examine
+from ecg.reading.recording import COUNTED, Person, Skipped, examine, read_recording
 from ecg.reading.support import contradictions, measured, rate_cautions
 from ecg.reading.windows import Windows, scored_parts
+from ecg.running.workers import spread
 from utils import RESEARCH_USE, Progress
 
 FULL_NAMES = {
@@ -34,6 +37,7 @@ FULL_NAMES = {
     "STE": "ST-segment elevation",
 }
 DIGITS = 4  # of a probability
+SHARE = 8  # recordings that a process is given at a time
 LONG = 60  # s; in longer records false positives of single windows accumulate
 
 
@@ -304,28 +308,54 @@ def join_parts(model, scores):
     return joined
 
 
-def answer_recordings(model, recordings, table, batch_size, amp=False):
+def answer_files(files, model, table, anonymous, batch_size, amp, keep):
+    """Return (Answer, packed signal (12, n)) of each file that can be read, and the Skipped others.
+
+    `files` are (path, name), `table` is a TableFormat; `batch_size` recordings are scored at a
+    time. `keep` is whether the signals are needed: they are None else.
+    """
+    batch, skipped = [], []
+    for path, name in files:
+        try:
+            batch.append(read_recording(path, name, model, table, anonymous))
+        except Exception as error:  # a damaged file makes libraries raise almost anything
+            skipped.append(Skipped(str(path), describe_error(error)))
+    if not batch:
+        return [], skipped
+    parts = [scored_parts(model, recording.packed) for recording in batch]
+    signals = {
+        f"{recording.name}, part {k}": part
+        for recording, of in zip(batch, parts, strict=True)
+        for k, part in enumerate(of, start=1)
+    }
+    dataset = model.dataset(signals, unlabelled(signals))
+    y_score = model.score(dataset, batch_size, 0, amp, quiet=True)
+    ends = np.cumsum([len(of) for of in parts])
+    answers = []
+    for recording, scores in zip(batch, np.split(y_score, ends[:-1]), strict=True):
+        answer = Answer.of(model, recording, join_parts(model, scores))
+        answers.append((answer, recording.packed if keep else None))
+    return answers, skipped
+
+
+def answer_recordings(model, recordings, table, batch_size, amp=False, jobs=1, keep=True):
     """Yield (Answer, packed signal (12, n)) of each of some Recordings that can be read.
 
-    `table` is a TableFormat; `batch_size` recordings are scored at a time.
+    `jobs` processes read and score them, each a few at a time; the others are as of `answer_files`.
     """
-    n, n_skipped = recordings.n, len(recordings.skipped)
-    progress = Progress(desc="answering", total=n, initial=n_skipped, unit="record", disable=n == 1)
-    for batch in recordings.batches(model, table, batch_size):
-        progress.update(len(recordings.skipped) - n_skipped)
-        n_skipped = len(recordings.skipped)
-        if not batch:
-            continue
-        parts = [scored_parts(model, recording.packed) for recording in batch]
-        signals = {
-            f"{recording.name}, part {k}": part
-            for recording, of in zip(batch, parts, strict=True)
-            for k, part in enumerate(of, start=1)
-        }
-        dataset = model.dataset(signals, unlabelled(signals))
-        y_score = model.score(dataset, batch_size, 0, amp, quiet=n > 1)
-        ends = np.cumsum([len(of) for of in parts])
-        for recording, scores in zip(batch, np.split(y_score, ends[:-1]), strict=True):
-            yield Answer.of(model, recording, join_parts(model, scores)), recording.packed
+    n = recordings.n
+    given = {"batch_size": batch_size, "amp": amp, "keep": keep}
+    answer = partial(
+        answer_files, model=model, table=table, anonymous=recordings.anonymous, **given
+    )
+    size = batch_size if jobs == 1 else min(batch_size, SHARE)
+    answered = spread(answer, recordings.batches(size), jobs, use_one_thread)
+    done = len(recordings.skipped)
+    progress = Progress(desc="answering", total=n, initial=done, unit="record", disable=n == 1)
+    for answers, skipped in answered:
+        recordings.skip(skipped)
+        progress.update(len(skipped))
+        for each in answers:
+            yield each
             progress.update()
     progress.close()

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,9 +16,9 @@ from ecg.io.packing import pack_signal
 from ecg.io.record import IMPLAUSIBLE_MV, describe_error
 from ecg.io.sources import find_records, survey
 from ecg.processing import quality
-from ecg.processing.detection import find_peaks
 from ecg.processing.ecg_intervals import Intervals, measure_intervals
 from ecg.processing.quality import Caution
+from ecg.processing.trace import Trace
 from utils import UNSAFE_NAME, InputError, is_safe_name, printable
 
 COUNTED = 60  # s, the last ones, in which beats are counted
@@ -85,15 +86,13 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     window = None if model.window else model.flags.seconds
     rows = [LEADS.index(lead) for lead in model.leads]
     found = [*warnings, *missing_samples(signal[rows]), *implausible_leads(signal)]
-    found += quality.silence_cautions(to_mv(packed)) + jumping_leads(packed)
-    live = np.concatenate(quality.live_parts(packed), axis=1)
-    found += quality.record_warnings(
-        to_mv(live), sample_rate, window, model.settings.shortest, model.leads
-    )
-    scored = quality.scored_part(packed, window)
-    live = np.concatenate(quality.live_parts(scored), axis=1)
+    whole = Trace(to_mv(packed))
+    found += quality.silence_cautions(whole.signal) + jumping_leads(whole.signal)
+    shortest = model.settings.shortest
+    found += quality.record_warnings(whole.live, sample_rate, window, shortest, model.leads)
+    scored = whole.end(window)
     rate, unknown = heart_rate(scored)
-    flat = tuple(lead for lead in quality.flat_leads(to_mv(live)) if lead in model.leads)
+    flat = tuple(lead for lead in quality.flat_leads(scored.live.signal) if lead in model.leads)
     lost = np.isnan(signal).all(1) | (np.ptp(packed, axis=1) == 0)
     return Recording(
         name,
@@ -111,23 +110,15 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     )
 
 
-def readable(packed):
-    """Return the last minute of (12, n) int16 microvolts, the leads that are noise as 0."""
-    packed = packed[:, -COUNTED * SAMPLE_RATE :].copy()
-    for lead in quality.noisy_leads(to_mv(packed)):
-        packed[LEADS.index(lead)] = 0
-    return packed
-
-
-def beat_intervals(packed, rate, flat):
-    """Return the Intervals of (12, n) int16 microvolts whose heart rate is `rate`.
+def beat_intervals(trace, rate, flat):
+    """Return the Intervals of the last minute of a Trace whose heart rate is `rate`.
 
     Of a recording that falls silent for a while, they are those of its longest part. `flat` are
     leads without a signal.
     """
-    packed = max(quality.live_parts(readable(packed)), key=lambda part: part.shape[1])
-    dark = [*flat, *(lead for lead, row in zip(LEADS, packed, strict=True) if not row.any())]
-    return measure_intervals(to_mv(packed), find_peaks(packed), dark)._replace(rate=rate)
+    part = max(trace.end(COUNTED).readable.parts, key=lambda part: part.signal.shape[1])
+    dark = [*flat, *(lead for lead, row in zip(LEADS, part.signal, strict=True) if not row.any())]
+    return measure_intervals(part.signal, part.peaks, dark)._replace(rate=rate)
 
 
 def missing_samples(signal):
@@ -156,9 +147,8 @@ def implausible_leads(signal):
     return [Caution(f"{text}; the findings may be wrong", critical=True)]
 
 
-def jumping_leads(packed):
-    """Return a warning, in a list, if leads of (12, n) int16 microvolts are off for seconds."""
-    signal = to_mv(packed)
+def jumping_leads(signal):
+    """Return a warning, in a list, if leads of (12, n) in mV are off for seconds."""
     seconds = np.median(quality.by_second(signal), axis=2)
     off = np.abs(seconds - np.median(signal, axis=1, keepdims=True)) > JUMP_MV  # (12, seconds)
     found = []
@@ -170,23 +160,21 @@ def jumping_leads(packed):
     return [Caution(text, critical=True)] if found else []
 
 
-def heart_rate(packed):
-    """Return the mean heart rate (per minute) of (12, n) int16 microvolts, or None; and why not.
+def heart_rate(trace):
+    """Return the mean heart rate (per minute) of a Trace, or None; and why not.
 
     It is 60 s over the mean interval between R peaks, of the last minute, in the leads that are not
     noise. Of a recording that falls silent for a while, no interval across that counts.
     """
-    packed = readable(packed)
-    if not packed.any():
+    trace = trace.end(COUNTED).readable
+    if not trace.signal.any():
         return None, "no QRS complex repeats"
-    parts = quality.live_parts(packed)
-    peaks = [find_peaks(part) for part in parts]
-    most = int(np.argmax([len(places) for places in peaks]))
-    if not quality.has_beats(to_mv(parts[most]), peaks[most]):
+    most = max(trace.parts, key=lambda part: len(part.peaks))
+    if not most.repeats:
         return None, "no QRS complex repeats"
-    if len(peaks[most]) < 3:
+    if len(most.peaks) < 3:
         return None, "fewer than three beats were found"
-    rr = np.concatenate([np.diff(places) for places in peaks])
+    rr = np.concatenate([np.diff(part.peaks) for part in trace.parts])
     rate = 60 * SAMPLE_RATE * len(rr) / rr.sum()
     low, high = RATES
     if not low <= rate <= high:
@@ -202,6 +190,8 @@ def read_recording(path, name, model, table, anonymous=False):
     Raises ValueError, with a reason that a user can act on, if there is nothing to score; a damaged
     file may raise other errors too.
     """
+    if not is_safe_name(path.stem):
+        raise ValueError(f"{UNSAFE_NAME}; rename it")
     record, signal, remarks = read_record(path, (), model.leads, **table._asdict())
     if path.suffix.lower() in TABLES:
         warnings, notes = (), remarks
@@ -242,29 +232,24 @@ class Recordings:
         if not self.sources:
             self.fail_unread()
 
-    def batches(self, model, table, size):
-        """Yield lists of up to `size` Recordings for a Model; `table` is a TableFormat.
-
-        A name that was there before gets a number: names are those of the pages.
-        """
-        taken = set()
-        for start in range(0, len(self.sources), size):
-            batch, n_reported = [], len(self.skipped)
-            for path in self.sources[start : start + size]:
-                name, number = path.stem, 1
-                while name in taken:
-                    number += 1
-                    name = f"{path.stem}-{number}"
-                try:
-                    if not is_safe_name(path.stem):
-                        raise ValueError(f"{UNSAFE_NAME}; rename it")
-                    batch.append(read_recording(path, name, model, table, self.anonymous))
-                except Exception as error:  # a damaged file makes libraries raise almost anything
-                    self.skipped.append(Skipped(str(path), describe_error(error)))
-                else:
-                    taken.add(name)
-            self.report_skipped(n_reported)
+    def batches(self, size):
+        """Yield lists of up to `size` (path, name); each name is there once: pages bear them."""
+        taken, batch = Counter(), []
+        for path in self.sources:
+            taken[path.stem] += 1
+            number = taken[path.stem]
+            batch.append((path, path.stem if number == 1 else f"{path.stem}-{number}"))
+            if len(batch) == size:
+                yield batch
+                batch = []
+        if batch:
             yield batch
+
+    def skip(self, skipped):
+        """Add to what cannot be read, and say so on stderr."""
+        n_reported = len(self.skipped)
+        self.skipped += skipped
+        self.report_skipped(n_reported)
 
     def report_others(self, folder, found):
         """Say on stderr which files of a folder are no records, by their endings."""

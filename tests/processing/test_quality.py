@@ -11,6 +11,7 @@ from dataset import CLASSES, LEADS
 from ecg.io import formats, sources
 from ecg.processing import quality
 from ecg.processing.detection import find_peaks
+from ecg.processing.trace import Trace
 
 # P, Q, R, S, T of a beat: (s from R, width in s, mV)
 WAVES = [
@@ -44,7 +45,7 @@ def swap_arms(signal):
 
 
 def warnings(signal, sample_rate=500, window=30):
-    cautions = quality.record_warnings(signal, sample_rate, window)
+    cautions = quality.record_warnings(Trace(signal), sample_rate, window)
     return " | ".join(caution.text for caution in cautions)
 
 
@@ -79,7 +80,7 @@ def test_flat_leads_are_named_and_not_called_noisy(value):
 def test_cautions_are_critical_if_the_findings_may_be_artefacts():
     signal = swap_arms(heart(54)) + 0.5
     signal[5] = 0
-    cautions = quality.record_warnings(signal, 1000, 30)
+    cautions = quality.record_warnings(Trace(signal), 1000, 30)
     critical = [caution.text.split(":")[0] for caution in cautions if caution.critical]
     assert critical == [
         "flat or missing",
@@ -313,7 +314,7 @@ def test_two_augmented_leads_exchanged_are_noticed_and_no_clinical_record_is(tmp
 def test_leads_that_the_model_does_not_read_are_not_reported_as_flat():
     signal = np.zeros((12, 5000))
     signal[0] = heart()[0]
-    texts = [each.text for each in quality.record_warnings(signal, 500, None, leads=("I",))]
+    texts = [each.text for each in quality.record_warnings(Trace(signal), 500, None, leads=("I",))]
     assert not any(text.startswith(quality.FLAT) for text in texts)
     with pytest.raises(ValueError, match="all leads are flat"):
-        quality.record_warnings(signal, 500, None, leads=("V1", "V2"))
+        quality.record_warnings(Trace(signal), 500, None, leads=("V1", "V2"))

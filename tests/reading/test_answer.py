@@ -10,12 +10,14 @@ import torch
 from conftest import noise
 from thin_model import make_model
 
-from dataset import CLASSES, LEADS, signal_digest
+from dataset import CLASSES, LEADS, signal_digest, to_mv
 from ecg.inference.model import Model
 from ecg.io.record import Record
 from ecg.io.text_table import TableFormat
+from ecg.processing import trace
 from ecg.processing.ecg_intervals import Intervals
 from ecg.processing.quality import Caution
+from ecg.processing.trace import Trace
 from ecg.reading import recording
 from ecg.reading.answer import Answer, answer_signal, join_parts
 from ecg.reading.recording import Person, Recording
@@ -64,24 +66,25 @@ def pulses(seconds, interval):
 
 @pytest.mark.parametrize(("interval", "rate"), [(1.5, 40), (0.8, 75), (0.4, 150)])
 def test_heart_rate_is_that_of_the_drawn_beats(interval, rate):
-    measured, why = recording.heart_rate(pulses(20, interval))
+    measured, why = recording.heart_rate(Trace(to_mv(pulses(20, interval))))
     assert measured == pytest.approx(rate, abs=0.5) and why is None
 
 
 def test_heart_rate_is_that_of_the_last_minute():
     packed = np.concatenate([pulses(60, 0.5), pulses(60, 1)], axis=1)
-    assert recording.heart_rate(packed)[0] == pytest.approx(60, abs=1)
+    assert recording.heart_rate(Trace(to_mv(packed)))[0] == pytest.approx(60, abs=1)
 
 
 def test_heart_rate_that_cannot_be_measured_is_none_with_a_reason(monkeypatch):
-    assert recording.heart_rate(noise(3, 5000)) == (None, "no QRS complex repeats")
-    assert recording.heart_rate(pulses(2, 1.5)) == (None, "fewer than three beats were found")
+    assert recording.heart_rate(Trace(to_mv(noise(3, 5000)))) == (None, "no QRS complex repeats")
+    few = recording.heart_rate(Trace(to_mv(pulses(2, 1.5))))
+    assert few == (None, "fewer than three beats were found")
     text = answer(heart_rate=None, why="no QRS complex repeats").text()
     assert "Heart rate: cannot be measured (no QRS complex repeats)" in text
     # a detector that takes T waves for beats
-    monkeypatch.setattr(recording, "find_peaks", lambda _: np.arange(20) * 86)
+    monkeypatch.setattr(trace, "find_peaks", lambda _: np.arange(20) * 86)
     monkeypatch.setattr(recording.quality, "has_beats", lambda *_: True)
-    assert recording.heart_rate(pulses(20, 0.8)) == (None, "349 bpm is implausible")
+    assert recording.heart_rate(Trace(to_mv(pulses(20, 0.8)))) == (None, "349 bpm is implausible")
 
 
 def test_the_sentence_names_the_finding_furthest_above_its_threshold_in_full():
@@ -271,18 +274,18 @@ def test_a_file_says_whose_recording_it_is_unless_it_is_anonymous():
 
 def test_a_lead_that_jumps_off_gets_a_warning():
     packed = pulses(10, 0.8)
-    assert recording.jumping_leads(packed) == []
+    assert recording.jumping_leads(to_mv(packed)) == []
     packed[11, 3500:4500] += 2000
     text = "more than 1.5 mV off its baseline: V6 (7-9 s)"
-    assert recording.jumping_leads(packed) == [Caution(text, critical=True)]
+    assert recording.jumping_leads(to_mv(packed)) == [Caution(text, critical=True)]
 
 
 def test_a_lead_of_noise_does_not_count_for_the_rate():
     packed = pulses(20, 0.9)
     packed[1] = 10 * noise(1, 10_000)[1] // 3
-    assert recording.heart_rate(packed)[0] == pytest.approx(60 / 0.9, abs=0.5)
+    assert recording.heart_rate(Trace(to_mv(packed)))[0] == pytest.approx(60 / 0.9, abs=0.5)
     packed[[0, *range(2, 12)]] = 0
-    assert recording.heart_rate(packed)[0] is None
+    assert recording.heart_rate(Trace(to_mv(packed)))[0] is None
 
 
 def test_the_dictionary_is_plain_and_rounded():
