@@ -19,7 +19,11 @@ METHODS = {  # as they are called in the tables
     "guided-backprop": "guided backpropagation",
     "averaged": "integrated gradients, mean of trainings",
 }
-EDITIONS = {"general": "second edition", "first": "first edition"}
+EDITIONS = {
+    "general": "second edition",
+    "first": "first edition",
+    "trial": "a trial of the next edition",
+}
 TRUTH = {
     "times uniform in time": "in time",
     "times uniform in both": "in time and leads",
@@ -106,13 +110,14 @@ def equal_rows(tables):
 
 def reliability_rows(tables):
     """Return, by class, the reliability that is claimed and the agreement that others find."""
-    rows = [["method", "agreement in windows of 40 ms", *CLASSES, "all"]]
+    rows = [["model", "method", "agreement in windows of 40 ms", *CLASSES, "all", "records"]]
     for table in tables.values():
-        method = METHODS[table.method.iloc[0]]
+        names = EDITIONS[table.model.iloc[0]], METHODS[table.method.iloc[0]]
         for measure, text in FOUND.items():
             if np.isfinite(look_up(table, measure)):
                 cells = [brief(look_up(table, measure, k)) for k in CLASSES]
-                rows.append([method, text, *cells, interval(table, measure)])
+                n = f"{look_up(table, measure, column='n'):.0f}"
+                rows.append([*names, text, *cells, interval(table, measure), n])
     return rows
 
 

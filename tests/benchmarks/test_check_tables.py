@@ -40,8 +40,8 @@ def test_what_is_claimed_stands_above_what_is_found():
     rows += [["AF", "windows, another training", 3, 0.456, 0.2, 0.6]]
     rows += [["all", "windows, another training", 20, 0.5, 0.4, 0.6]]
     found = check_tables.reliability_rows({"a": table(*rows)})[1:]
-    assert [row[1] for row in found] == ["claimed by the halves", "with another training"]
-    assert found[0][-1] == ".80 [.70, .90]" and found[1][3] == ".46"
+    assert [row[2] for row in found] == ["claimed by the halves", "with another training"]
+    assert found[0][-2:] == [".80 [.70, .90]", "20"] and found[1][4] == ".46"
 
 
 def test_equal_beats_and_removal_stand_in_one_row():
