@@ -291,7 +291,7 @@ def test_a_round_in_one_job_or_in_many_is_the_same_to_what_follows(labelled, mon
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert second.exists() and Path(f"models/{MODELS[1]}.last.pth").exists()
-    run(f"models/{MODELS[1]}.pth", config=[*two, "shared=True"])
+    run(f"results/{MODELS[1]}/scores.csv", config=[*two, "shared=True"])
     log = Path("results/logs_tiny/train_round_r1.log").read_text()
     assert f"run {MODELS[1]} " in log and "run resnet18_tiny_V5_42_r1 " in log
     assert len(re.findall(r"^epoch 0[123]/3 ", log, re.M)) < 3  # of six
@@ -300,6 +300,8 @@ def test_a_round_in_one_job_or_in_many_is_the_same_to_what_follows(labelled, mon
     found = weights(MODELS[1])
     done, _ = to_do(*two)
     assert done["train"] == 2  # of four models: those of the round are there
+    assert done["score"] == 4
+    assert Path("results/resnet18_tiny_V5_42_r1/scores.csv").is_file()
     main.main(main.parse_args([*TRAIN, "--round", "1"]))
     for name, value in weights(MODELS[1]).items():
         assert torch.equal(value, found[name]), name
