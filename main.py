@@ -11,8 +11,10 @@ Writes  models/<run>.last.pth         after each epoch: what --resume starts fro
     python main.py --data-dir data/CPSC --leads all --use-gpu
 
 With --init it starts from a model's weights, network, seconds and windows, with defaults for 50 to
-1,000 records; with --fresh it trains on synthetic records that it makes meanwhile, each seen once,
-and uses the data folder for validation only:
+1,000 records, and keeps the mean of the weights before and after (--no-average: those after). A
+head for the place of each criterion is kept alive by synthetic records beside the real ones
+(--no-evidence: it is dropped). With --fresh it trains on synthetic records that it makes meanwhile,
+each seen once, and uses the data folder for validation only:
 
     python main.py --data-dir data/mine --init models/general.pth
     python main.py --data-dir data/general --fresh 2000 --seconds 10 --schedule cosine
@@ -21,7 +23,9 @@ With --schedule cosine it keeps the last epoch: before it, the learning rate is 
 """
 
 import time
+from argparse import BooleanOptionalAction
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,7 +61,7 @@ from ecg.plot.scores import plot_history
 from ecg.running.command import make_parser, run_main
 from ecg.training import distributed
 from ecg.training.configuration import SCHEDULES
-from ecg.training.loop import train_epoch, validate
+from ecg.training.loop import BESIDE, train_epoch, validate
 from ecg.training.synthetic_stream import FreshRecords
 from ecg.training.training import Epoch, Loading, Schedule, Training, lock, writing
 from utils import (
@@ -75,7 +79,6 @@ from utils import (
     write_json,
 )
 
-THRESHOLD_RULE = "best F1 on the validation fold, the middle of the best"
 # what suits 50 to 1,000 records and trained weights (benchmarks/transfer.py)
 INIT_DEFAULTS = {"epochs": None, "lr": 1e-3, "batch_size": 16, "schedule": "cosine"}
 INIT_RECORDS, INIT_EPOCHS = 3000, (6, 30)  # in all epochs; and the fewest and most epochs
@@ -100,10 +103,15 @@ def parse_args(argv=None):
     group.add_argument("--windows", action="store_true", help=text)
     text = "train on N new synthetic records an epoch"
     group.add_argument("--fresh", type=positive, metavar="N", help=text)
-    text = "with --fresh: teach a second head where each criterion is"
-    group.add_argument("--evidence", action="store_true", help=text)
+    text = "teach a second head where each criterion is, from synthetic records: with --fresh, or, "
+    text += "if not given, with an --init that has this head and the same classes"
+    group.add_argument("--evidence", action=BooleanOptionalAction, help=text)
+    text = "keep the mean of --init's weights and the trained ones; if not given: where the "
+    text += "classes are the same and the records are real"
+    group.add_argument("--average", action=BooleanOptionalAction, help=text)
     text = "choose thresholds as if each class were present in this share of the records, such as "
-    text += "0.05, and halfway to 0.5; not given: best F1 on the validation fold"
+    text += "0.05, and halfway to 0.5; not given: best F1 on the validation fold, drawn to 0.5 or "
+    text += "to --init's where positives are few"
     group.add_argument("--prevalence", type=fraction, metavar="SHARE", help=text)
     text = "take each lead's median off, so that an offset is not read as an ST shift"
     group.add_argument("--centred", action="store_true", help=text)
@@ -114,8 +122,10 @@ def parse_args(argv=None):
     resume = {"nargs": "?", "const": "strict", "choices": ("strict", "auto")}
     group.add_argument("--resume", **resume, help=text)
     args = parser.parse_args(argv)
-    if args.evidence and not args.fresh:
+    if args.evidence and not (args.fresh or args.init):
         parser.error("--evidence needs --fresh: only the simulator knows where a criterion is")
+    if args.average and not args.init:
+        parser.error("--average needs --init, whose weights are the other half")
     if not args.init:
         return args
     settings = Model.load(args.init).settings
@@ -130,8 +140,29 @@ def parse_args(argv=None):
     return args
 
 
-def load_data(args):
-    """Return the labels, the two data sets and the seconds of the shortest training record."""
+class Data(NamedTuple):
+    """What a training reads."""
+
+    labels: pd.DataFrame
+    train: ECGDataset | FreshRecords
+    validation: ECGDataset
+    shortest: float  # s, of the shortest training record
+    evidence: bool  # whether the place of each criterion is taught
+    synthetic: FreshRecords | None = None  # beside real records, if so
+
+
+def teaches_evidence(args, start, classes):
+    """Tell whether the network gets a head for the place of each criterion."""
+    inherited = start is not None and start.settings.evidence and start.classes == classes
+    if args.evidence and not (args.fresh or inherited):
+        raise InputError(
+            f"--init {args.init} has no evidence head for these classes; leave --evidence out"
+        )
+    return inherited if args.evidence is None else args.evidence
+
+
+def load_data(args, start):
+    """Return the Data of a training that begins with the model `start`, if any."""
     labels, signals = load_labels(args.data_dir, args.limit), PackedSignals(args.data_dir)
     train, validation, _ = split_labels(labels, args.round)
     shape = {"leads": args.leads or LEADS, "seconds": args.seconds, "windows": args.windows}
@@ -141,54 +172,63 @@ def load_data(args):
             f"no record of the validation fold of round {args.round} has a class, so no epoch and "
             "no threshold can be chosen; use another --round, or more records"
         )
+    classes = validation_set.classes
+    evidence = teaches_evidence(args, start, classes)
+    made = args.seed, shape["leads"], args.seconds, classes, args.centred, evidence
     if args.fresh:
-        classes = validation_set.classes
         if others := [name for name in classes if name not in CLASSES]:
             raise InputError(f"--fresh makes no record of {', '.join(others)}; leave it out")
-        made = args.fresh, args.seed, shape["leads"], args.seconds, classes
-        train_set = FreshRecords(*made, args.centred, args.evidence)
-        return labels, train_set, validation_set, args.seconds
+        train_set = FreshRecords(args.fresh, *made)
+        return Data(labels, train_set, validation_set, args.seconds, evidence)
     train_set = ECGDataset(signals, train, **shape, augment_seed=args.seed, centred=args.centred)
     shortest = min(signals.index[name][1] for name in train["patient_id"]) / SAMPLE_RATE
-    return labels, train_set, validation_set, shortest
+    n_batches = -(-len(train_set) // args.batch_size)
+    n = n_batches * max(1, args.batch_size // BESIDE)
+    synthetic = FreshRecords(n, *made) if evidence else None
+    return Data(labels, train_set, validation_set, shortest, evidence, synthetic)
 
 
 def set_up(args, device):
     """Return the two data sets, and the training before its first epoch."""
-    labels, train_set, validation_set, shortest = load_data(args)
+    start = Model.load(args.init) if args.init else None
+    data = load_data(args, start)
     if args.epochs is None:
-        args.epochs = int(np.clip(round(INIT_RECORDS / len(train_set)), *INIT_EPOCHS))
+        args.epochs = int(np.clip(round(INIT_RECORDS / len(data.train)), *INIT_EPOCHS))
     set_seed(args.seed)
-    leads, start = args.leads or LEADS, Model.load(args.init) if args.init else None
-    normal = args.normal if args.normal in validation_set.classes else None
+    leads, classes = args.leads or LEADS, data.validation.classes
+    normal = args.normal if args.normal in classes else None
     if args.normal and not normal and not (start and start.settings.normal == args.normal):
-        raise InputError(
-            f"--normal {args.normal}: choose one of {', '.join(validation_set.classes)}"
-        )
+        raise InputError(f"--normal {args.normal}: choose one of {', '.join(classes)}")
+    same = start is not None and start.classes == classes
+    if args.average and not same:
+        raise InputError(f"--average: --init {args.init} has other classes; leave it out")
+    if start and args.average is None:
+        args.average = same and not args.fresh
     folder = Path(args.data_dir).resolve().name
     flags = vars(args) | {"data_dir": folder, "leads": list(leads)}
     settings = Settings(
         leads=tuple(leads),
-        classes=validation_set.classes,
-        labels=labels_digest(labels),
-        signals=validation_set.signals.fingerprint,
-        shortest=shortest,
+        classes=classes,
+        labels=labels_digest(data.labels),
+        signals=data.validation.signals.fingerprint,
+        shortest=data.shortest,
         window=args.seconds * SAMPLE_RATE if args.windows else None,
         flags=TrainingFlags.from_dict(flags),
         versions=software_versions(),
         start=start and start.as_start(),
         centred=args.centred,
-        evidence=args.evidence,
+        evidence=data.evidence,
         normal=normal,
     )
     network = settings.build_network()
     if start:
-        start.give_weights(network, leads, settings.classes)
+        start.give_weights(network, leads, classes)
+    first = {name: value.clone() for name, value in network.state_dict().items()}
     network.to(device)
     method = network_name(args.arch, args.width, args.init)
     return (
-        train_set,
-        validation_set,
+        data.train,
+        data.validation,
         Training(
             run=run_name(method, args.data_dir, args.seed, args.round, leads_text(args.leads)),
             settings=settings,
@@ -196,6 +236,8 @@ def set_up(args, device):
             loading=Loading(args.batch_size, args.num_workers, args.amp),
             network=network,
             optimizer=torch.optim.Adam(network.parameters(), lr=args.lr),
+            first=first if args.average else None,
+            synthetic=data.synthetic,
         ),
     )
 
@@ -235,25 +277,30 @@ def provenance(training, train_set, data_dir):
     )
 
 
-def choose_thresholds(y_true, y_score, prevalence):
-    """Return the thresholds (K,) that a model keeps, and their rule in words."""
+def choose_thresholds(y_true, y_score, prevalence, start=None):
+    """Return the thresholds (K,) that a model keeps, and their rule in words.
+
+    `start` are those of the model that it started from (K,), if its classes were the same.
+    """
     if prevalence is None:
-        thresholds = metrics.find_thresholds(y_true, y_score)
-        # 0 is the best of a class that is not learnt: found in every record
-        thresholds[thresholds == 0] = metrics.NO_POSITIVES_THRESHOLD
-        return thresholds, THRESHOLD_RULE
+        drawn = {} if start is None else {"start": start}
+        rule = metrics.rule_in_words("steady", "0.5" if start is None else "those of --init")
+        return metrics.find_thresholds(y_true, y_score, "steady", **drawn), rule
     thresholds = metrics.prevalence_thresholds(y_true, y_score, prevalence)
     return thresholds, f"best F1 at a prevalence of {100 * prevalence:g} %, halfway to 0.5"
 
 
 def make_model(training, train_set, validation_set, args):
     """Return the trained model: the best weights, with thresholds from the validation fold."""
-    network = training.network
-    network.load_state_dict(training.best)
+    network, weights = training.network, training.model_weights()
+    network.load_state_dict(weights)
     loader = validation_set.loader(BATCH_SIZE, training.loading.num_workers)
     device = next(network.parameters()).device
     scores = predict_scores(network, loader, device)
-    thresholds, rule = choose_thresholds(*scores, args.prevalence)
+    start = Model.load(args.init) if args.init else None
+    same = start is not None and start.classes == training.settings.classes
+    limits = start.limits if same else None
+    thresholds, rule = choose_thresholds(*scores, args.prevalence, limits)
     packed, used = validation_set.signals, list(validation_set.patient_ids)
     used += [] if isinstance(train_set, FreshRecords) else train_set.patient_ids
     return Model(
@@ -264,7 +311,7 @@ def make_model(training, train_set, validation_set, args):
         provenance=provenance(training, train_set, args.data_dir),
         training_records={name: signal_digest(packed[name]) for name in used},
         epoch=training.best_epoch,
-        weights=weights_digest(training.best),
+        weights=weights_digest(weights),
         path=checkpoint_path(training.run),
     )
 

@@ -97,12 +97,12 @@ def score(model, signals, labels, args):
 
 
 def score_folds(model, signals, labels, args, folder):
-    """Choose thresholds on the validation fold, and score the test fold."""
+    """Score the test fold, with the model's thresholds or new ones of the validation fold."""
     _, *parts = split_labels(labels, args.round)
     validation, test = (score(model, signals, part, args) for part in parts)
-    table, thresholds = evaluate_run(
-        folder, validation, test, args.seed, args.thresholds or "middle"
-    )
+    own = None if args.thresholds else Thresholds(model.thresholds, model.threshold_rule)
+    parts = validation, test, args.seed, args.thresholds
+    table, thresholds = evaluate_run(folder, *parts, thresholds=own)
     for note in thresholds.notes:
         print(f"note: {note}")
     return Evaluation("test fold", test, table, thresholds)

@@ -22,7 +22,7 @@ METHODS = {  # as they are called in the tables
 EDITIONS = {
     "general": "second edition",
     "first": "first edition",
-    "trial": "a trial of the next edition",
+    "trial": "a recipe that was tried",
 }
 TRUTH = {
     "times uniform in time": "in time",
@@ -54,8 +54,13 @@ def brief(value):
 
 
 def interval(table, measure, name="all"):
-    """Write a mean with its 95 % interval over records; nothing where it is not known."""
+    """Write a mean with its 95 % interval over records; nothing where it is not known.
+
+    One record has no interval.
+    """
     mean, low, high = (look_up(table, measure, name, key) for key in ("mean", "low", "high"))
+    if look_up(table, measure, name, "n") < 2:
+        return brief(mean)
     return f"{brief(mean)} [{brief(low)}, {brief(high)}]" if np.isfinite(mean) else ""
 
 
@@ -67,7 +72,7 @@ def beside_null(table, measure, name):
     text, gain = interval(table, measure, name), f"{measure}, less null"
     low, high = (look_up(table, gain, name, key) for key in ("low", "high"))
     mark = "**" if low > 0 else "*" if high < 0 else ""
-    return f"{mark}{text}{mark}" if text else ""
+    return f"{mark}{text}{mark}" if "[" in text else text
 
 
 def truth_rows(tables):

@@ -30,7 +30,7 @@ DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
 PAPER_STARTS = STARTS | {"init": "`--init`, a general model of its size"}
 SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
-TRIED = [f"general_{name}" for name in ("shap", "ig", "evidence", "grad-cam", "guided-backprop")]
+TRIED = [f"general_{name}" for name in check_tables.METHODS] + ["first_shap", "first_ig"]
 ANOTHER = "general_shap", "general_evidence", "trial_evidence"
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 
@@ -91,25 +91,52 @@ def zero_rows(tables):
     """Return the scores on real records of models trained without patients, by class."""
     table = tables["zero"]
     n = table["model"].nunique()
-    rows = [["records", f"mean of {n}", "macro, +- 95 % over trainings", *CLASSES, "exactly right"]]
+    head = ["records", f"mean of {n}", "macro, +- 95 % over trainings", "95 % over records"]
+    rows = [[*head, *CLASSES, "exactly right, 95 % over records"]]
     for (records, score), group in table.groupby(["records", "score"], sort=False):
         cells = [short(group[name].mean()) for name in CLASSES]
-        exact = short(group["exactly right"].mean()) if score.startswith("F1, own") else ""
-        rows.append([records, score, mean_interval(group["macro"]), *cells, exact])
+        exact = ""
+        if score.startswith("F1, own"):
+            exact = f"{short(group['exactly right'].mean())} {ends(group, 'exact')}"
+        macro = [mean_interval(group["macro"]), ends(group, "macro")]
+        rows.append([records, score, *macro, *cells, exact])
         if score == "AUC":
             counts = [str(group[f"n {name}"].iloc[0]) for name in CLASSES]
-            rows.append([records, "positives", "", *counts, ""])
+            rows.append([records, f"positives of {group['n'].iloc[0]}", "", "", *counts, ""])
     return rows
+
+
+def ends(group, name):
+    """Write the ends of an interval over records, which all rows of a group share."""
+    return f"[{short(group[f'{name} low'].iloc[0])}, {short(group[f'{name} high'].iloc[0])}]"
 
 
 def healthy_rows(tables):
     """Return the share of healthy people with a false alarm, mean of the models, by group."""
     table = tables["healthy"]
     alarms = [name for name in CLASSES if name in table]
-    rows = [["healthy people", "n", "any finding", *alarms, "exactly right"]]
+    head = ["healthy people", "n", "any finding, +- 95 % over trainings", "95 % over people"]
+    rows = [[*head, *alarms, "exactly right"]]
     for group, part in table.groupby("group", sort=False):
-        cells = [mean_interval(part["any"]), *(short(part[name].mean()) for name in alarms)]
+        cells = [mean_interval(part["any"]), ends(part, "any")]
+        cells += [short(part[name].mean()) for name in alarms]
         rows.append([group, str(part["n"].iloc[0]), *cells, short(part["exactly right"].mean())])
+    return rows
+
+
+def pointing_rows(tables):
+    """Return how often the evidence head points into the evidence, by records and class."""
+    table = tables["pointing"]
+    n = table["model"].nunique()
+    rows = [[f"records, mean of {n} trainings", "", *CLASSES]]
+    for title, part in table.groupby("records", sort=False):
+        classes = part.groupby("class")
+        counts = classes.size() // n
+        rows.append([title, "records", *(str(counts.get(name, 0)) for name in CLASSES)])
+        words = {"inside": "highest frame inside", "chance": "by chance", "overlap": "overlap"}
+        for column, text in words.items():
+            means = classes[column].mean()
+            rows.append([title, text, *(short(means.get(name, np.nan)) for name in CLASSES)])
     return rows
 
 
@@ -121,12 +148,15 @@ def few_rows(tables):
             "macro AUC, +- 95 % over trainings",
             "macro F1, the same",
             *CLASSES,
+            "exactly right",
+            "lowest threshold",
             "s a training, one core",
         ]
     ]
     for arm, group in tables["few"].groupby("arm", sort=False):
         cells = [mean_interval(group[name]) for name in ("AUC AVG", "F1")]
         cells += [short(group[f"AUC {name}"].mean()) for name in CLASSES]
+        cells += [short(group["exactly right"].mean()), short(group["lowest threshold"].min())]
         rows.append([STARTS.get(arm, arm), *cells, f"{group['seconds'].mean():.0f}"])
     return rows
 
@@ -254,6 +284,13 @@ TABLES = {
     ),
     "zero": transfer_source("docs/model.md", "zero --models ...", zero_rows, "zero"),
     "healthy": transfer_source("README.md", "healthy --models ...", healthy_rows, "healthy"),
+    "pointing": Source(
+        "docs/model.md",
+        "python -m benchmarks.pointing --models ...",
+        {"pointing": results_path("transfer", "pointing.csv")},
+        [results_path("transfer", "pointing.json")],
+        pointing_rows,
+    ),
     "few": transfer_source("docs/model.md", "few --amp --models ...", few_rows, "few"),
     "ptbxl": transfer_source("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
     "paper": transfer_source("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),

@@ -6,18 +6,20 @@
     python -m benchmarks.transfer ptbxl --models models/general.pth ...    # 528 records
     python -m benchmarks.transfer ptbxl --paper --models models/general34.pth
 
-Several models are trainings of one recipe with several seeds: `zero` scores each of them, `few`
-starts from one a seed, `ptbxl` from the first. Everything goes to results/transfer/, from where
+Several models are trainings of one recipe with several seeds: `zero` and `healthy` score each of
+them, `few` starts from one a seed, `ptbxl` from the first. Intervals over trainings are of their
+means (t distribution, `benchmarks.tables`), intervals over records of resampled records, the mean
+of the models on each resample. Everything goes to results/transfer/, from where
 `python -m benchmarks.tables` takes it to README and docs/model.md. The data are the folders of
 --shared, packed (by preprocess.py) into --data. Random weights get the optimiser and schedule of
 --init, and the number of epochs that suits them.
 
-General models of other seeds and of the paper's network, which are not in the repository, are
-trained like `make model`'s: main.py --data-dir data/general --fresh 2000
---windows --seconds 10 --schedule cosine, and --seed 43 --lr 2e-3 --epochs 12 --batch-size 16, or
---arch resnet34 --lr 5e-4 --epochs 10 --batch-size 8 --amp.
+General models of other seeds, which are not in the repository, are trained like `make model`'s,
+with --seed 43 and so on; the paper's network with --arch resnet34 --lr 5e-4 --epochs 10
+--batch-size 8 --amp.
 """
 
+import json
 import os
 import shutil
 import time
@@ -29,28 +31,44 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import roc_auc_score
 
 import main as training
 import predict
 import preprocess
-from dataset import CLASSES, PackedSignals, load_labels
+from dataset import CLASSES, PackedSignals, load_labels, round_folds
 from ecg import compare
-from ecg.evaluation.metrics import apply_thresholds, find_thresholds
+from ecg.evaluation.metrics import (
+    INTERVAL,
+    apply_thresholds,
+    divide,
+    find_thresholds,
+    ranking_scores,
+    resample_weights,
+)
 from ecg.evaluation.scored_run import write_research_json
 from ecg.inference.model import Model
 from ecg.plot.figures import BLUE, ORANGE, save_figure
 from ecg.running.command import make_parser, run_main
-from utils import network_name, positive, results_path, run_name, software_versions, write_csv
+from utils import (
+    checkpoint_path,
+    network_name,
+    positive,
+    results_path,
+    run_name,
+    software_versions,
+    write_csv,
+)
 
 SMALL = "--arch resnet18 --width 24 --seconds 10 --windows --schedule cosine --batch-size 16"
 PAPER = "--arch resnet34 --seconds 10 --batch-size 8 --lr 3e-4 --amp"
 SETS = {
     "cpsc2018_feb2020": ("cpsc2018_feb2020",),
     "georgia, chapman, ptbxl": ("georgia", "chapman", "ptbxl"),
+    "ptbxl_official": ("ptbxl_official",),
     "ludb": ("ludb",),
     "ptbxl_zscored": ("ptbxl_zscored",),
 }
+TOO_FEW = {"ptbxl_official": ("STE",)}  # two records: not in the macro average
 HEALTHY = "ptbxl_official"  # with 300 healthy people
 YOUNG = 30  # years
 OUT = results_path("transfer")
@@ -66,7 +84,9 @@ def parse_args(argv=None):
     parser.add_argument("--data", type=Path, default=Path("data"), help="where they are packed")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count(), help="trainings at a time")
     parser.add_argument("--amp", action="store_true", help="train in bfloat16")
-    parser.add_argument("--demo", action="store_true", help="zero: the models are make demo's")
+    parser.add_argument(
+        "--demo", action="store_true", help="zero, healthy: the models are make demo's"
+    )
     parser.add_argument("--paper", action="store_true", help="ptbxl: the paper's network")
     return parser.parse_args(argv)
 
@@ -87,27 +107,44 @@ def write_table(table, name):
     print(f"{OUT}/{name}.csv; its tables: python -m benchmarks.tables")
 
 
+def ludb_labels(folder):
+    """Return rows as of labels.csv for all records of LUDB; SNR and STD are unknown there."""
+    table = pd.read_csv(folder / "nine_classes.csv", dtype=str, keep_default_na=False)
+    rows = pd.DataFrame({"patient_id": table["record"]})
+    for name in CLASSES:
+        present = table["labels"].map(lambda text, name=name: name in text.split(";"))
+        rows[name] = np.nan if name in ("SNR", "STD") else present.astype(float)
+    return rows.assign(fold=1 + np.arange(len(rows)) % 10)
+
+
 def score_set(path, folders):
     """Return labels.csv's rows and the scores (N, K) of a model on the records of some folders."""
     model, rows, scores = Model.load(path), [], []
     for folder in folders:
-        labels = load_labels(folder)
+        labels = ludb_labels(folder) if folder.name == "ludb" else load_labels(folder)
         data = model.dataset(PackedSignals(folder), labels)
         rows.append(labels)
         scores.append(model.score(data, 16))
     return pd.concat(rows, ignore_index=True), np.concatenate(scores), model
 
 
-def f1(y_true, y_pred):
-    """Return the F1 score of each class that has a positive record (K,), NaN else."""
-    hits = (y_true * y_pred).sum(0)
-    scores = 2 * hits / np.maximum(y_true.sum(0) + y_pred.sum(0), 1)
-    return np.where(y_true.sum(0) > 0, scores, np.nan)
+def f1(y_true, y_pred, weights):
+    """Return F1 (B, K) for weights (B, N) of records, NaN for a class without a positive."""
+    known, true = np.isfinite(y_true), np.nan_to_num(y_true)
+    positives = weights @ true
+    hits, called = weights @ (true * y_pred), weights @ (known * y_pred)
+    return np.where(positives > 0, divide(2 * hits, positives + called), np.nan)
+
+
+def exactly(y_true, y_pred, weights):
+    """Return the share (B,) of records of which every known class is right."""
+    right = ((y_pred == y_true) | np.isnan(y_true)).all(1)
+    return weights @ right / weights.sum(1)
 
 
 def cross_validated(labels, y_score):
     """Return the findings (N, K) with thresholds chosen on the other nine folds."""
-    y_true, y_pred = labels[list(CLASSES)].to_numpy(), np.zeros(y_score.shape, int)
+    y_true, y_pred = labels[list(CLASSES)].to_numpy(float), np.zeros(y_score.shape, int)
     for fold in labels["fold"].unique():
         test = labels["fold"].to_numpy() == fold
         thresholds = find_thresholds(y_true[~test], y_score[~test])
@@ -115,54 +152,87 @@ def cross_validated(labels, y_score):
     return y_pred
 
 
+def scores_of(labels, y_score, model, weights):
+    """Return {score: (B, K)} and the share exactly right (B,), for weights (B, N) of records."""
+    y_true, found = labels[list(CLASSES)].to_numpy(float), model.findings(y_score)
+    auc = [ranking_scores(*column, weights)[0] for column in zip(y_true.T, y_score.T, strict=True)]
+    scores = {"AUC": np.transpose(auc), "F1, own thresholds": f1(y_true, found, weights)}
+    scores["F1, cross-validated"] = f1(y_true, cross_validated(labels, y_score), weights)
+    return scores, exactly(y_true, found, weights)
+
+
+def all_and_resamples(n):
+    """Return weights (1 + B, n): every record once, and resamples of the records."""
+    return np.concatenate([np.ones((1, n)), resample_weights(n)])
+
+
+def over_records(values):
+    """Return the mean over models of values (M, 1 + B) on each resample: low and high."""
+    return np.quantile(np.mean(values, axis=0)[1:], INTERVAL)
+
+
 def zero(args):
     """Score the models on records of which they have seen none."""
     rows = []
     for title, names in SETS.items():
         pack(args, names)
-        for path in args.models:
-            labels, y_score, model = score_set(path, [args.data / name for name in names])
-            y_true, found = labels[list(CLASSES)].to_numpy(), model.findings(y_score)
-            auc = [
-                roc_auc_score(y, s) if 0 < y.sum() < len(y) else np.nan
-                for y, s in zip(y_true.T, y_score.T, strict=True)
-            ]
-            parts = {"AUC": auc, "F1, own thresholds": f1(y_true, found)}
-            parts["F1, cross-validated"] = f1(y_true, cross_validated(labels, y_score))
-            exactly = (found == y_true).all(1).mean()
-            for score, values in parts.items():
-                row = {"records": title, "model": Path(path).name, "score": score}
-                row |= dict(zip(CLASSES, values, strict=True)) | {"macro": np.nanmean(values)}
-                row["exactly right"] = exactly
-                rows.append(
-                    row | {f"n {c}": n for c, n in zip(CLASSES, y_true.sum(0), strict=True)}
-                )
+        rows += score_models(args, title, [args.data / name for name in names])
     write_table(pd.DataFrame(rows), "zero_demo" if args.demo else "zero")
+
+
+def score_models(args, title, folders):
+    """Return rows of zero.csv: each model's scores on the records of some folders."""
+    rows, resampled, kept = [], {}, [name not in TOO_FEW.get(title, ()) for name in CLASSES]
+    for path in args.models:
+        labels, y_score, model = score_set(path, folders)
+        counts = labels[list(CLASSES)].sum().astype(int)
+        scores, exact = scores_of(labels, y_score, model, all_and_resamples(len(labels)))
+        for score, values in scores.items():
+            macro = pd.DataFrame(values[:, kept]).mean(axis=1).to_numpy()
+            resampled.setdefault(score, []).append(macro)
+            row = {"records": title, "n": len(labels), "model": Path(path).name, "score": score}
+            row |= dict(zip(CLASSES, values[0], strict=True)) | {"macro": macro[0]}
+            row |= {"exactly right": exact[0]} | {f"n {c}": n for c, n in counts.items()}
+            rows.append(row)
+        resampled.setdefault("exactly right", []).append(exact)
+    for row in rows:
+        row["macro low"], row["macro high"] = over_records(resampled[row["score"]])
+        row["exact low"], row["exact high"] = over_records(resampled["exactly right"])
+    return rows
+
+
+def healthy_groups(labels, people):
+    """Return {group: whether each record is of it (N,)} of the healthy, by sex and age."""
+    own = people.loc[labels["patient_id"]].reset_index()
+    normal, male = labels["SNR"] == 1, own["sex"] == "Male"
+    return {
+        "all": normal,
+        "women": normal & (own["sex"] == "Female"),
+        "men": normal & male,
+        f"men up to {YOUNG}": normal & male & (own["age"] <= YOUNG),
+    }
 
 
 def healthy(args):
     """Count the abnormal findings in healthy people: false alarms, by class, sex and age."""
     pack(args, [HEALTHY])
-    folder, rows = args.data / HEALTHY, []
+    folder, rows, resampled = args.data / HEALTHY, [], {}
     people = pd.read_csv(folder / "reference.csv").set_index("patient_id")
     for path in args.models:
         labels, y_score, model = score_set(path, [folder])
         found = pd.DataFrame(model.findings(y_score), columns=list(CLASSES))
-        y_true = labels[list(CLASSES)].to_numpy()
-        own = people.loc[labels["patient_id"]].reset_index()
-        normal, male = labels["SNR"] == 1, own["sex"] == "Male"
-        groups = {
-            "all": normal,
-            "women": normal & (own["sex"] == "Female"),
-            "men": normal & male,
-            f"men up to {YOUNG}": normal & male & (own["age"] <= YOUNG),
-        }
-        for group, chosen in groups.items():
+        right = (found.to_numpy() == labels[list(CLASSES)].to_numpy()).all(1)
+        for group, chosen in healthy_groups(labels, people).items():
             alarms = found.loc[chosen, list(CLASSES[1:])]
-            row = {"model": Path(path).name, "group": group, "n": chosen.sum()}
-            row |= {"any": alarms.any(axis=1).mean(), **alarms.mean()}
-            rows.append(row | {"exactly right": (found.to_numpy() == y_true)[chosen].all(1).mean()})
-    write_table(pd.DataFrame(rows), "healthy")
+            weights = all_and_resamples(len(alarms))
+            any_alarm = weights @ alarms.any(axis=1) / len(alarms)
+            resampled.setdefault(group, []).append(any_alarm)
+            row = {"model": Path(path).name, "group": group, "n": len(alarms)}
+            row |= {"any": any_alarm[0], **alarms.mean()}
+            rows.append(row | {"exactly right": right[chosen].mean()})
+    for row in rows:
+        row["any low"], row["any high"] = over_records(resampled[row["group"]])
+    write_table(pd.DataFrame(rows), "healthy_demo" if args.demo else "healthy")
 
 
 def train_and_score(job):
@@ -181,6 +251,21 @@ def run_all(jobs, n_jobs):
     """Train and score runs, so many at a time; return the seconds of each."""
     with ProcessPoolExecutor(n_jobs, get_context("spawn")) as pool:
         return list(pool.map(train_and_score, jobs))
+
+
+def pooled(name, folder):
+    """Return the share exactly right and the lowest threshold of ten rounds' test folds."""
+    runs = [Path(results_path(name if r == 0 else f"{name}_r{r}")) for r in range(10)]
+    labels, right, lowest = load_labels(folder).set_index("patient_id"), [], 1
+    for number, run in enumerate(runs):
+        thresholds = json.loads((run / "thresholds.json").read_text())["thresholds"]
+        model = Model.load(checkpoint_path(run.name))
+        table = pd.read_csv(run / "predictions.csv", dtype={"patient_id": str})
+        test = table[table["fold"] == round_folds(number)[2]]
+        found = model.findings(test[list(CLASSES)].to_numpy())
+        right += list((found == labels.loc[test["patient_id"], list(CLASSES)]).all(axis=1))
+        lowest = min(lowest, *thresholds.values())
+    return {"exactly right": np.mean(right), "lowest threshold": lowest}
 
 
 def few(args):
@@ -208,7 +293,8 @@ def few(args):
             table = table.set_index("class")
             row = {"arm": arm, "seed": seed, "seconds": np.mean(seconds)}
             row |= {f"AUC {c}": table.loc[c, "auc"] for c in (*CLASSES, "AVG")}
-            rows.append(row | {"F1": table.loc["AVG", "f1"]})
+            row |= {"low": table.loc["AVG", "auc_low"], "high": table.loc["AVG", "auc_high"]}
+            rows.append(row | {"F1": table.loc["AVG", "f1"]} | pooled(name, data[1]))
             write_table(pd.DataFrame(rows), "few")
 
 

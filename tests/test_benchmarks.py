@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import f1_score
 
-from benchmarks import twin
+from benchmarks import pointing, transfer, twin
 from dataset import CLASSES, LEADS
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -98,3 +99,44 @@ def test_irregular_rhythm_is_more_visible():
     steady = pd.DataFrame({"stop": [100, 500, 900, 1300]})
     assert twin.variation(steady) == 0
     assert twin.variation(steady.assign(stop=[100, 300, 900, 1300])) > 0.3
+
+
+def test_scores_of_transfer_leave_out_what_is_unknown_and_follow_the_weights():
+    rng = np.random.default_rng(4)
+    y_true = (rng.random((60, 3)) < 0.4).astype(float)
+    y_pred = np.where(rng.random((60, 3)) < 0.8, y_true, 1 - y_true)
+    y_true[rng.random(60) < 0.3, 1], y_true[:, 2] = np.nan, 0
+    weights = np.stack([np.ones(60), rng.integers(0, 3, 60)])
+    found = transfer.f1(y_true, y_pred, weights)
+    for b, weight in enumerate(weights):
+        rows = np.repeat(np.arange(60), weight.astype(int))
+        for k in (0, 1):
+            known = rows[np.isfinite(y_true[rows, k])]
+            assert found[b, k] == pytest.approx(f1_score(y_true[known, k], y_pred[known, k]))
+        right = [
+            all(t == p for t, p in zip(y_true[i], y_pred[i], strict=True) if t == t) for i in rows
+        ]
+        assert transfer.exactly(y_true, y_pred, weights)[b] == pytest.approx(np.mean(right))
+    assert np.isnan(found[:, 2]).all()  # no positive
+
+
+def test_of_ludb_all_records_count_and_two_classes_are_unknown(tmp_path):
+    (tmp_path / "nine_classes.csv").write_text("record,labels\n1,\n7,PAC;STE\n13,IAVB\n")
+    rows = transfer.ludb_labels(tmp_path).set_index("patient_id")
+    assert rows[["SNR", "STD"]].isna().all(axis=None) and len(rows) == 3
+    assert rows.loc["7", ["PAC", "STE", "IAVB"]].tolist() == [1, 1, 0]
+    assert rows.loc["1", ["AF", "PVC"]].tolist() == [0, 0]
+
+
+def test_pointing_counts_the_highest_frame_and_the_overlap_by_hand():
+    shares = np.array([0, 0.2, 1, 1, 0, 0, 0, 0])
+    found = pointing.measure(np.array([0.1, 0.3, 0.9, 0.6, 0.8, 0, 0, 0]), shares)
+    assert found == {"inside": True, "chance": 3 / 8, "overlap": 2 / 3}
+    assert not pointing.measure(np.array([0.1, 0.3, 0.2, 0.2, 0.4, 0, 0, 0]), shares)["inside"]
+
+
+def test_pointing_takes_p_to_qrs_for_iavb_and_qrs_for_a_block():
+    p, qrs = np.array([[400, 430, 450]]), np.array([[520, 545, 570]])
+    marks = {lead: {"p": p, "qrs": qrs, "t": np.empty((0, 3), int)} for lead in LEADS}
+    assert pointing.marked_spans(marks, "IAVB") == [(400, 520)]
+    assert pointing.marked_spans(marks, "LBBB") == [(520, 570)]

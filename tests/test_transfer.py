@@ -133,6 +133,26 @@ def test_init_starts_from_the_weights_and_names_the_run_after_them(workdir, caps
     )
 
 
+def test_the_model_is_the_mean_of_the_weights_before_and_after(workdir, capsys):
+    train(*THIN, "--epochs", "1")
+    Path(f"models/{RUN}.pth").rename("models/base.pth")
+    first, run = torch.load("models/base.pth", weights_only=True), "from-base_tiny_all_42"
+    flags = [*DATA, "--init", "models/base.pth", "--lr", "1e-2", "--epochs", "2"]
+    train(*flags)
+    model, best = load(run), load(f"{run}.last")["best"]
+    for name, weights in best.items():
+        mean = (weights + first["state_dict"][name]) / 2
+        expected = mean if weights.is_floating_point() else weights
+        torch.testing.assert_close(model["state_dict"][name], expected)
+    assert not torch.equal(best["fc.weight"], first["state_dict"]["fc.weight"])
+    assert "those of --init where positives are few" in model["threshold_rule"]
+    stood = Path(f"models/{run}.pth").stat().st_mtime_ns
+    train(*flags, "--resume")  # nothing is left to do
+    assert Path(f"models/{run}.pth").stat().st_mtime_ns == stood
+    train(*flags, "--no-average")
+    assert same(load(run)["state_dict"], best)
+
+
 def test_fewer_leads_take_their_columns_and_other_classes_a_new_layer(workdir, capsys):
     train(*THIN, "--epochs", "1")
     start = load(RUN)["state_dict"]
@@ -320,13 +340,21 @@ def test_evidence_is_learnt_from_fresh_records_and_survives_a_resume(workdir, ca
     train(*flags, "--resume")
     assert same(load(RUN)["state_dict"], whole["state_dict"])
     Path(f"models/{RUN}.pth").rename("models/base.pth")
-    train(*DATA, "--init", "models/base.pth", "--epochs", "1")
+    train(*DATA, "--init", "models/base.pth", "--epochs", "1", "--no-average")
     warm = Model.load("models/from-base_tiny_all_42.pth")
     assert warm.settings.centred and warm.settings.normal == "SNR"
-    assert not warm.settings.evidence  # real records do not say where a criterion is
+    # only the synthetic records beside the real ones say where a criterion is
+    assert warm.settings.evidence
+    assert not torch.equal(warm.network.evidence.weight, model.network.evidence.weight)
+    train(*DATA, "--init", "models/base.pth", "--epochs", "1", "--no-evidence")
+    assert Model.load("models/from-base_tiny_all_42.pth").network.evidence is None
     labels = pd.read_csv("data/tiny/labels.csv")
     labels[["patient_id", "STD", "STE", "fold"]].to_csv("data/tiny/labels.csv", index=False)
     train(*DATA, "--init", "models/base.pth", "--epochs", "1")  # a study without the normal class
-    assert Model.load("models/from-base_tiny_all_42.pth").settings.normal is None
+    other = Model.load("models/from-base_tiny_all_42.pth").settings
+    assert other.normal is None and not other.evidence
+    for flag in ("--evidence", "--average"):
+        err = refused(capsys, train, *DATA, "--init", "models/base.pth", flag)
+        assert "for these classes" in err or "has other classes" in err
     assert "--normal XX: choose one of STD, STE" in refused(capsys, train, *THIN, "--normal", "XX")
     assert "--evidence needs --fresh" in refused(capsys, main.parse_args, [*THIN, "--evidence"])

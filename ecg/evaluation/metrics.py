@@ -52,9 +52,15 @@ def middle_of_plateau(best):
     return (starts[longest] + ends[longest] - 1) // 2
 
 
-# name -> how one of the grid points (100,) with the best F1 is chosen. With few positives they may
+# positives with which a steady threshold is halfway between the best and where it is drawn to
+STEADY = 10
+# how one of the grid points with the best F1 is chosen, in words. With few positives they may
 # reach from .01 to .99; the first one, the paper's, then calls improbable records positive.
-THRESHOLD_RULES = {"middle": middle_of_plateau, "first": np.argmax}
+THRESHOLD_RULES = {
+    "steady": "the middle of the best, drawn to {} where positives are few",
+    "middle": "the middle of the best",
+    "first": "the first of the best",
+}
 
 
 def add_threshold_arg(parser):
@@ -62,22 +68,34 @@ def add_threshold_arg(parser):
     parser.add_argument(
         "--thresholds",
         choices=THRESHOLD_RULES,
-        help="which of the thresholds with the best validation F1: the middle one (if not given), "
-        "or the first, as in the paper's code",
+        help="which of the thresholds with the best validation F1: the middle one, drawn to 0.5 "
+        "where positives are few; the middle one; or the first, as in the paper's code; if not "
+        "given: those inside a network's model, and the middle ones of a baseline",
     )
 
 
-def find_thresholds(y_true, y_score, rule="middle"):
+def rule_in_words(rule, where="0.5"):
+    """Return a rule of THRESHOLD_RULES as a model and its scores keep it."""
+    return f"best F1 on the validation fold, {THRESHOLD_RULES[rule].format(where)}"
+
+
+def find_thresholds(y_true, y_score, rule="middle", start=NO_POSITIVES_THRESHOLD):
     """Return per class a threshold of the grid with the best F1, chosen by `rule`; (K,).
 
-    A class without positives in y_true gets 0.5: every threshold has the same F1 of 0 there.
+    'steady' takes the middle one and the thresholds `start` (K,): their mean, weighted by the
+    number of positives and by STEADY. What the best F1 of a few positives prefers is chance. A
+    class without positives in y_true gets `start`: every threshold has the same F1 of 0 there.
     """
     known, true = np.isfinite(y_true)[:, None, :], np.nan_to_num(y_true)
     # (100, N, K) at once is 100 x 700 x 9 for CPSC2018: small
     y_pred = y_score[:, None, :] >= THRESHOLD_GRID[None, :, None]  # (N, 100, K)
     f1 = f1_scores(true[:, None, :], y_pred & known)  # (100, K)
-    chosen = [THRESHOLD_RULES[rule](best) for best in (f1 == f1.max(0)).T]
-    return np.where(true.any(0), THRESHOLD_GRID[chosen], NO_POSITIVES_THRESHOLD)
+    choose = np.argmax if rule == "first" else middle_of_plateau
+    chosen = THRESHOLD_GRID[[choose(best) for best in (f1 == f1.max(0)).T]]
+    if rule == "steady":
+        n = true.sum(0)
+        return (n * chosen + STEADY * np.asarray(start)) / (n + STEADY)
+    return np.where(true.any(0), chosen, start)
 
 
 def prevalence_thresholds(y_true, y_score, share):
@@ -107,7 +125,7 @@ def threshold_notes(y_true, classes):
     notes = []
     for name, n in zip(classes, np.nansum(y_true, axis=0).astype(int).tolist(), strict=True):
         if n == 0:
-            notes.append(f"{name}: no positives in the validation fold, so 0.5")
+            notes.append(f"{name}: no positives in the validation fold to choose a threshold by")
         elif n <= FEW_FOR_THRESHOLD:
             count = "one positive" if n == 1 else f"{n} positives"
             notes.append(

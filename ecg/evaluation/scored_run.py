@@ -8,7 +8,13 @@ import pandas as pd
 
 from dataset import classes_of
 from ecg.evaluation.challenge import CHALLENGE_GROUPS, CHALLENGE_RULE, challenge_scores
-from ecg.evaluation.metrics import N_RESAMPLES, find_thresholds, score_table, threshold_notes
+from ecg.evaluation.metrics import (
+    N_RESAMPLES,
+    find_thresholds,
+    rule_in_words,
+    score_table,
+    threshold_notes,
+)
 from utils import RESEARCH_USE, remove, write_csv, write_json
 
 
@@ -50,18 +56,23 @@ class Digests(NamedTuple):
     signals: str | None = None
 
 
-def evaluate_run(folder, validation, test, seed=42, rule="middle"):
+def choose_thresholds(validation, rule):
+    """Return the Thresholds of Scored records of the validation fold, by a rule of metrics.py."""
+    values = find_thresholds(validation.y_true, validation.y_score, rule).tolist()
+    by_class = dict(zip(validation.classes, values, strict=True))
+    return Thresholds(by_class, rule_in_words(rule))
+
+
+def evaluate_run(folder, validation, test, seed=42, rule="middle", thresholds=None):
     """Choose thresholds on the validation fold, score the test fold and write the results.
 
-    `validation` and `test` are Scored; `seed` is that of the resamples. Returns the table of
-    scores.csv and the Thresholds, which `write_thresholds` is to write.
+    `validation` and `test` are Scored; `seed` is that of the resamples; `thresholds`, if there are
+    any, were chosen before. Returns the table of scores.csv and the Thresholds, which
+    `write_thresholds` is to write.
     """
-    values = find_thresholds(validation.y_true, validation.y_score, rule).tolist()
-    thresholds = Thresholds(
-        by_class=dict(zip(validation.classes, values, strict=True)),
-        rule=f"best F1 on the validation fold, the {rule} of the best",
-        notes=tuple(threshold_notes(validation.y_true, validation.classes)),
-    )
+    thresholds = thresholds or choose_thresholds(validation, rule)
+    notes = tuple(threshold_notes(validation.y_true, validation.classes))
+    thresholds = thresholds._replace(notes=notes)
     return write_results(folder, [validation, test], thresholds, seed), thresholds
 
 

@@ -251,7 +251,7 @@ class Model:
         that of its threshold remains.
         """
         found = y_score >= self.limits
-        if self.settings.normal is None:
+        if self.settings.normal is None or len(self.classes) == 1:
             return found
         margins = logit(y_score) - logit(self.limits)
         normal = np.array([name == self.settings.normal for name in self.classes])

@@ -1,5 +1,7 @@
 """One epoch of training, and its scores on the validation fold; alone or under torchrun."""
 
+from itertools import repeat
+
 import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
@@ -12,6 +14,7 @@ from ecg.training import distributed
 from utils import InputError, Progress
 
 EVIDENCE_WEIGHT = 1.0  # of the evidence head's loss beside that of the classes
+BESIDE = 4  # real records to each synthetic one that keeps the evidence head alive
 
 
 def train_epoch(training, network, dataset):
@@ -34,11 +37,15 @@ def train_epoch(training, network, dataset):
     losses = []
     hidden = distributed.rank() > 0
     progress = Progress(loader, f"epoch {epoch}", unit="batch", leave=False, disable=hidden)
-    for i, (batch, rows, parts) in enumerate(zip(batches, shares, progress, strict=True)):
+    beside = synthetic_beside(training, epoch, len(batches))
+    steps = zip(batches, shares, progress, beside, strict=True)
+    for i, (batch, rows, parts, synthetic) in enumerate(steps):
         for group in training.optimizer.param_groups:
             group["lr"] = training.schedule.rate(epoch, i, len(batches))
         known = dataset.known(batch)  # the batch's size, where no label is unknown
         weight = dataset.known(distributed.share(batch)) / (known or 1)  # this process's part
+        if synthetic is not None:
+            parts = torch.cat([parts[0], synthetic[0]]), parts[1], synthetic[2]
         loss = weight * batch_loss(network, *(part.to(device) for part in parts), amp=loading.amp)
         if not torch.isfinite(loss):
             names = " ".join(dataset.patient_ids[row] for row in rows)
@@ -55,17 +62,33 @@ def train_epoch(training, network, dataset):
     return total / dataset.known(range(len(dataset)))
 
 
+def synthetic_beside(training, epoch, n_batches):
+    """Return, for each batch of real records, the synthetic ones beside it (x, y, shares), or None.
+
+    No real record says where a criterion is, so that these alone keep the evidence head alive.
+    """
+    if training.synthetic is None:
+        return repeat(None, n_batches)
+    training.synthetic.epoch = epoch
+    size = training.synthetic.n // n_batches
+    rows = [list(range(i * size, (i + 1) * size)) for i in range(n_batches)]
+    shares = [distributed.share(batch) or batch[:1] for batch in rows]
+    return make_loader(training.synthetic, training.loading.num_workers, batch_sampler=shares)
+
+
 def batch_loss(network, x, y, shares=None, amp=False):
     """Return the paper's loss: unweighted binary cross-entropy, mean over records and classes.
 
     A label that is NaN is unknown: it is left out of the mean, which is 0 if none is known. With
-    `shares` (N, K, frames), the cross-entropy of the evidence head against them is added.
+    `shares` (S, K, frames), the cross-entropy of the evidence head against them is added. They are
+    of the last S of the records x, the labels y (N, K) of the first N.
     """
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
         if shares is None:
             logits, places = network(x), None  # (N, K)
         else:
             logits, places = network(x, with_evidence=True)
+            logits, places = logits[: len(y)], places[-len(shares) :]
     loss = 0 if places is None else EVIDENCE_WEIGHT * cross_entropy(places.float(), shares)
     known = torch.isfinite(y)
     if known.all():

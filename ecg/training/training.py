@@ -21,6 +21,7 @@ import torch
 from ecg.inference.checkpoint import read_checkpoint, save_checkpoint, weights_digest
 from ecg.inference.settings import Settings
 from ecg.training import distributed
+from ecg.training.synthetic_stream import FreshRecords
 from resnet import ResNet1d
 from utils import InputError, checkpoint_path, read_json, results_path, way_out
 
@@ -85,7 +86,11 @@ class Schedule(NamedTuple):
 
 @dataclass
 class Training:
-    """A run in training; `best` are the weights of the epoch that is kept."""
+    """A run in training; `best` are the weights of the epoch that is kept.
+
+    `first` are the weights that it began with, if the model is to be the mean of both;
+    `synthetic` are records (FreshRecords) that keep the evidence head alive beside real ones.
+    """
 
     run: str
     settings: Settings
@@ -93,6 +98,8 @@ class Training:
     loading: Loading
     network: ResNet1d
     optimizer: torch.optim.Optimizer
+    first: dict | None = None
+    synthetic: FreshRecords | None = None
     history: list[Epoch] = field(default_factory=list)
     best: dict | None = None
 
@@ -110,6 +117,19 @@ class Training:
     def best_f1(self):
         """Validation F1 of the epoch that is kept."""
         return self.history[self.best_epoch - 1].val_f1
+
+    def model_weights(self):
+        """Return the weights of the model: the best, or their mean with the first ones.
+
+        The mean of weights before and after training on other records is better than both
+        (Wortsman et al., CVPR 2022); counts of batches are those of the best.
+        """
+        if self.first is None:
+            return self.best
+        return {
+            name: (value + self.first[name].to(value)) / 2 if value.is_floating_point() else value
+            for name, value in self.best.items()
+        }
 
     def has_ended(self):
         """Tell whether no epoch is left."""
@@ -196,7 +216,7 @@ class Training:
             weights = weights_digest(read_checkpoint(checkpoint_path(self.run))["state_dict"])
         except (FileNotFoundError, ValueError):
             return False
-        if not weights == described.get("weights") == weights_digest(self.best):
+        if not weights == described.get("weights") == weights_digest(self.model_weights()):
             return False
         whole = len(described.get("seconds_per_epoch", [])) == len(self.history)
         return whole and results_path(self.run, "history.csv").is_file()

@@ -31,6 +31,7 @@ def workdir(tmp_path, monkeypatch):
         ["init", 0.94, 0.7, 62],
     ]
     table = pd.DataFrame(rows, columns=["arm", "AUC AVG", "F1", "seconds"])
+    table = table.assign(**{"exactly right": 0.5, "lowest threshold": [0.1, 0.3, 0.2, 0.4]})
     table = table.assign(**{f"AUC {name}": 1.0 for name in CLASSES} | {"AUC STE": np.nan})
     folder = Path("results/transfer")
     folder.mkdir(parents=True)
@@ -45,12 +46,12 @@ def test_a_table_stands_between_its_marks_with_command_code_and_machine(workdir,
     text = Path("docs/model.md").read_text()
     assert text.startswith("before\n<!-- table few, from: python -m benchmarks.transfer few")
     assert "code abc1234, with changes; Some CPU, 2 cores; torch 2.13 -->\n| start |" in text
-    assert text.endswith(" |\n<!-- end of table few -->\nafter\n") and "old" not in text
+    assert text.endswith(" |\n<!-- end of table few -->\nafter\n") and "\nold\n" not in text
     low, high = t.interval(0.95, 1, 0.85, 0.05)  # two values .1 apart: their mean's error is .05
     row = next(line for line in text.splitlines() if line.startswith("| random weights"))
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
     assert cells[1] == f".850 +- {(high - low) / 2:.3f}".replace(" 0.", " .")
-    assert cells[3] == "1.000" and cells[11:] == ["", "71"]
+    assert cells[3] == "1.000" and cells[11:] == ["", ".500", ".100", "71"]
     tables.main(tables.parse_args([]))
     assert Path("docs/model.md").read_text() == text
     assert "docs/model.md, table few: unchanged" in capsys.readouterr().out

@@ -18,6 +18,8 @@ def test_places_stand_beside_the_null_and_only_what_is_above_it_is_bold():
     rows += [["PVC", "pointing game, less null", 5, -0.2, -0.4, -0.1]]
     rows += [["STD", "pointing game, less null", 5, 0.2, -0.1, 0.4]]
     rows += [["PVC", "times uniform in time", 5, 11.816, 9, 14.2]]
+    rows += [["STE", "times uniform in time", 1, 2, 2, 2]]
+    rows += [["STE", "times uniform in time, less null", 1, 1, 1, 1]]
     rows += [["PVC", "times uniform in time, null", 5, 2.5, 2, 3]]
     rows += [["PVC", "pointing game, chance", 5, 0.123, 0.1, 0.2]]
     tables = {"a": table(*rows), "b": table(*rows, model="first", method="ig")}
@@ -32,6 +34,7 @@ def test_places_stand_beside_the_null_and_only_what_is_above_it_is_bold():
     assert own[k] == "*1.00 [.60, 1.00]*" and own[head.index("STD")] == "1.00 [.60, 1.00]"
     time = cells["first edition", "integrated gradients", "in time"]
     assert time[k] == "11.82 [9.00, 14.20]" and not any(time[3:k])
+    assert time[head.index("STE")] == "2.00"  # one record has no interval
     assert len([row for row in found if row[1] == "null map"]) == 5  # once
 
 

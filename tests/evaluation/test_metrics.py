@@ -154,7 +154,7 @@ def test_evaluate_run_notes_a_class_that_validation_lacks(parts, tmp_path):
     validation = validation._replace(labels=validation.labels.assign(PAC=0))
     _, found = scored_run.evaluate_run(tmp_path, validation, test)
     assert found.by_class["PAC"] == 0.5
-    assert found.notes == ("PAC: no positives in the validation fold, so 0.5",)
+    assert found.notes == ("PAC: no positives in the validation fold to choose a threshold by",)
     scored_run.write_thresholds(tmp_path, found, Digests())
     assert json.loads((tmp_path / "thresholds.json").read_text())["notes"] == [*found.notes]
 
@@ -463,10 +463,25 @@ def test_a_class_that_is_known_of_no_record_has_no_score(scored):
 def test_thresholds_of_one_or_two_positives_are_said_to_be_a_guess():
     y_true = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [0, np.nan, 0, 1]])
     assert metrics.threshold_notes(y_true, "abcd") == [
-        "a: no positives in the validation fold, so 0.5",
+        "a: no positives in the validation fold to choose a threshold by",
         "b: only one positive in the validation fold, so its threshold is a guess",
         "c: only 2 positives in the validation fold, so its threshold is a guess",
     ]
+
+
+def test_steady_thresholds_of_few_positives_stay_near_the_start():
+    y_true = np.zeros((200, 3), int)
+    y_true[0, 0] = y_true[:90, 1] = 1  # one positive, ninety, none
+    y_score = np.where(y_true, 0.03, 0.0)
+    middle = metrics.find_thresholds(y_true, y_score)[0]
+    assert 0 < middle < 0.03
+    found = metrics.find_thresholds(y_true, y_score, "steady")
+    # by hand: the best one counts as often as there are positives, 0.5 ten times
+    assert found == pytest.approx([(middle + 5) / 11, (90 * middle + 5) / 100, 0.5])
+    assert found.min() > 0.05
+    start = np.array([0.3, 0.9, 0.7])
+    found = metrics.find_thresholds(y_true, y_score, "steady", start)
+    assert found == pytest.approx([(middle + 3) / 11, (90 * middle + 9) / 100, 0.7])
 
 
 def test_thresholds_at_a_prevalence_are_those_of_as_many_copies_of_the_positives():

@@ -252,6 +252,13 @@ def test_the_normal_class_and_a_finding_exclude_each_other(tmp_path):
         assert " ".join(np.array(classes)[model.findings(scores[2])]) == expected[2]
 
 
+def test_the_normal_class_alone_is_found_like_any_other(tmp_path):
+    kept = content(classes=["SNR"], thresholds={"SNR": 0.5}, normal="SNR")
+    checkpoint.save_checkpoint(tmp_path / "m.pth", kept)
+    found = Model.load(tmp_path / "m.pth").findings(np.array([[0.7], [0.3]]))
+    assert found.tolist() == [[True], [False]]
+
+
 def test_a_normal_class_that_is_none_of_the_classes_is_refused(tmp_path, capsys):
     checkpoint.save_checkpoint(tmp_path / "m.pth", content(normal="SNR"))
     assert "damaged (normal)" in refused(tmp_path / "m.pth", capsys)

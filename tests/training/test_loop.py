@@ -42,6 +42,23 @@ def test_the_loss_of_known_labels_is_torchs_to_the_last_bit():
     assert torch.equal(batch_loss(nn.Identity(), logits, y, amp=False), expected)
 
 
+class Places(nn.Module):
+    """Takes the first row of what it is given for logits, all for places."""
+
+    def forward(self, x, with_evidence=False):
+        return (x[:, :, 0], x) if with_evidence else x[:, :, 0]
+
+
+def test_beside_synthetic_records_labels_count_of_the_real_ones_and_places_of_the_others():
+    entropy = nn.functional.binary_cross_entropy_with_logits
+    x = torch.randn(10, 3, 7, generator=torch.Generator().manual_seed(2))
+    y, shares = (x[:8, :, 0] > 0.3).float(), torch.rand(2, 3, 7)
+    found = batch_loss(Places(), x, y, shares)
+    assert found == pytest.approx((entropy(x[:8, :, 0], y) + entropy(x[8:], shares)).item())
+    y[0, 0] = NAN
+    assert batch_loss(Places(), x, y, shares) > 0
+
+
 def test_the_weighted_losses_of_two_processes_add_up_to_that_of_the_batch():
     labels = pd.DataFrame(Y, columns=list("abc"))
     labels.insert(0, "patient_id", list("vwxyz"))
