@@ -202,8 +202,11 @@ def silence_cautions(signal):
 def flat_leads(signal):
     """Return the leads without a signal in at least half of their seconds.
 
-    A loose electrode, or an amplifier at its limit, draws a line without any noise.
+    A loose electrode, or an amplifier at its limit, draws a line without any noise. In a signal
+    shorter than a second none is known to be flat.
     """
+    if signal.shape[1] < SAMPLE_RATE:
+        return []
     flat = flat_seconds(signal).mean(1) >= UNREADABLE_SHARE
     return [lead for lead, yes in zip(LEADS, flat, strict=True) if yes]
 
@@ -213,8 +216,11 @@ def noisy_leads(signal):
 
     A second is lost to drift (steps and electrode pops too) if the signal below 1 Hz moves by more
     than 1 mV in it; to noise if the median span of its 100 ms parts above 20 Hz is more than
-    0.3 mV (the median ignores a QRS complex); or because it is flat. Flat leads are not named.
+    0.3 mV (the median ignores a QRS complex); or because it is flat. Flat leads are not named, nor
+    any of a signal shorter than a second.
     """
+    if signal.shape[1] < SAMPLE_RATE:
+        return {}
     signal = centred(signal)
     drift = np.ptp(by_second(sosfiltfilt(SLOW, signal)), axis=2) > DRIFT_MV  # (12, seconds)
     fast = by_second(sosfiltfilt(FAST, signal))
