@@ -250,7 +250,11 @@ def pack(data_dir, catalogue, key, reading, check):
         "records": records,
         "reference": [row.entry() for row in index.rows],
     }
-    written.replace(data_dir / index.file)
+    try:
+        written.replace(data_dir / index.file)
+    except BaseException:  # Ctrl-C, a full disk: nobody would know the file by this name
+        written.unlink(missing_ok=True)
+        raise
     with replacing(data_dir / "signals.json") as temporary:
         temporary.write_text(json.dumps(content))
     return index
