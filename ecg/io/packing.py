@@ -1,5 +1,6 @@
 """The packed signals of a data folder: signals-<hash>.i16, and signals.json, which names it."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -212,6 +213,17 @@ def read_all(sources, labels, reading):
             yield from pool.map(read_source, sources[part], listed[part], same, chunksize=8)
 
 
+@contextlib.contextmanager
+def interim(path):
+    """Yield a path; a file that the block leaves there, as after Ctrl-C, is removed."""
+    was_there = path.exists()
+    try:
+        yield path
+    finally:
+        if not was_there:
+            path.unlink(missing_ok=True)
+
+
 def pack(data_dir, catalogue, key, reading, check):
     """Write signals-<hash>.i16 and signals.json, which names it; return its Index.
 
@@ -222,35 +234,36 @@ def pack(data_dir, catalogue, key, reading, check):
     """
     rows, records, paths, start, sources = [], [], {}, 0, catalogue.sources
     labels = {name: facts.dx for name, facts in catalogue.facts.items()}
-    digest, written = hashlib.sha256(), data_dir / f"signals-{key}.i16"
-    with replacing(written) as temporary, open(temporary, "wb") as file:
-        results = read_all(sources, labels, reading)
-        read = zip(sources, results, strict=True)
-        for source, (row, packed) in Progress(read, "reading", len(sources), unit="record"):
-            name = row.patient_id
-            if not row.skipped and name in paths:
-                row = Row.skip(name, f"same name as {paths[name]}")
-            if not row.skipped:
-                paths[name] = source.path.relative_to(data_dir).as_posix()
-                content = packed.tobytes()
-                records.append([name, start, packed.shape[1], row.note])
-                digest.update(f"{name} {len(content)}\n".encode() + content)
-                file.write(content)
-                start += packed.size
-            rows.append(row)
-        fingerprint = digest.hexdigest()[:16]
-        index = Index(f"signals-{fingerprint}.i16", note_duplicates(rows))
-        check(index)
-    content = {
-        # no key where a record may be readable the next time: that run reads all of them again
-        "sources": None if any(row.passing for row in index.rows) else key,
-        "fingerprint": fingerprint,
-        "file": index.file,
-        "sample_rate": SAMPLE_RATE,
-        "records": records,
-        "reference": [row.entry() for row in index.rows],
-    }
-    written.replace(data_dir / index.file)
+    digest = hashlib.sha256()
+    with interim(data_dir / f"signals-{key}.i16") as written:
+        with replacing(written) as temporary, open(temporary, "wb") as file:
+            results = read_all(sources, labels, reading)
+            read = zip(sources, results, strict=True)
+            for source, (row, packed) in Progress(read, "reading", len(sources), unit="record"):
+                name = row.patient_id
+                if not row.skipped and name in paths:
+                    row = Row.skip(name, f"same name as {paths[name]}")
+                if not row.skipped:
+                    paths[name] = source.path.relative_to(data_dir).as_posix()
+                    content = packed.tobytes()
+                    records.append([name, start, packed.shape[1], row.note])
+                    digest.update(f"{name} {len(content)}\n".encode() + content)
+                    file.write(content)
+                    start += packed.size
+                rows.append(row)
+            fingerprint = digest.hexdigest()[:16]
+            index = Index(f"signals-{fingerprint}.i16", note_duplicates(rows))
+            check(index)
+        content = {
+            # no key where a record may be readable the next time: that run reads all of them again
+            "sources": None if any(row.passing for row in index.rows) else key,
+            "fingerprint": fingerprint,
+            "file": index.file,
+            "sample_rate": SAMPLE_RATE,
+            "records": records,
+            "reference": [row.entry() for row in index.rows],
+        }
+        written.replace(data_dir / index.file)
     with replacing(data_dir / "signals.json") as temporary:
         temporary.write_text(json.dumps(content))
     return index
