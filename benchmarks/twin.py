@@ -78,7 +78,7 @@ def visible_table(evidence, labels, y_score, thresholds):
     rows = []
     for k, name in enumerate(CLASSES):
         true, found = labels[name].to_numpy() == 1, y_score[:, k] >= thresholds[:, k]
-        row = {"class": name, "n": true.sum(), "f1": f1_score(true, found)}
+        row = {"class": name, "n": true.sum(), "f1": f1_score(true, found, zero_division=0)}
         row["recall"] = found[true].mean()
         if name in VISIBLE:
             measure, function = VISIBLE[name]

@@ -29,6 +29,11 @@ def work(tmp_path_factory):
     return folder, signals, labels, model
 
 
+def arrays(path):
+    with np.load(path) as stored:
+        return dict(stored)
+
+
 @pytest.fixture
 def run(work, tmp_path, monkeypatch):
     """Return a function that runs the script in a fresh folder with the data and the model."""
@@ -87,8 +92,8 @@ def test_values_do_not_depend_on_order_company_or_classes(run, tmp_path):
     (tmp_path / "explanations").rename(tmp_path / "first")
     assert (run("--patients", "R030") / "values/R030.npz").read_bytes() == both
     (tmp_path / "explanations").rename(tmp_path / "second")
-    all_classes = np.load(run("--patients", "R030", "--classes", "all") / "values/R030.npz")
-    predicted = np.load(tmp_path / "second/resnet18_own_all_42/values/R030.npz")
+    all_classes = arrays(run("--patients", "R030", "--classes", "all") / "values/R030.npz")
+    predicted = arrays(tmp_path / "second/resnet18_own_all_42/values/R030.npz")
     k = predicted["classes"].item()
     assert all_classes["classes"].tolist() == list(range(9))
     assert np.array_equal(all_classes["phi"][k], predicted["phi"][0])
@@ -201,9 +206,9 @@ def test_a_single_lead_model(work, run, tmp_path):
 
 def test_bfloat16_changes_the_values_by_what_is_printed(run, capsys, tmp_path):
     flags = ["--patients", "R010", "--method", "ig"]
-    exact = np.load(run(*flags) / "values/R010.npz")["phi"]
+    exact = arrays(run(*flags) / "values/R010.npz")["phi"]
     capsys.readouterr()
-    rough = np.load(run(*flags, "--amp", "--force") / "values/R010.npz")["phi"]
+    rough = arrays(run(*flags, "--amp", "--force") / "values/R010.npz")["phi"]
     error = np.linalg.norm(rough - exact) / np.linalg.norm(exact)
     printed = float(re.search(r"by ([\d.]+)% \(relative L2\)", capsys.readouterr().out)[1]) / 100
     assert 0.001 < error < 0.5

@@ -59,6 +59,7 @@ def test_a_killed_parent_leaves_no_workers(tmp_path):
     assert len(workers) >= 2
     process.kill()
     process.wait()
+    process.stderr.close()
     for _ in range(200):
         if not any(map(utils.is_alive, workers)):
             break

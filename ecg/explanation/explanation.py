@@ -157,7 +157,7 @@ class Explanation:
     def load(cls, path):
         """Read a stored explanation; None if it has to be made (again)."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 names = [each.name for each in dataclasses.fields(cls) if each.name in stored]
                 arrays = {name: stored[name] for name in names}
             return cls(**arrays | {"n": int(arrays["n"]), "method": str(arrays["method"])})
