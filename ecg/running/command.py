@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from tqdm import tqdm
 
+from ecg.running.workers import Stop
 from utils import InputError, Progress, printable, way_out
 
 # what ends a command from outside, and its exit status then: Ctrl-C, `kill` or a cluster's time
@@ -29,7 +30,7 @@ def run_main(main, parse_args):
 
     def stop(number, _):
         stopped.append(number)  # errors that follow from the interrupt are not shown
-        raise KeyboardInterrupt
+        Stop.come()
 
     for number in STOPS:
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # by nohup

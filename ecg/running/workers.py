@@ -29,11 +29,50 @@ def start_worker(parent, initializer=None, arguments=()):
         initializer(*arguments)
 
 
+class Stop:
+    """Ctrl-C and the other signals that end a command, put off while `held`.
+
+    An exception in the middle of handing work to a pool could leave one of its locks taken: its
+    threads would wait for ever, and so would the command.
+    """
+
+    held = waiting = False
+
+    @classmethod
+    def come(cls):
+        """Raise KeyboardInterrupt, now or when nothing holds it any more."""
+        if not cls.held:
+            raise KeyboardInterrupt
+        cls.waiting = True
+
+    @classmethod
+    @contextlib.contextmanager
+    def put_off(cls):
+        """Put a stop off to the end of the block."""
+        cls.held = True
+        try:
+            yield
+        finally:
+            cls.held = False
+        if cls.waiting:
+            cls.waiting = False
+            raise KeyboardInterrupt
+
+
+class Pool(ProcessPoolExecutor):
+    """A pool of processes whose submission no signal interrupts."""
+
+    def submit(self, *args, **kwargs):
+        """Hand work to the pool; `map` does it through this too."""
+        with Stop.put_off():
+            return super().submit(*args, **kwargs)
+
+
 @contextlib.contextmanager
 def workers(jobs, initializer=None, arguments=()):
     """Yield a pool of processes; what stops the block cancels the work that has not begun."""
     start = (os.getpid(), initializer, arguments)
-    pool = ProcessPoolExecutor(jobs, initializer=start_worker, initargs=start)
+    pool = Pool(jobs, initializer=start_worker, initargs=start)
     try:
         yield pool
     finally:
