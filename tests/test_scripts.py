@@ -17,6 +17,7 @@ import predict
 import preprocess
 import resnet
 from dataset import CLASSES, LEADS, PackedSignals, labels_digest, load_labels
+from ecg.inference.model import Model
 from resnet import ResNet1d
 from utils import InputError
 
@@ -262,16 +263,18 @@ def test_other_signals_under_the_same_labels_are_refused(workdir, capsys):
     assert "other signals" in refused(capsys, predict, *argv)
 
 
-def test_both_rules_for_thresholds_reach_the_scores(workdir):
+def test_rules_for_thresholds_reach_the_scores_and_without_one_the_models_own_do(workdir):
     step(main, *TRAIN)
     found = {}
     for rule in ("first", "middle"):
         step(predict, *SMALL, "--thresholds", rule)
         found[rule] = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())
         assert rule in found[rule]["rule"]
+    assert found["middle"]["thresholds"] != found["first"]["thresholds"]
     step(predict, *SMALL)
-    again = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())
-    assert again == found["middle"] != found["first"]
+    own = json.loads((workdir / f"results/{RUN}/thresholds.json").read_text())
+    model = Model.load(workdir / f"models/{RUN}.pth")
+    assert own["thresholds"] == model.thresholds and model.threshold_rule in own["rule"]
 
 
 @pytest.mark.parametrize("file", ["predictions.csv", "scores.csv", "reliability.svg"])
