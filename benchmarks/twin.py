@@ -79,7 +79,7 @@ def visible_table(evidence, labels, y_score, thresholds):
     for k, name in enumerate(CLASSES):
         true, found = labels[name].to_numpy() == 1, y_score[:, k] >= thresholds[:, k]
         row = {"class": name, "n": true.sum(), "f1": f1_score(true, found, zero_division=0)}
-        row["recall"] = found[true].mean()
+        row["recall"] = found[true].mean() if true.any() else np.nan
         if name in VISIBLE:
             measure, function = VISIBLE[name]
             shown = evidence[evidence["class"] == name].groupby("patient_id")
