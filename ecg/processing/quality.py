@@ -25,8 +25,9 @@ UNREADABLE_SHARE = 0.5  # of a lead's seconds
 MAX_BASELINE_MV = 0.3  # of a lead's median
 MAX_SPAN_MV = 10.0  # of the tallest lead; ECG devices are made for +-5 mV (ANSI/AAMI EC11)
 MIN_SPAN_MV = 0.2  # limb leads below 0.5 mV are called low voltage
-REPEATED = 0.85  # correlation of a beat with the third most like it; at least .9 in 300 clinical
-LIKE = 3  # records, at most .63 in noise, of one lead too, where two of many may look alike
+# correlation of a beat with the third most like it: at least .9 in 300 clinical records, at most
+# .63 in noise, also of one lead, where two of many deflections may look alike
+REPEATED, LIKE = 0.85, 3
 # of the limb leads' size, by which they may miss their four relations: at most .306 in 158 clinical
 # records, at least .417 in the same ones with two of aVR, aVL and aVF exchanged
 MAX_SUM_ERROR = 0.35
@@ -309,8 +310,9 @@ def cut_inside(signal, peaks, before, after):
 def has_beats(signal, peaks):
     """Tell whether the typical QRS complex comes again, alike in all leads: no noise does.
 
-    `peaks` (B,) are those of detection.find_peaks. Each is compared with the LIKE most like it, so
-    that ectopic beats of several forms do no harm. Records too short for three complexes pass.
+    `peaks` (B,) are those of detection.find_peaks. Each is compared with the third most like it
+    (LIKE), so that ectopic beats of several forms do no harm. Records too short for three complexes
+    pass.
     """
     beats = cut_inside(qrs_band(signal), peaks, SAMPLE_RATE // 10, SAMPLE_RATE // 10)
     if len(beats) < 3:
