@@ -270,10 +270,9 @@ def to_physical(stored, lines, files):
     negative = [lead for lead, line in lines.items() if line.gain < 0]
     signal = stored.astype(float)
     for row, samples, line in zip(signal, stored, lines.values(), strict=True):
+        missing = -(1 << BITS[formats[line.file]] - 1)  # WFDB's mark
         row -= line.baseline
-        row[samples == -(1 << BITS[formats[line.file]] - 1)] = (
-            np.nan
-        )  # WFDB's mark of a missing one
+        row[samples == missing] = np.nan
     factors = np.array([[MV_PER_UNIT[line.unit] / line.gain] for line in lines.values()])
     equal = gains_contradict(signal, factors, leads)
     signal *= EQUAL_UNIT if equal else factors

@@ -121,8 +121,8 @@ class Training:
     def model_weights(self):
         """Return the weights of the model: the best, or their mean with the first ones.
 
-        The mean of weights before and after training on other records is better than both
-        (Wortsman et al., CVPR 2022); counts of batches are those of the best.
+        The mean of weights before and after training on other records is often better than either
+        (Wortsman et al., CVPR 2022). Counts of batches are those of the best.
         """
         if self.first is None:
             return self.best
