@@ -11,7 +11,7 @@ from utils import WIDTH, read_json, results_path
 
 MODEL_GB = {"resnet18": 0.035, "resnet34": 0.067}  # a model in models/; four times this in training
 # records of 30 s that one core trains on in a second, without and with amp (with AMX)
-RATES = {("resnet34", 64): {False: 1.7, True: 4.6}, ("resnet18", 24): {False: 11, True: 30}}
+RATES = {("resnet34", 64): {False: 1.7, True: 4.6}, ("resnet18", 24): {False: 9.4, True: 30}}
 IN_SOFTWARE = 12  # times slower is bfloat16 than float32 on a processor that lacks it
 # of a record that is scored, in records that are trained on: its end alone, or all its windows (of
 # CPSC2018's lengths)
