@@ -1,6 +1,7 @@
 """How a command starts and ends: its parser, and the one line on what stopped it."""
 
 import argparse
+import multiprocessing
 import os
 import re
 import shlex
@@ -36,6 +37,8 @@ def run_main(main, parse_args):
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
             signal.signal(number, stop)
     os.register_at_fork(after_in_child=leave_signals_to_parent)
+    if sys.platform == "linux":  # as before Python 3.14: forked processes have all that is loaded
+        multiprocessing.set_start_method("fork", force=True)
     try:
         args = parse_args()
         main(args)
