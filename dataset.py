@@ -354,13 +354,15 @@ class ECGDataset:
 
     def __getitem__(self, i):
         n = None if self.windows else self.n_samples
-        signal = to_mv(self.signals[self.patient_ids[i]], self.rows, n)
-        if self.augment_seed is not None:
+        packed = self.signals[self.patient_ids[i]]
+        if self.augment_seed is None:
+            signal = to_mv(packed, self.rows, n)
+        else:
             rng = np.random.default_rng([self.augment_seed, self.epoch, i])
-            if signal.shape[1] > self.n_samples:
-                start = rng.integers(signal.shape[1] - self.n_samples + 1)
-                signal = signal[:, start : start + self.n_samples]
-            signal = augment(signal, rng)
+            if self.windows and packed.shape[1] > self.n_samples:
+                start = rng.integers(packed.shape[1] - self.n_samples + 1)
+                packed = packed[:, start : start + self.n_samples]
+            signal = augment(to_mv(packed, self.rows, n), rng)
         if self.centred:
             signal = signal - np.median(signal, axis=1, keepdims=True)
         return pad_signal(signal, max(signal.shape[1], self.n_samples)), self.y[i]

@@ -59,7 +59,10 @@ def get(url, announce=False):
             with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
                 return read_answer(answer)
         except CONNECTION_ERRORS as error:
-            refused = isinstance(error, urllib.error.HTTPError) and error.code < 500
+            is_answer = isinstance(error, urllib.error.HTTPError)
+            if is_answer:
+                error.close()  # it holds the connection
+            refused = is_answer and error.code < 500
             if wait is None or (refused and error.code != BUSY):
                 raise
             if announce:

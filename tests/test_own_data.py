@@ -237,7 +237,7 @@ def test_mimic_iv_has_patients_and_asks_for_labels(case, capsys, tmp_path):
     assert labels["fold"].groupby(patients).nunique().max() == 1
 
 
-def test_leads_are_derived_and_a_doubled_one_stops(case):
+def test_leads_are_derived_and_a_doubled_one_stops(case, capsys):
     folder = case("leads_8_1_15")
     run(folder)
     notes = read(folder, "reference.csv")["note"]
@@ -247,6 +247,9 @@ def test_leads_are_derived_and_a_doubled_one_stops(case):
     packed = PackedSignals(folder)["E8_1"].astype(int)
     assert np.abs(packed[2] - (packed[1] - packed[0])).max() <= 1
     assert np.abs(2 * packed[3] + packed[0] + packed[1]).max() <= 2
+    for path in set(folder.iterdir()) - {folder / "L1.hea", folder / "L1.dat"}:
+        path.unlink()
+    assert "II, III" in (text := fail(capsys, folder)) and "--leads; nothing was written" in text
     run(folder, "--leads", "I")
     assert read(folder, "reference.csv").loc["L1", "note"].startswith("not recorded: II III")
     assert classes(folder)["L1"] == {"LBBB"}

@@ -152,6 +152,20 @@ def test_other_data_than_cpsc2018_are_named_and_show_no_paper(workdir):
     assert html.count('<td class="grey">') == 40 and html.count(": CPSC2018</th>") == 4
 
 
+@pytest.mark.parametrize("name", ["AF", "low QRS"])
+def test_the_papers_letters_are_explained_where_its_values_stand(name, workdir):
+    """On other data it has a value for a class that is one of its nine, and for no average."""
+    table = scores([0.5] * 9).iloc[[0, 1]].assign(**{"class": [name, "AVG"]})
+    write_run("resnet34_mine_all_42", table)
+    html = write("--data-dir", "data/mine")
+    shown = table_rows(html, "Scores by class, 95 % intervals in brackets")
+    letters = re.findall(r"\d ([ABC])\b", " ".join(shown[name]))
+    assert letters == ["B"] * 4 * (name == "AF") and "CPSC2018" not in " ".join(shown["AVG"])
+    assert not re.search(r"\d [ABC]\b", " ".join(shown["AVG"]))
+    for text in ("A was read in the paper; B is second-hand", "in the columns named CPSC2018"):
+        assert (text in words(html)) == bool(letters)
+
+
 def test_the_table_of_records_in_the_data_folder_decides_over_an_old_copy(workdir):
     """The five steps by hand leave no copy of it in results/."""
     old = paper_dataset()

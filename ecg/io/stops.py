@@ -3,6 +3,8 @@
 All three raise InputError.
 """
 
+import re
+
 import numpy as np
 
 from dataset import CLASSES
@@ -45,8 +47,9 @@ def stop_without_labels(catalogue, rows):
         return
     first, last = rows[0], "name a table of labels: --labels TABLE"
     if not packed:
-        last = "give records that can be read"
-        why = first.note
+        why, last = first.note, "give records that can be read"
+        if all(re.fullmatch("skipped: leads? .* missing", row.note) for row in rows):
+            last = "name the leads that every record holds with --leads"
     elif catalogue.layout and not any(row.dx for row in packed):
         why = f"{catalogue.layout} comes without classes"
     elif catalogue.labels and packed[0].patient_id not in catalogue.facts:

@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import multiprocessing
 import os
 import re
 import shlex
@@ -37,6 +38,8 @@ def run_main(main, parse_args):
         if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
             signal.signal(number, stop)
     os.register_at_fork(after_in_child=leave_signals_to_parent)
+    if sys.platform == "linux":  # as before Python 3.14: forked processes have all that is loaded
+        multiprocessing.set_start_method("fork", force=True)
     try:
         args = parse_args()
         main(args)

@@ -1,30 +1,28 @@
 """Pools of processes that end with the process that started them."""
 
 import contextlib
+import multiprocessing
 import os
 import threading
-import time
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 
 AHEAD = 3  # items a process that wait for their turn, or to be taken
-WATCH = 1  # s between two looks of a worker at whether its parent lives
 
 
-def end_with_parent(parent):
-    """End this process soon after its parent, which may have been killed: in a thread."""
+def end_with_parent():
+    """End this process with the one that started the pool, which may be killed: in a thread."""
 
     def watch():
-        while os.getppid() == parent:
-            time.sleep(WATCH)
+        multiprocessing.parent_process().join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
-def start_worker(parent, initializer=None, arguments=()):
+def start_worker(initializer=None, arguments=()):
     """Prepare a process of a pool."""
-    end_with_parent(parent)
+    end_with_parent()
     if initializer:
         initializer(*arguments)
 
@@ -71,8 +69,7 @@ class Pool(ProcessPoolExecutor):
 @contextlib.contextmanager
 def workers(jobs, initializer=None, arguments=()):
     """Yield a pool of processes; what stops the block cancels the work that has not begun."""
-    start = (os.getpid(), initializer, arguments)
-    pool = Pool(jobs, initializer=start_worker, initargs=start)
+    pool = Pool(jobs, initializer=start_worker, initargs=(initializer, arguments))
     try:
         yield pool
     finally:
