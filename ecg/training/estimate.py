@@ -123,7 +123,8 @@ class Work(NamedTuple):
     def busy(self):
         """Number of trainings at a time: all models of a job are trained one after another."""
         left = set(self.left)
-        return max(1, min(self.lanes, sum(not left.isdisjoint(runs) for runs in self.jobs.values())))
+        jobs = sum(not left.isdisjoint(runs) for runs in self.jobs.values())
+        return max(1, min(self.lanes, jobs))
 
 
 class Start(NamedTuple):
