@@ -420,7 +420,12 @@ def test_the_estimate_counts_models_epochs_and_jobs(tmp_path, monkeypatch):
     assert "about 5.0 hours" in estimated(runs, runs[1:], paper(epochs=5), 3, 1000, 2)[1]
     # on other cores that time says nothing
     assert "benchmark" in estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 4)[1]
-    unknown = estimated(130 * ["a"], 130 * ["a"], paper(use_gpu=True), 8, 1000, 2)[1:]
+    # models of one job are trained one after another
+    together = Work({"round": runs}, runs[1:], 1000, 2, 1)
+    _, text, _ = estimate(WorkflowSettings.of(paper(epochs=5)), together, {}, Path("times"))
+    assert text == estimated(runs, runs[1:], paper(epochs=5), 1, 1000, 1)[1]
+    many = [f"run{i}" for i in range(130)]
+    unknown = estimated(many, many, paper(use_gpu=True), 8, 1000, 2)[1:]
     # 130 x 40 / 8 = 650 s
     assert "not known" in unknown[0] and unknown[0].endswith("an epoch adds 11 minutes")
     assert len(unknown) == 1  # no sum

@@ -19,6 +19,7 @@ from ecg.processing.filters import ZeroPhase
 SHORTEST = 6  # s; the shortest record of CPSC2018, for a model that does not say its own
 FLAT_MV = 0.02  # a fifth of a millimetre in a whole second: less than the noise of an electrode
 SILENT = 4  # s; a flat line of all leads for so long is no pause of a heart but a loose cable
+LOST, LOST_MV = 1, 1e-6  # s; no electrode gives the same number for so long: samples are lost
 DRIFT_MV = 1.0  # a baseline that moves 10 mm within a second
 NOISE_MV = 0.3  # a trace 3 mm thick
 UNREADABLE_SHARE = 0.5  # of a lead's seconds
@@ -160,14 +161,17 @@ def flat_seconds(signal):
     return np.ptp(by_second(signal), axis=2) < FLAT_MV
 
 
-def silent_stretches(signal):
-    """Return the (start, end), in samples, of the flat lines of all leads of (12, n) mV."""
+def silent_stretches(signal, seconds=SILENT, span=FLAT_MV):
+    """Return the (start, end), in samples, of the flat lines of all leads of (12, n) mV.
+
+    Each lasts some seconds at least, in whose tenths each lead spans less than `span` mV.
+    """
     step = SAMPLE_RATE // 10
     n = signal.shape[1] // step
     tenths = signal[:, : n * step].reshape(len(signal), n, step)
-    flat = (np.ptp(tenths, axis=2) < FLAT_MV).all(0)
+    flat = (np.ptp(tenths, axis=2) < span).all(0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
-    runs = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= 10 * SILENT]
+    runs = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= 10 * seconds]
     return [(a * step, signal.shape[1] if b == n else b * step) for a, b in runs]
 
 
@@ -187,12 +191,23 @@ def live_parts(packed):
 
 
 def silence_cautions(signal):
-    """Return a Caution, in a list, that says where (12, n) mV is a flat line in all leads."""
-    places = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in silent_stretches(signal)]
-    if not places or places[0] == (0, signal.shape[1] / SAMPLE_RATE):
-        return []
-    text = ", ".join(f"from {a:.0f} to {b:.0f} s" for a, b in places)
-    return [Caution(f"no signal {text} in all leads", critical=True)]
+    """Return Cautions that say where (12, n) mV is a flat line in all leads, or lost samples."""
+    silent, whole = silent_stretches(signal), (0, signal.shape[1])
+    lost = silent_stretches(signal, LOST, LOST_MV)
+    lost = [(a, b) for a, b in lost if not any(c <= a and b <= d for c, d in silent)]
+    found = []
+    if silent and silent != [whole]:
+        found.append(f"no signal {describe_places(silent)} in all leads")
+    if lost and lost != [whole]:
+        text = f"not one sample changes {describe_places(lost)} in all leads"
+        found.append(f"{text}: a part of the recording is lost")
+    return [Caution(text, critical=True) for text in found]
+
+
+def describe_places(places):
+    """Say where some (start, end), in samples, are."""
+    seconds = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in places]
+    return ", ".join(f"from {a:.0f} to {b:.0f} s" for a, b in seconds)
 
 
 def flat_leads(signal):

@@ -119,6 +119,13 @@ class Work(NamedTuple):
         """Names of all models."""
         return [run for runs in self.jobs.values() for run in runs]
 
+    @property
+    def busy(self):
+        """Number of trainings at a time: all models of a job are trained one after another."""
+        left = set(self.left)
+        jobs = sum(not left.isdisjoint(runs) for runs in self.jobs.values())
+        return max(1, min(self.lanes, jobs))
+
 
 class Start(NamedTuple):
     """What the time of a training depends on, of the model that it starts from."""
@@ -226,7 +233,7 @@ def estimate_training(settings, work):
     """
     if not settings.epochs:
         return None, "the time of the epochs is not known: main.py chooses their number"
-    passes = len(work.left) * settings.epochs / max(1, min(work.lanes, len(work.left)))
+    passes = len(work.left) * settings.epochs / work.busy
     if measured := measured_epoch(settings, work):
         epoch, source = measured[0], f"measured in {measured[1]}"
     else:
@@ -238,7 +245,7 @@ def estimate_training(settings, work):
         return None, f"{text}each second of an epoch adds {in_words(passes)}"
     return passes * epoch, (
         f"the epochs take about {in_words(passes * epoch)}: {counted(settings.epochs, 'epoch')} of "
-        f"{epoch:.1f} s each ({source}), {work.lanes} at a time"
+        f"{epoch:.1f} s each ({source}), {work.busy} at a time"
     )
 
 
