@@ -271,7 +271,7 @@ rule train:
     wildcard_constraints: **JOB_NAMES
     params:
         flags=model_flags("epochs", "batch_size", "lr", "schedule", "seconds", "windows", "patience",
-                          "amp"),
+                          "amp", "no_evidence"),
         choices=choices,
         # no output: Snakemake would delete it, and the finished epochs with it
         last=lambda w, output: [f"models/{run}.last.pth" for run in job_runs(w)]
@@ -375,7 +375,8 @@ rule faithfulness:
 
 def changes():
     """Say which values of config/paper.yaml this reproduction changes."""
-    free = ("data_dir", "use_gpu", "num_workers", "shared", "jobs", "threads")
+    # the paper's network has no evidence head
+    free = ("data_dir", "no_evidence", "use_gpu", "num_workers", "shared", "jobs", "threads")
     changed = [f"{name} {shown(config[name])} ({shown(value)})" for name, value in PAPER.items()
                if name not in free and str(config[name]) != str(value)]
     if not changed:

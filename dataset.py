@@ -1,7 +1,8 @@
 """The data set as the network sees it: leads, classes, folds, signals, padding, augmentation.
 
 Shapes, here and everywhere: N records, L leads, T samples (15,000 = 30 s at 500 Hz), K classes.
-Importing it loads no torch: only `ECGDataset.loader` needs that.
+Importing it loads neither torch nor pandas, as each answer waits for imports: what needs them
+imports them.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from utils import InputError, is_safe_name, natural, positive, read_json
 
@@ -117,6 +117,8 @@ def refuse_classes(names):
 
 def read_class(cells):
     """Return a column of labels.csv, text, as 0/1, or as 0, 1 and NaN if some are unknown."""
+    import pandas as pd
+
     if not cells.isin(["0", "1", "0.0", "1.0", ""]).all():
         raise ValueError(f"a cell of the class {cells.name} is neither 0 nor 1 nor empty")
     values = pd.to_numeric(cells.where(cells != ""))
@@ -125,6 +127,8 @@ def read_class(cells):
 
 def read_labels(path):
     """Read labels.csv; raises ValueError with what is wrong with it."""
+    import pandas as pd
+
     table = pd.read_csv(path, dtype=str, header=None, keep_default_na=False)
     columns = table.iloc[0].tolist()
     if columns[0] != "patient_id" or columns[-1] != "fold":
@@ -153,17 +157,12 @@ def load_labels(data_dir, limit=None):
         raise InputError(f"no {path}; make it: python preprocess.py --data-dir {data_dir}")
     try:
         labels = read_labels(path)
-    except (ValueError, pd.errors.ParserError) as error:  # EmptyDataError is a ValueError
+    except ValueError as error:  # as pandas' errors are
         remedy = "correct it, or move it elsewhere before you run"
         raise InputError(
             f"{path}: {error}; {remedy} python preprocess.py --data-dir {data_dir}"
         ) from error
     return labels.head(limit) if limit else labels
-
-
-def unlabelled(names):
-    """Return rows like those of labels.csv for records without labels: there is no class."""
-    return pd.DataFrame({"patient_id": list(names)})
 
 
 def labels_digest(labels):
@@ -305,7 +304,8 @@ def make_loader(items, num_workers, **options):
 class ECGDataset:
     """Records for a torch DataLoader: item i is x (L, T) float32 in mV and y (K,) float32.
 
-    y is 0, 1, or NaN where a class is not known.
+    y is 0, 1, or NaN where a class is not known. Without `labels` all of `signals` are records, and
+    there is no class.
 
     With `augment_seed`, an item's augmentation depends on that seed, `epoch` (set it before each
     pass) and the record's row alone, so that it is the same whatever loads it. With `windows`, of
@@ -317,7 +317,7 @@ class ECGDataset:
     def __init__(
         self,
         signals,
-        labels,
+        labels=None,
         leads=LEADS,
         seconds=SECONDS,
         augment_seed=None,
@@ -328,15 +328,17 @@ class ECGDataset:
         if unknown:
             text = f"the model's leads {', '.join(unknown)} are none of {', '.join(LEADS)}"
             raise InputError(f"{text}; train it again: python main.py")
-        missing = [name for name in labels["patient_id"] if name not in signals]
+        names = list(signals if labels is None else labels["patient_id"])
+        missing = [name for name in names if name not in signals]
         if missing:
             text = f"{signals.path} lacks {len(missing)} records of labels.csv (first {missing[0]})"
             raise InputError(f"{text}; run: python preprocess.py --data-dir {signals.path.parent}")
-        self.signals = signals
-        self.patient_ids = list(labels["patient_id"])
-        self.classes = classes_of(labels)
-        y = labels[list(self.classes)].to_numpy(np.float32, copy=True)
-        self.y = y  # (N, K), writable for torch
+        self.signals, self.patient_ids = signals, names
+        self.classes, self.y = (), np.zeros((len(names), 0), np.float32)
+        if labels is not None:
+            self.classes = classes_of(labels)
+            y = labels[list(self.classes)].to_numpy(np.float32, copy=True)
+            self.y = y  # (N, K), writable for torch
         self.rows = [LEADS.index(lead) for lead in leads]
         self.n_samples = seconds * SAMPLE_RATE
         self.augment_seed = augment_seed

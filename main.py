@@ -11,10 +11,10 @@ Writes  models/<run>.last.pth         after each epoch: what --resume starts fro
     python main.py --data-dir data/CPSC --leads all --use-gpu
 
 With --init it starts from a model's weights, network, seconds and windows, with defaults for 50 to
-1,000 records, and keeps the mean of the weights before and after (--no-average: those after). A
-head for the place of each criterion is kept alive by synthetic records beside the real ones
-(--no-evidence: it is dropped). With --fresh it trains on synthetic records that it makes meanwhile,
-each seen once, and uses the data folder for validation only:
+1,000 records. With the model's leads it keeps the mean of the weights before and after
+(--no-average: those after). A head for the place of each criterion is kept alive by synthetic
+records beside the real ones (--no-evidence: it is dropped). With --fresh it trains on synthetic
+records that it makes meanwhile, each seen once, and uses the data folder for validation only:
 
     python main.py --data-dir data/mine --init models/general.pth
     python main.py --data-dir data/general --fresh 2000 --seconds 10 --schedule cosine
@@ -162,9 +162,9 @@ def set_up(args, device):
     normal = args.normal if args.normal in classes else None
     if args.normal and not normal and not (start and start.settings.normal == args.normal):
         raise InputError(f"--normal {args.normal}: choose one of {', '.join(classes)}")
-    same = start is not None and start.classes == classes
+    same = start is not None and (start.classes, start.leads) == (classes, tuple(leads))
     if args.average and not same:
-        raise InputError(f"--average: --init {args.init} has other classes; leave it out")
+        raise InputError(f"--average: --init {args.init} has other classes or leads; leave it out")
     if start and args.average is None:
         args.average = same and not args.fresh
     folder = Path(args.data_dir).resolve().name

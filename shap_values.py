@@ -25,8 +25,9 @@ import pandas as pd
 
 from dataset import SAMPLE_RATE, add_data_args, add_round_arg, add_signal_args, leads_text
 from ecg.explanation import run as explanation_run
+from ecg.explanation.beat_averages import BeatAverages
 from ecg.explanation.explanation import Explainer, Explanation, Record
-from ecg.explanation.methods import METHODS
+from ecg.explanation.methods import METHODS, refuse_lacking, refuse_unused
 from ecg.explanation.population import Population
 from ecg.inference.flags import (
     add_model_args,
@@ -38,7 +39,6 @@ from ecg.inference.model import Model
 from ecg.plot.explained_page import plot_patient
 from ecg.plot.explanation_figures import plot_average_beats
 from ecg.plot.scores import plot_heat_maps
-from ecg.processing.beats import BeatAverages
 from ecg.processing.detection import find_peaks
 from ecg.reporting.pages import write_page
 from ecg.running.command import make_parser, run_main
@@ -61,7 +61,7 @@ def parse_args(argv=None):
     add_model_path_arg(group)
     add_round_arg(group)
     args = parse_without(parser, argv, MOVED, "python -m ecg.read FILE --explain")
-    explanation_run.refuse_unused(parser, args.method, args.reliability)
+    refuse_unused(parser, args.method, args.reliability)
     return args
 
 
@@ -220,7 +220,7 @@ def main(args):
     model = Model.load(path, distributed.start(args.device), args.leads)
     run = explanation_run.load_run(model, args.data_dir, args.limit, args.round)
     options = explanation_run.options_of(**vars(args))
-    explanation_run.refuse_lacking(model, options.method)
+    refuse_lacking(model, options.method)
     names = explanation_run.choose_records(run, options, args.records, args.patients)
     folder = explanations_path(run.name)
     if distributed.rank() == 0:

@@ -2,9 +2,10 @@
 
     python -m benchmarks.overnight --data-dir data/CPSC_twin --init models/general.pth
 
-Prints the records that the small and the paper's network train on in a second, by batch and
-precision, and the parts of one training on the data folder, but for its epochs: for
-docs/reproduce.md. Processor time counts other work on the machine less than clock time does.
+Prints the parts of a training with V6 of one epoch, without and with synthetic records beside the
+real ones, and the records that the small and the paper's network train on in a second, by batch and
+precision: for docs/reproduce.md. All are seconds of processor time, which counts other work on the
+machine less than clock time does.
 """
 
 import time
@@ -15,7 +16,7 @@ import main as step
 from dataset import CLASSES, SAMPLE_RATE, PackedSignals, load_labels, signal_digest
 from ecg.inference.device import set_seed
 from ecg.running.command import make_parser
-from ecg.training.loop import batch_loss, validate
+from ecg.training.loop import batch_loss, train_epoch, validate
 from ecg.training.training import Epoch
 from resnet import ResNet1d
 
@@ -53,14 +54,16 @@ def rate(network, seconds, n_leads, batch_size, amp):
     return STEPS * batch_size / (time.process_time() - started)
 
 
-def parts(args):
+def parts(args, evidence):
     """Yield the parts of a training with lead V6, in words, and the s that each takes."""
     own = ["--data-dir", args.data_dir, "--init", args.init, "--leads", "V6", "--epochs", "1"]
-    flags = step.parse_args([*own, *(["--limit", str(args.limit)] if args.limit else [])])
-    yield "start of Python, packages", time.process_time()
-    mark = time.process_time()
+    own += [evidence, *(["--limit", str(args.limit)] if args.limit else [])]
+    flags, mark = step.parse_args(own), time.process_time()
     train_set, validation_set, training = step.set_up(flags, torch.device("cpu"))
     yield f"{len(train_set)} and {len(validation_set)} records set up", time.process_time() - mark
+    beside, mark = training.synthetic, time.process_time()
+    train_epoch(training, training.network, train_set)
+    yield f"epoch, {len(beside) if beside else 0} synthetic ones", time.process_time() - mark
     mark = time.process_time()
     scores = validate(training.network, validation_set, training.loading)
     yield "validation of an epoch", time.process_time() - mark
@@ -79,8 +82,10 @@ def parts(args):
 
 def main(args):
     torch.set_num_threads(1)
-    for name, seconds in parts(args):
-        print(f"{name:45s} {seconds:7.2f} s")
+    print(f"{'start of Python, packages':45s} {time.process_time():7.2f} s")
+    for evidence in ("--no-evidence", "--evidence"):
+        for name, seconds in parts(args, evidence):
+            print(f"{name:45s} {seconds:7.2f} s", flush=True)
     for network, seconds, n_leads, batch_size, amp in CASES:
         found = rate(network, seconds, n_leads, batch_size, amp)
         shape = f"{n_leads} x {seconds * SAMPLE_RATE}, batch {batch_size}"

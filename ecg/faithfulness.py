@@ -44,7 +44,7 @@ from ecg.explanation import checks, ludb
 from ecg.explanation import run as explanation_run
 from ecg.explanation.check_measures import read_evidence
 from ecg.explanation.explanation import Explainer, Explanation, Record
-from ecg.explanation.methods import METHODS
+from ecg.explanation.methods import METHODS, refuse_lacking, refuse_unused
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_model_args, add_model_path_arg, find_model
 from ecg.inference.model import Model
@@ -97,7 +97,7 @@ def parse_args(argv=None):
     add_model_path_arg(group)
     add_round_arg(group)
     args = parser.parse_args(argv)
-    explanation_run.refuse_unused(parser, args.method, args.reliability)
+    refuse_unused(parser, args.method, args.reliability)
     needs = {"training": args.other_model, "beats": args.ludb_dir, "marks": args.ludb_dir}
     if not any(needs.get(check, True) for check in args.checks):
         parser.error("--checks training needs --other-model, beats and marks need --ludb-dir")
@@ -230,7 +230,7 @@ def main(args):
     model = Model.load(path, get_device(args.device), args.leads)
     run = explanation_run.load_run(model, args.data_dir, args.limit, args.round)
     options = explanation_run.options_of(**vars(args))
-    explanation_run.refuse_lacking(model, options.method)
+    refuse_lacking(model, options.method)
     names = explanation_run.choose_records(run, options, args.records, args.patients)
     folder = explanations_path(run.name, "faithfulness")
     table_path, figure = folder.with_suffix(".csv"), folder.with_suffix(".png")

@@ -25,9 +25,7 @@ from pathlib import Path
 
 from dataset import BATCH_SIZE
 from ecg.explanation.attributions import Options
-from ecg.explanation.methods import EVIDENCE, METHODS, lacks_head
-from ecg.explanation.own_record import FROM_HEAD, FROM_ZERO, MethodAtHand, training_background
-from ecg.explanation.run import refuse_lacking, refuse_unused
+from ecg.explanation.methods import EVIDENCE, METHODS, lacks_head, refuse_lacking, refuse_unused
 from ecg.inference.device import get_device
 from ecg.inference.flags import add_device_args, add_model_path_arg
 from ecg.inference.model import Model
@@ -104,25 +102,28 @@ def choose_method(args, model):
     The head is asked unless the options of another method are given. Stops if --method or
     --reliability need a head or a training set that is not at hand.
     """
+    # here, because an answer waits for imports, and this brings the statistics of test folds
+    from ecg.explanation import own_record
+
     given = explain_options(args) | {"amp": args.amp, "batch_size": args.batch_size}
     refuse_lacking(model, args.method)
     chosen = args.method
     if chosen is None and not explain_options(args) and not args.data_dir:
         chosen = None if lacks_head(EVIDENCE, model.network) else EVIDENCE
     if chosen == EVIDENCE:
-        return MethodAtHand(FROM_HEAD.options._replace(**given))
+        return own_record.MethodAtHand(own_record.FROM_HEAD.options._replace(**given))
     options, data_dir = Options(**given), args.data_dir or DATA_DIR
     if chosen is None or METHODS[chosen].background:
-        background = training_background(data_dir, model, options)
+        background = own_record.training_background(data_dir, model, options)
         if background is not None:
-            return MethodAtHand(options, background)
+            return own_record.MethodAtHand(options, background)
         if chosen or args.reliability:
             raise InputError(
                 "--method shap and --reliability need the model's training set, but "
                 f"{data_dir} is not what {model.path} was trained on; name the training set with "
                 "--data-dir, or leave these flags out"
             )
-    return MethodAtHand(FROM_ZERO.options._replace(**given))
+    return own_record.MethodAtHand(own_record.FROM_ZERO.options._replace(**given))
 
 
 def main(args):

@@ -171,6 +171,8 @@ def test_fewer_leads_take_their_columns_and_other_classes_a_new_layer(workdir, c
     assert torch.equal(other.state_dict()["stages.0.conv1.weight"], start["stages.0.conv1.weight"])
     train(*DATA, "--init", f"models/{RUN}.pth", "--leads", "I,V5", "--epochs", "1")
     few = f"from-{RUN}_tiny_I-V5_42"
+    # no mean with weights that were made for more leads
+    assert same(load(few)["state_dict"], load(f"{few}.last")["best"])
     flags = resnet.ResNet1d("resnet18", 1, 9, 4), ["II"], CLASSES
     assert "has no lead II" in refused(capsys, Model.load(f"models/{few}.pth").give_weights, *flags)
 
@@ -355,6 +357,6 @@ def test_evidence_is_learnt_from_fresh_records_and_survives_a_resume(workdir, ca
     assert other.normal is None and not other.evidence
     for flag in ("--evidence", "--average"):
         err = refused(capsys, train, *DATA, "--init", "models/base.pth", flag)
-        assert "for these classes" in err or "has other classes" in err
+        assert "for these classes" in err or "has other classes or leads" in err
     assert "--normal XX: choose one of STD, STE" in refused(capsys, train, *THIN, "--normal", "XX")
     assert "--evidence needs --fresh" in refused(capsys, main.parse_args, [*THIN, "--evidence"])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ecg.explanation.attributions import mean_gradients_of, random_path, straight_path
 from ecg.explanation.evidence_map import evidence_maps
 from ecg.explanation.library import gradient_explainer
+from utils import InputError
 
 
 class Method(NamedTuple):
@@ -54,3 +55,15 @@ NO_HEAD = "has no evidence head; choose --method shap or ig, or train one: main.
 def lacks_head(method, network):
     """Tell whether a method needs an evidence head that a network does not have."""
     return method == EVIDENCE and network.evidence is None
+
+
+def refuse_unused(parser, method, reliability):
+    """Stop if --reliability is asked of a method that cannot draw until it is reached."""
+    if reliability and method and not METHODS[method].stops:
+        parser.error(f"--reliability needs samples that are drawn, not --method {method}")
+
+
+def refuse_lacking(model, method):
+    """Stop if a method needs an evidence head that the Model does not have."""
+    if lacks_head(method, model.network):
+        raise InputError(f"{model.path} {NO_HEAD}")

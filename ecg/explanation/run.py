@@ -20,7 +20,7 @@ from dataset import (
 from ecg.evaluation.runs import is_training_data
 from ecg.explanation.attributions import Options, batch_logits
 from ecg.explanation.explanation import Background, Record
-from ecg.explanation.methods import METHODS, NO_HEAD, lacks_head
+from ecg.explanation.methods import METHODS
 from ecg.inference.model import Model, predict_scores
 from utils import RESEARCH_USE, InputError, fraction, positive, read_json, write_json
 
@@ -45,18 +45,6 @@ def add_explain_args(parser, records, samples):
     group.add_argument("--resume", choices=["auto"], help=text)
     group.add_argument("--force", action="store_true", help="delete the folder's values first")
     return group
-
-
-def refuse_unused(parser, method, reliability):
-    """Stop if --reliability is asked of a method that cannot draw until it is reached."""
-    if reliability and method and not METHODS[method].stops:
-        parser.error(f"--reliability needs samples that are drawn, not --method {method}")
-
-
-def refuse_lacking(model, method):
-    """Stop if a method needs an evidence head that the Model does not have."""
-    if lacks_head(method, model.network):
-        raise InputError(f"{model.path} {NO_HEAD}")
 
 
 def options_of(**given):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset import LEADS, ECGDataset, signal_digest, unlabelled
+from dataset import LEADS, ECGDataset, signal_digest
 from ecg.inference.checkpoint import read_checkpoint, save_checkpoint, weights_digest
 from ecg.inference.provenance import Provenance, Start
 from ecg.inference.settings import Settings, check_fields
@@ -209,14 +209,14 @@ class Model:
             weights = {name: w for name, w in weights.items() if not name.startswith(heads)}
         network.load_state_dict(own | {name: w for name, w in weights.items() if name in own})
 
-    def dataset(self, signals, labels):
-        """Return records of `labels` (rows of labels.csv) as this model is given them to score."""
+    def dataset(self, signals, labels=None):
+        """Return records of `labels` (rows of labels.csv; None: all) as this model scores them."""
         settings = self.leads, self.flags.seconds, None, self.window is not None
         return ECGDataset(signals, labels, *settings, self.settings.centred)
 
     def network_input(self, packed):
         """Return what the network is given of a packed record (12, n): (L, T) in mV."""
-        return self.dataset({"": packed}, unlabelled([""]))[0][0]
+        return self.dataset({"": packed})[0][0]
 
     def packed_probabilities(self, packed):
         """Return the probabilities (K,) of a packed record (12, n)."""
@@ -259,19 +259,32 @@ class Model:
         both = found[..., normal] & found[..., ~normal].any(-1, keepdims=True)
         return found & ~(both & (normal != kept))
 
-    def score(self, dataset, batch_size=32, num_workers=0, amp=False, quiet=False):
-        """Return the probabilities (N, K) of a data set's records; InputError if one is not finite.
-
-        `quiet`: without progress.
-        """
+    def score(self, dataset, batch_size=32, num_workers=0, amp=False):
+        """Return the probabilities (N, K) of a data set; InputError if one is not finite."""
         loader = dataset.loader(batch_size, num_workers)
-        y_score = predict_scores(self.network, loader, self.device, amp, quiet)[1]
+        y_score = predict_scores(self.network, loader, self.device, amp)[1]
+        return self.refuse_unfinite(y_score, dataset.patient_ids)
+
+    def score_signals(self, signals, batch_size=32, amp=False):
+        """Return the probabilities (N, K) of packed signals {name: (12, n)}, as `score` does.
+
+        Without a loader, which takes longer for each record than anything but the network.
+        """
+        records, size = list(self.dataset(signals)), 1 if self.window else batch_size
+        batches = [
+            [torch.from_numpy(np.stack(part)) for part in zip(*records[i : i + size], strict=True)]
+            for i in range(0, len(records), size)
+        ]
+        y_score = predict_scores(self.network, batches, self.device, amp, quiet=True)[1]
+        return self.refuse_unfinite(y_score, list(signals))
+
+    def refuse_unfinite(self, y_score, names):
+        """Return the probabilities (N, K) of records; InputError if one is not finite."""
         bad = np.flatnonzero(~np.isfinite(y_score).all(1))
         if len(bad):
-            first = dataset.patient_ids[bad[0]]
             raise InputError(
                 f"{self.path} gives values that are not finite for {len(bad)} records (first "
-                f"{first}); train it again: python main.py"
+                f"{names[bad[0]]}); train it again: python main.py"
             )
         return y_score
 

@@ -54,6 +54,8 @@ def find_format(path):
     """Return ecgdatakit's description of a file's format; raises ValueError if it is not read."""
     with open(path, "rb") as file:
         opening = file.read(16)
+    if not opening:
+        raise ValueError("the file is empty; copy it again")
     if opening[4:8] == b"ftyp":  # HEIC, as telephones take them
         raise ValueError(PICTURE)
     for mark, reason in REFUSED.items():

@@ -11,7 +11,6 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import resample_poly
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV, signal_digest, to_mv
 from ecg.io.formats import TABLES, read_record
@@ -102,6 +101,8 @@ def resample(signal, sample_rate):
     ratio = Fraction(SAMPLE_RATE / sample_rate).limit_denominator(1000)
     if ratio == 1:
         return signal
+    from scipy.signal import resample_poly  # half a second, for which few first answers wait
+
     # padtype: extends the ends by lines, so that an offset does not end in a step
     return resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
 

@@ -117,4 +117,5 @@ def describe_error(error):
     """Say in one line, of at most 200 characters, why a record cannot be read."""
     known = isinstance(error, ValueError | OSError)
     text = f"{error}" if known else f"cannot be read ({type(error).__name__}: {error})"
-    return " ".join(text.split())[:200]
+    text = " ".join(text.split())
+    return text if len(text) <= 200 else f"{text[:196]} ..."

@@ -15,7 +15,6 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from dataset import LEADS
 from ecg.io.physionet import MV_PER_UNIT
@@ -221,6 +220,8 @@ def read_rows(body, separator, columns, n_names, time=None):
     column of the times (of None: None). Rows may begin with one cell more if it counts the samples:
     R's row names, or an unnamed sample number.
     """
+    import pandas as pd  # here, because an answer waits for imports, and only tables need it
+
     first = body.lstrip("\n").partition("\n")[0]
     n = len(split_line(first, separator)) if first.strip() else 0
     shift = int(n == n_names + 1)

@@ -7,6 +7,7 @@ import numpy as np
 from dataset import LEADS, SAMPLE_RATE
 from ecg.explanation import checks
 from ecg.explanation.attributions import WINDOWS
+from ecg.explanation.beat_averages import WINDOW
 from ecg.explanation.check_measures import (
     FRACTIONS,
     LAYERS,
@@ -22,7 +23,7 @@ from ecg.explanation.check_measures import (
 from ecg.explanation.ludb import share_name, time_name
 from ecg.plot.figures import BLUE, ORANGE, make_panels, plt, save_print
 from ecg.plot.value_colours import draw_value_bar, draw_values, value_norm
-from ecg.processing.beats import REGIONS, WINDOW
+from ecg.processing.beats import REGIONS
 
 GRAY = "0.45"
 COLOURS = (BLUE, "#56b4e9", ORANGE)

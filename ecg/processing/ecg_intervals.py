@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import butter, sosfiltfilt
 
 from dataset import LEADS, SAMPLE_RATE
 from ecg.processing.beats import calm_from, early_beats, find_borders, ventricular_beats
-from ecg.processing.detection import cut_beats
+from ecg.processing.detection import cut_beats, median_beat
+from ecg.processing.filters import ZeroPhase
 
 BEFORE, AFTER = 0.5, 0.8  # s around the middle of QRS that the median beat holds, if RR allows
 ENOUGH = 3  # beats of a median
@@ -40,7 +40,7 @@ T_REACH = 0.3  # s after the middle of a QRS in which no P is sought
 NEXT_P, NEXT_SHARE = 0.2, 0.3  # s before the next QRS where T has ended, or a share of RR if less
 T_LEAST = 0.05  # mV of a lead
 T_FALL, T_STEEP, T_LEVEL = 0.16, 0.25, 0.04  # s from its peak; of its steepest descent; s
-DRIFT = butter(2, 0.5, "high", fs=SAMPLE_RATE, output="sos")
+WITHOUT_DRIFT = ZeroPhase(0.5, None)
 
 
 class Intervals(NamedTuple):
@@ -101,9 +101,9 @@ def measure_intervals(signal, peaks, flat=()):
         return Intervals()
     rr = np.diff(peaks) / SAMPLE_RATE
     found = Intervals(rate=60 / rr.mean(), rr_spread=rr.std() / rr.mean())
-    signal = sosfiltfilt(DRIFT, signal - np.median(signal, 1, keepdims=True))
+    signal = WITHOUT_DRIFT(signal)
     live = np.array([lead not in flat for lead in LEADS])
-    middle = median_beat(signal, peaks, live)
+    middle = find_middle(signal, peaks, live)
     if middle is None:
         return found
     onset, end = qrs_borders(middle, live)
@@ -124,7 +124,7 @@ def milliseconds(samples):
     return float(samples) / SAMPLE_RATE * 1000
 
 
-def median_beat(signal, peaks, live):
+def find_middle(signal, peaks, live):
     """Return the Middle of the usual beats of (12, n) mV, None if fewer than three are alike."""
     before, after = round(BEFORE * SAMPLE_RATE), round(AFTER * SAMPLE_RATE)
     usual = ~early_beats(peaks) & ~ventricular_beats(signal, peaks, find_borders(signal, peaks))
@@ -135,23 +135,34 @@ def median_beat(signal, peaks, live):
         return None
     for _ in range(2):  # onto their median
         beats = cut_beats(signal[live], peaks, 3 * shift, 3 * shift)
-        form = np.median(beats, axis=0)
+        form = median_beat(beats)
         form = form - form.mean(1, keepdims=True)
-        parts = cut_beats(signal, peaks, 4 * shift, 4 * shift)[:, live]
-        parts = sliding_window_view(parts, form.shape[1], axis=2)  # (B, L, M, w), moved by M
-        # less each one's mean; the form's is 0
-        square = (parts**2).sum(3) - parts.sum(3) ** 2 / form.shape[1]
-        size = np.sqrt(np.maximum(square, 0).sum(1) * (form**2).sum())  # (B, M)
-        fit = (np.einsum("blmw,lw->bm", parts, form, optimize=True) / np.maximum(size, 1e-12)).T
-        peaks = peaks + fit.argmax(0) - shift
+        fit = moved_correlations(cut_beats(signal[live], peaks, 4 * shift, 4 * shift), form)
+        peaks = peaks + fit.argmax(1) - shift
         peaks = np.clip(peaks, before + shift, signal.shape[1] - after - shift - 1)
-    peaks = peaks[fit.max(0) >= ALIKE]
+    peaks = peaks[fit.max(1) >= ALIKE]
     if len(peaks) < ENOUGH:
         return None
     beats = cut_beats(signal, peaks, before, after)
     halves = np.stack([np.mean(beats[i::2], axis=0) for i in range(2)])
     room = min(int(np.quantile(np.diff(peaks), 0.1)), after)
-    return Middle(np.median(beats, axis=0), halves, before, room)
+    return Middle(median_beat(beats), halves, before, room)
+
+
+def moved_correlations(parts, form):
+    """Return the correlations (B, M) of a form (L, w) with what it covers of beats (B, L, n).
+
+    It is moved over them sample by sample, M = n - w + 1 times. The mean of each of its leads is 0.
+    """
+    n, w = parts.shape[2], form.shape[1]
+    m = n - w + 1
+    around = np.pad(form, ((0, 0), (m - 1, m - 1)))
+    moved = sliding_window_view(around, n, axis=1)[:, ::-1]  # (L, M, n)
+    covered = (np.arange(n) - np.arange(m)[:, None]) % n < w  # (M, n)
+    # less the mean of what is covered of each lead
+    square = parts**2 @ covered.T - (parts @ covered.T) ** 2 / w  # (B, L, M)
+    size = np.sqrt(np.maximum(square, 0).sum(1) * (form**2).sum())  # (B, M)
+    return np.tensordot(parts, moved, ((1, 2), (0, 2))) / np.maximum(size, 1e-12)
 
 
 def qrs_borders(middle, live):

@@ -11,14 +11,15 @@ assessable (`not_assessable`).
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from dataset import LEADS, SAMPLE_RATE, UNITS_PER_MV
-from ecg.processing.detection import cut_beats
+from ecg.processing.detection import cut_beats, median_beat
+from ecg.processing.filters import ZeroPhase
 
 SHORTEST = 6  # s; the shortest record of CPSC2018, for a model that does not say its own
 FLAT_MV = 0.02  # a fifth of a millimetre in a whole second: less than the noise of an electrode
 SILENT = 4  # s; a flat line of all leads for so long is no pause of a heart but a loose cable
+LOST, LOST_MV = 1, 1e-6  # s; no electrode gives the same number for so long: samples are lost
 DRIFT_MV = 1.0  # a baseline that moves 10 mm within a second
 NOISE_MV = 0.3  # a trace 3 mm thick
 UNREADABLE_SHARE = 0.5  # of a lead's seconds
@@ -56,10 +57,10 @@ SEEN_IN = {
     "STE": WALLS,
 }
 
-SLOW = butter(2, 1, "low", fs=SAMPLE_RATE, output="sos")
-FAST = butter(2, 20, "high", fs=SAMPLE_RATE, output="sos")
-QRS = butter(2, (5, 20), "band", fs=SAMPLE_RATE, output="sos")
-WAVES = butter(2, (0.5, 30), "band", fs=SAMPLE_RATE, output="sos")
+SLOW = ZeroPhase(None, 1)
+FAST = ZeroPhase(20, None)
+QRS = ZeroPhase(5, 20)
+WAVES = ZeroPhase(0.5, 30)
 
 
 class Caution(NamedTuple):
@@ -94,7 +95,7 @@ def record_warnings(trace, sample_rate, window, shortest=SHORTEST, leads=LEADS):
         cautions.append(Caution(f"{FLAT}: {' '.join(lost)}", critical=True))
     if len(lost) == len(leads):
         raise ValueError("all leads are flat; if the file is in volts, give --units-per-mv 0.001")
-    cautions += unit_cautions(seen) + baseline_cautions(seen, flat)
+    cautions += unit_cautions(seen) + baseline_cautions(trace.baseline, flat)
     if standard_deviation(seen):
         text = "each lead was divided by its own standard deviation: heights are not mV"
         cautions.append(Caution(f"{text}, and ST findings mean nothing", critical=True))
@@ -155,24 +156,22 @@ def by_second(signal):
     return signal[:, : n * SAMPLE_RATE].reshape(len(signal), n, SAMPLE_RATE)
 
 
-def centred(signal):
-    """Subtract each lead's median from (12, n), so that an offset does not ring in a filter."""
-    return signal - np.median(signal, axis=1, keepdims=True)
-
-
 def flat_seconds(signal):
     """Tell for each lead and second whether it holds no signal: (12, seconds)."""
     return np.ptp(by_second(signal), axis=2) < FLAT_MV
 
 
-def silent_stretches(signal):
-    """Return the (start, end), in samples, of the flat lines of all leads of (12, n) mV."""
+def silent_stretches(signal, seconds=SILENT, span=FLAT_MV):
+    """Return the (start, end), in samples, of the flat lines of all leads of (12, n) mV.
+
+    Each lasts some seconds at least, in whose tenths each lead spans less than `span` mV.
+    """
     step = SAMPLE_RATE // 10
     n = signal.shape[1] // step
     tenths = signal[:, : n * step].reshape(len(signal), n, step)
-    flat = (np.ptp(tenths, axis=2) < FLAT_MV).all(0)
+    flat = (np.ptp(tenths, axis=2) < span).all(0)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flat, [False]]).astype(int)))
-    runs = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= 10 * SILENT]
+    runs = [(a, b) for a, b in edges.reshape(-1, 2).tolist() if b - a >= 10 * seconds]
     return [(a * step, signal.shape[1] if b == n else b * step) for a, b in runs]
 
 
@@ -192,12 +191,23 @@ def live_parts(packed):
 
 
 def silence_cautions(signal):
-    """Return a Caution, in a list, that says where (12, n) mV is a flat line in all leads."""
-    places = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in silent_stretches(signal)]
-    if not places or places[0] == (0, signal.shape[1] / SAMPLE_RATE):
-        return []
-    text = ", ".join(f"from {a:.0f} to {b:.0f} s" for a, b in places)
-    return [Caution(f"no signal {text} in all leads", critical=True)]
+    """Return Cautions that say where (12, n) mV is a flat line in all leads, or lost samples."""
+    silent, whole = silent_stretches(signal), (0, signal.shape[1])
+    lost = silent_stretches(signal, LOST, LOST_MV)
+    lost = [(a, b) for a, b in lost if not any(c <= a and b <= d for c, d in silent)]
+    found = []
+    if silent and silent != [whole]:
+        found.append(f"no signal {describe_places(silent)} in all leads")
+    if lost and lost != [whole]:
+        text = f"not one sample changes {describe_places(lost)} in all leads"
+        found.append(f"{text}: a part of the recording is lost")
+    return [Caution(text, critical=True) for text in found]
+
+
+def describe_places(places):
+    """Say where some (start, end), in samples, are."""
+    seconds = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in places]
+    return ", ".join(f"from {a:.0f} to {b:.0f} s" for a, b in seconds)
 
 
 def flat_leads(signal):
@@ -222,9 +232,8 @@ def noisy_leads(signal):
     """
     if signal.shape[1] < SAMPLE_RATE:
         return {}
-    signal = centred(signal)
-    drift = np.ptp(by_second(sosfiltfilt(SLOW, signal)), axis=2) > DRIFT_MV  # (12, seconds)
-    fast = by_second(sosfiltfilt(FAST, signal))
+    drift = np.ptp(by_second(SLOW(signal)), axis=2) > DRIFT_MV  # (12, seconds)
+    fast = by_second(FAST(signal))
     tenths = fast.reshape(*fast.shape[:2], 10, SAMPLE_RATE // 10)
     noise = np.median(np.ptp(tenths, axis=3), axis=2) > NOISE_MV
     flat = flat_seconds(signal)
@@ -247,13 +256,13 @@ def unit_cautions(signal):
     return [Caution(f"{text}; is the unit mV?", critical=True)]
 
 
-def baseline_cautions(signal, flat):
-    """Return a Caution, in a list, if the baseline of a lead that is not flat is off zero.
+def baseline_cautions(baseline, flat):
+    """Return a Caution, in a list, if the baseline (12,) of a lead that is not flat is off zero.
 
     The network sees the offset; training varies it by 0.02 mV. Of 249 clinical records (CPSC2018,
     Georgia, Chapman, LUDB, PTB-XL, CPSC-Extra) one is off by more than 0.3 mV.
     """
-    high = np.abs(np.median(signal, axis=1)) > MAX_BASELINE_MV
+    high = np.abs(baseline) > MAX_BASELINE_MV
     names = [lead for lead, yes in zip(LEADS, high, strict=True) if yes and lead not in flat]
     if not names:
         return []
@@ -262,17 +271,17 @@ def baseline_cautions(signal, flat):
 
 
 def limb_deviation(limb):
-    """Return by how much six limb leads (6, n) miss their relations, in parts of their size.
+    """Return by how much limb leads (..., 6, n) miss their relations, in parts of their size.
 
     The relations are I - II + III = 0, aVR = -(I + II) / 2, aVL = I - II / 2, aVF = II - I / 2
     (Einthoven, Goldberger). NaN counts as zero; the mean of each lead is left out.
     """
     limb = np.nan_to_num(limb)
     limb = limb - limb.mean(axis=-1, keepdims=True)
-    i, ii, iii, avr, avl, avf = limb
+    i, ii, iii, avr, avl, avf = np.moveaxis(limb, -2, 0)
     sums = np.array([i - ii + iii, avr + (i + ii) / 2, avl - i + ii / 2, avf - ii + i / 2])
-    size = np.sqrt((limb**2).mean())
-    return sums.std(axis=-1).max() / size if size else 0.0
+    size = np.sqrt((limb**2).mean(axis=(-2, -1)))
+    return np.divide(sums.std(axis=-1).max(0), size, out=np.zeros_like(size), where=size > 0)
 
 
 def limb_leads_agree(signal):
@@ -282,8 +291,8 @@ def limb_leads_agree(signal):
     filtered differently.
     """
     seconds = by_second(signal)[:6].swapaxes(0, 1).astype(float)  # (seconds, 6, 500)
-    apart = [limb_deviation(limb) for limb in seconds if (np.ptp(limb, axis=1) > 0).all()]
-    return not apart or bool(np.median(apart) < MAX_SUM_ERROR)
+    live = seconds[(np.ptp(seconds, axis=2) > 0).all(1)]
+    return not len(live) or bool(np.median(limb_deviation(live)) < MAX_SUM_ERROR)
 
 
 def tallest_span(signal):
@@ -296,7 +305,7 @@ def qrs_band(signal):
 
     So no lead outweighs the others; a flat lead keeps its small values.
     """
-    band = sosfiltfilt(QRS, centred(signal))
+    band = QRS(signal)
     height = np.percentile(np.abs(band), 99, axis=1, keepdims=True)
     return band / np.maximum(height, FLAT_MV)
 
@@ -331,10 +340,10 @@ def arms_reversed(signal, peaks):
     detection.find_peaks.
     """
     two = signal[[LEADS.index("I"), LEADS.index("aVR")]]
-    beats = cut_inside(sosfiltfilt(WAVES, centred(two)), peaks, 130, 210)
+    beats = cut_inside(WAVES(two), peaks, 130, 210)
     if len(beats) < 3:
         return False
-    lead_i, avr = (row - row[85:95].mean() for row in np.median(beats, axis=0))
+    lead_i, avr = (row - row[85:95].mean() for row in median_beat(beats))
     # of the QRS: -230 to -100 ms, -70 to 80 ms, 130 to 380 ms
     p, qrs, t = slice(15, 80), slice(95, 170), slice(195, 320)
     up = avr[qrs].max() + avr[qrs].min() > 0

@@ -26,6 +26,11 @@ class Trace:
         return np.rint(self.signal * UNITS_PER_MV).astype(int)
 
     @cached_property
+    def baseline(self):
+        """The median of each lead in mV (12,)."""
+        return np.median(self.signal, axis=1)
+
+    @cached_property
     def parts(self):
         """The Traces of its parts between silent stretches, as a list."""
         spans = quality.live_spans(self.packed)

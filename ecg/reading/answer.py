@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from dataset import LEADS, SAMPLE_RATE, unlabelled
+from dataset import LEADS, SAMPLE_RATE
 from ecg.inference.device import use_one_thread
 from ecg.io.diagnoses import NORMAL
 from ecg.io.record import check_length, check_matrix, check_rate, describe_error
@@ -328,8 +328,7 @@ def answer_files(files, model, table, anonymous, batch_size, amp, keep):
         for recording, of in zip(batch, parts, strict=True)
         for k, part in enumerate(of, start=1)
     }
-    dataset = model.dataset(signals, unlabelled(signals))
-    y_score = model.score(dataset, batch_size, 0, amp, quiet=True)
+    y_score = model.score_signals(signals, batch_size, amp)
     ends = np.cumsum([len(of) for of in parts])
     answers = []
     for recording, scores in zip(batch, np.split(y_score, ends[:-1]), strict=True):

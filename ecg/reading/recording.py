@@ -87,7 +87,7 @@ def examine(signal, sample_rate, model, name, path="", warnings=(), notes=()):
     rows = [LEADS.index(lead) for lead in model.leads]
     found = [*warnings, *missing_samples(signal[rows]), *implausible_leads(signal)]
     whole = Trace(to_mv(packed))
-    found += quality.silence_cautions(whole.signal) + jumping_leads(whole.signal)
+    found += quality.silence_cautions(whole.signal) + jumping_leads(whole)
     shortest = model.settings.shortest
     found += quality.record_warnings(whole.live, sample_rate, window, shortest, model.leads)
     scored = whole.end(window)
@@ -147,10 +147,10 @@ def implausible_leads(signal):
     return [Caution(f"{text}; the findings may be wrong", critical=True)]
 
 
-def jumping_leads(signal):
-    """Return a warning, in a list, if leads of (12, n) in mV are off for seconds."""
-    seconds = np.median(quality.by_second(signal), axis=2)
-    off = np.abs(seconds - np.median(signal, axis=1, keepdims=True)) > JUMP_MV  # (12, seconds)
+def jumping_leads(trace):
+    """Return a warning, in a list, if leads of a Trace are off for seconds."""
+    seconds = np.median(quality.by_second(trace.signal), axis=2)
+    off = np.abs(seconds - trace.baseline[:, None]) > JUMP_MV  # (12, seconds)
     found = []
     for lead, row in zip(LEADS, off, strict=True):
         if row.any():

@@ -62,7 +62,7 @@ KINDS = {
     "lr": positive_number,
     "schedule": one_of(SCHEDULES),
     "num_workers": natural,
-    **dict.fromkeys(("windows", "amp", "use_gpu", "shared"), truth),
+    **dict.fromkeys(("windows", "amp", "no_evidence", "use_gpu", "shared"), truth),
 }
 LISTS = ("lead_sets", "classifiers")  # which may be empty but for the first
 NUMBER = positive  # of what is not named above

@@ -11,11 +11,12 @@ from utils import WIDTH, read_json, results_path
 
 MODEL_GB = {"resnet18": 0.035, "resnet34": 0.067}  # a model in models/; four times this in training
 # records of 30 s that one core trains on in a second, without and with amp (with AMX)
-RATES = {("resnet34", 64): {False: 1.7, True: 4.6}, ("resnet18", 24): {False: 11, True: 30}}
+RATES = {("resnet34", 64): {False: 1.7, True: 4.6}, ("resnet18", 24): {False: 9.4, True: 30}}
 IN_SOFTWARE = 12  # times slower is bfloat16 than float32 on a processor that lacks it
 # of a record that is scored, in records that are trained on: its end alone, or all its windows (of
 # CPSC2018's lengths)
 VALIDATION_COST, WINDOWS_COST = 1 / 3, 0.85
+MADE_COST = 1.3  # of a synthetic record that is made, and trained on beside real ones
 START = 9  # s of each training or scoring: packages, data, digests
 DRAWING = 6  # s of each scoring: intervals, figures, page
 EXPLAINED, CHECKED = (200, 200), (40, 100)  # records and samples that explain and check by default
@@ -58,6 +59,7 @@ class WorkflowSettings(NamedTuple):
     batch_size: int
     limit: int | None
     amp: bool
+    no_evidence: bool
     use_gpu: bool
     records: int | None
     checked: int | None
@@ -70,7 +72,15 @@ class WorkflowSettings(NamedTuple):
 
     def network(self):
         """Return (arch, width) of the runs, those of the model that they start from."""
-        return network_of(self.init) if self.init else (self.arch, int(self.width))
+        return start_of(self.init)[:2] if self.init else (self.arch, int(self.width))
+
+    def training_cost(self):
+        """Return the cost of a record in an epoch with the synthetic ones beside it, if any."""
+        if not self.init or self.no_evidence or not start_of(self.init).evidence:
+            return 1
+        from ecg.training.loop import BESIDE  # start_of has imported torch
+
+        return 1 + MADE_COST / BESIDE
 
     def rate(self):
         """Return the records that one core trains on in a second; None if that is not known."""
@@ -91,7 +101,8 @@ class WorkflowSettings(NamedTuple):
         names = {"init"} if self.init else {"arch", "width"}
         names |= {"amp", "limit", "seconds", "batch_size"}
         same = all(flags.get(name) == getattr(self, name) for name in names)
-        return same and on_gpu == bool(self.use_gpu)
+        dropped = flags.get("evidence") is False  # None: kept where --init has it
+        return same and dropped == bool(self.no_evidence) and on_gpu == bool(self.use_gpu)
 
 
 class Work(NamedTuple):
@@ -108,14 +119,29 @@ class Work(NamedTuple):
         """Names of all models."""
         return [run for runs in self.jobs.values() for run in runs]
 
+    @property
+    def busy(self):
+        """Number of trainings at a time: all models of a job are trained one after another."""
+        left = set(self.left)
+        jobs = sum(not left.isdisjoint(runs) for runs in self.jobs.values())
+        return max(1, min(self.lanes, jobs))
+
+
+class Start(NamedTuple):
+    """What the time of a training depends on, of the model that it starts from."""
+
+    arch: str
+    width: int
+    evidence: bool  # it has a head for the place of each criterion
+
 
 @functools.cache
-def network_of(path):
-    """Return (arch, width) of a model."""
+def start_of(path):
+    """Return the Start of a model file."""
     from ecg.inference.model import Model  # torch takes two seconds, seldom needed here
 
-    flags = Model.load(path).flags
-    return flags.arch, flags.width
+    settings = Model.load(path).settings
+    return Start(settings.flags.arch, settings.flags.width, settings.evidence)
 
 
 @functools.cache
@@ -146,7 +172,8 @@ def benchmark_epoch(settings, work):
     rate = settings.rate()
     if not work.n_records or not rate:
         return None
-    return work.n_records * (0.8 + 0.1 * settings.scoring_cost()) / rate / work.threads
+    records = work.n_records * (0.8 * settings.training_cost() + 0.1 * settings.scoring_cost())
+    return records / rate / work.threads
 
 
 def job_cost(rule, settings, work):
@@ -206,7 +233,7 @@ def estimate_training(settings, work):
     """
     if not settings.epochs:
         return None, "the time of the epochs is not known: main.py chooses their number"
-    passes = len(work.left) * settings.epochs / max(1, min(work.lanes, len(work.left)))
+    passes = len(work.left) * settings.epochs / work.busy
     if measured := measured_epoch(settings, work):
         epoch, source = measured[0], f"measured in {measured[1]}"
     else:
@@ -218,7 +245,7 @@ def estimate_training(settings, work):
         return None, f"{text}each second of an epoch adds {in_words(passes)}"
     return passes * epoch, (
         f"the epochs take about {in_words(passes * epoch)}: {counted(settings.epochs, 'epoch')} of "
-        f"{epoch:.1f} s each ({source}), {work.lanes} at a time"
+        f"{epoch:.1f} s each ({source}), {work.busy} at a time"
     )
 
 

@@ -26,8 +26,8 @@ def add_training_args(parser):
     text = "teach a second head where each criterion is, from synthetic records: with --fresh, or, "
     text += "if not given, with an --init that has this head and the same classes"
     group.add_argument("--evidence", action=BooleanOptionalAction, help=text)
-    text = "keep the mean of --init's weights and the trained ones; if not given: where the "
-    text += "classes are the same and the records are real"
+    text = "keep the mean of --init's weights and the trained ones; if not given: where classes "
+    text += "and leads are the same and the records are real"
     group.add_argument("--average", action=BooleanOptionalAction, help=text)
     text = "choose thresholds as if each class were present in this share of the records, such as "
     text += "0.05, and halfway to 0.5; not given: best F1 on the validation fold, drawn to 0.5 or "

@@ -554,15 +554,19 @@ def test_pictures_and_bdf_are_refused_with_a_way_out(name, data, reason, tmp_pat
 
 
 @needs_ecgdatakit
-@pytest.mark.parametrize(
-    "data", [b"", b"hello", b"<svg></svg>", b"\0" * 600, b"{}", b"\x1f\x8b\x08"]
-)
+@pytest.mark.parametrize("data", [b"hello", b"<svg></svg>", b"\0" * 600, b"{}", b"\x1f\x8b\x08"])
 def test_other_content_is_refused_whatever_its_name(data, tmp_path):
     for name in ("a.xml", "a.scp", "a.dcm", "a.docx"):
         path = write(tmp_path, name, data)
         with pytest.raises(ValueError, match="none of the recording formats that are read; export"):
             sources.find_records(path)
             formats.read_record(path)
+
+
+def test_an_empty_file_is_called_that(tmp_path):
+    path = write(tmp_path, "a.scp", b"")
+    with pytest.raises(ValueError, match="^the file is empty; copy it again$"):
+        formats.read_record(path)
 
 
 LAUGHS = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 20}">' for i in range(12))

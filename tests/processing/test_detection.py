@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 
-from ecg.processing.detection import find_peaks
+from ecg.processing.detection import find_peaks, highest_near, median_beat
 from ecg.simulation.heart import simulate
 
 GAINS = np.array([1, 0.8, 0.5, -0.9, 0.6, 0.7, -0.6, -0.5, 0.6, 1.2, 1, 0.8])[:, None]
@@ -86,3 +87,20 @@ def test_the_beats_of_simulated_hearts(classes):
 @pytest.mark.parametrize("n", [0, 1, 40, 200, 5000])
 def test_a_record_without_beats_has_none(n):
     assert len(find_peaks(np.full((12, n), 5, np.int16))) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_highest_peaks_nearby_are_those_of_scipy(seed):
+    rng = np.random.default_rng(seed)
+    height = np.convolve(rng.normal(size=4000), np.hanning(5 + 20 * seed), "same")
+    height[1000:1300] = np.rint(height[1000:1300])  # with flat tops
+    for distance in (1, 20, 100):
+        expected = scipy.signal.find_peaks(height, distance=distance)[0]
+        assert highest_near(height, distance).tolist() == expected.tolist()
+    assert len(highest_near(np.zeros(10), 5)) == 0
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 13])
+def test_the_median_beat_is_numpys_median(n):
+    beats = np.random.default_rng(n).normal(size=(n, 3, 50))
+    assert (median_beat(beats) == np.median(beats, axis=0)).all()

@@ -7,7 +7,13 @@ from conftest import NEEDS_SHARED, SHARED, noise
 from dataset import LEADS, to_mv
 from ecg.explanation import ludb
 from ecg.processing.detection import find_peaks
-from ecg.processing.ecg_intervals import Intervals, Middle, frontal_axis, measure_intervals
+from ecg.processing.ecg_intervals import (
+    Intervals,
+    Middle,
+    frontal_axis,
+    measure_intervals,
+    moved_correlations,
+)
 from ecg.simulation import heart
 
 
@@ -92,3 +98,16 @@ def test_intervals_of_ludb_are_the_cardiologists():
     errors = np.abs(np.array(errors))
     assert len(errors) >= 10
     assert (np.nanmedian(errors, 0) < [10, 12, 20]).all(), np.nanmedian(errors, 0)
+
+
+def test_the_correlation_of_a_form_moved_over_beats():
+    rng = np.random.default_rng(0)
+    beats, form = rng.normal(3, 1, (4, 2, 30)), rng.normal(size=(2, 20))
+    form -= form.mean(1, keepdims=True)
+    found = moved_correlations(beats, form)
+    assert found.shape == (4, 11)
+    for b, row in enumerate(found):
+        for shift, value in enumerate(row):
+            part = beats[b, :, shift : shift + 20]
+            part = part - part.mean(1, keepdims=True)
+            assert value == pytest.approx(np.corrcoef(part.ravel(), form.ravel())[0, 1])

@@ -96,6 +96,23 @@ def test_a_record_without_any_signal_is_refused():
             warnings(signal)
 
 
+def test_seconds_in_which_no_sample_changes_are_lost_ones():
+    """As where a file has lost a block of its samples; 0.9 s may be chance, 4 s are silence."""
+    text = "not one sample changes from 4 to 6 s in all leads: a part of the recording is lost"
+    whole = heart()
+    for value in (0, whole[:, 2000:2001]):
+        signal = whole.copy()
+        signal[:, 2000:3000] = value
+        assert quality.silence_cautions(signal) == [quality.Caution(text, critical=True)]
+        signal[3] = whole[3]
+        assert quality.silence_cautions(signal) == []
+    whole[:, 2000:2450] = 0
+    assert quality.silence_cautions(whole) == []
+    whole[:, 1000:3500] = 0
+    texts = [caution.text for caution in quality.silence_cautions(whole)]
+    assert texts == ["no signal from 2 to 7 s in all leads"]
+
+
 def test_a_baseline_off_zero_is_reported_by_lead():
     signal = heart()
     assert "baseline" not in warnings(signal + 0.2)

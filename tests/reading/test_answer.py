@@ -274,10 +274,10 @@ def test_a_file_says_whose_recording_it_is_unless_it_is_anonymous():
 
 def test_a_lead_that_jumps_off_gets_a_warning():
     packed = pulses(10, 0.8)
-    assert recording.jumping_leads(to_mv(packed)) == []
+    assert recording.jumping_leads(Trace(to_mv(packed))) == []
     packed[11, 3500:4500] += 2000
     text = "more than 1.5 mV off its baseline: V6 (7-9 s)"
-    assert recording.jumping_leads(to_mv(packed)) == [Caution(text, critical=True)]
+    assert recording.jumping_leads(Trace(to_mv(packed))) == [Caution(text, critical=True)]
 
 
 def test_a_lead_of_noise_does_not_count_for_the_rate():

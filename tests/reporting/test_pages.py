@@ -16,8 +16,8 @@ from jinja2 import UndefinedError
 
 from dataset import CLASSES, LEADS
 from ecg.evaluation.scored_run import Digests, Scored, evaluate_run, write_thresholds
+from ecg.explanation.beat_averages import BeatAverages
 from ecg.plot.scores import captions
-from ecg.processing.beats import BeatAverages
 from ecg.reporting import pages
 from ecg.reporting.pages import write_page
 
