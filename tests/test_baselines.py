@@ -50,9 +50,7 @@ def run(data_dir, *options):
     baselines.main(baselines.parse_args(args))
 
 
-def test_an_openmp_that_is_missing_is_said_before_anything_is_computed(
-    tiny, tmp_path, monkeypatch
-):
+def test_an_openmp_that_is_missing_is_said_before_anything_is_computed(tiny, tmp_path, monkeypatch):
     """A slim container has no libgomp: LightGBM cannot be loaded there."""
     reason = "libgomp.so.1: cannot open shared object file: No such file or directory"
     (tmp_path / "lightgbm.py").write_text(f"raise OSError({reason!r})\n")
