@@ -211,12 +211,14 @@ def write_comparison(args, tables):
 
 
 def main(args):
+    classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
+    for name in classifiers:
+        CLASSIFIERS[name].make(args.seed, args.jobs)  # a library that is missing is said at once
     labels = load_labels(args.data_dir, args.limit)
     names = list(labels["patient_id"])
     features = load_features(args.data_dir, names, args.features, args.jobs)
     parts = split_labels(labels, args.round)
     features = [features.loc[part["patient_id"]] for part in parts]
-    classifiers = CLASSIFIERS if args.classifier == "all" else (args.classifier,)
     digests = read_data_folder(args.data_dir, args.limit).digests
     tables = {name: run_classifier(name, args, parts, features, digests) for name in classifiers}
     if args.classifier == "all":

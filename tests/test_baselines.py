@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import sys
 import warnings
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def runs(data_dir, tmp_path_factory):
 def run(data_dir, *options):
     args = ["--data-dir", str(data_dir), "--jobs", "1", *options]
     baselines.main(baselines.parse_args(args))
+
+
+def test_an_openmp_that_is_missing_is_said_before_anything_is_computed(tiny, tmp_path, monkeypatch):
+    """A slim container has no libgomp: LightGBM cannot be loaded there."""
+    reason = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    (tmp_path / "lightgbm.py").write_text(f"raise OSError({reason!r})\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "lightgbm", raising=False)
+    monkeypatch.setattr(baselines, "load_features", lambda *args: pytest.fail("computed"))
+    with pytest.raises(InputError, match=r"libgomp.so.1.*apt-get install libgomp1.*--classifier"):
+        run(tiny)
 
 
 pytestmark = pytest.mark.usefixtures("plain_figures")

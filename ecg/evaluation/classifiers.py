@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils import InputError
+
 # the libraries are imported where they are used: they take seconds to load, --help needs none
 
 
@@ -27,9 +29,17 @@ def random_forest(seed, jobs):
 
 
 def gradient_boosting(seed, jobs):
-    """Return LightGBM with 100 trees, one model per class."""
-    from lightgbm import LGBMClassifier
+    """Return LightGBM with 100 trees, one model per class; raises InputError without its OpenMP."""
     from sklearn.multiclass import OneVsRestClassifier
+
+    try:
+        from lightgbm import LGBMClassifier
+    except OSError as error:
+        raise InputError(
+            f"LightGBM cannot be loaded ({error}); install its OpenMP library (Debian, Ubuntu: "
+            "apt-get install libgomp1; macOS: brew install libomp), or run LR, RF and MLP alone, "
+            "each with --classifier"
+        ) from error
 
     # one thread: LightGBM's threads spin while they wait, 20 times slower on a shared core
     trees = LGBMClassifier(
