@@ -37,7 +37,7 @@ COSTS = {
     "features": Cost(5, 7),
     "LR": Cost(6, 1),
     "RF": Cost(6, 22),
-    "LGB": Cost(6, 10),
+    "LGB": Cost(40, 5),
     "MLP": Cost(6, 6),
     "compare_rounds": Cost(8, 1),
     "compare_pair": Cost(8, 1),
