@@ -390,7 +390,9 @@ def changes():
 
 def shown(value):
     """Write a value of the configuration as the command line takes it."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value).lower()
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return value if isinstance(value, str) else str(value).lower()
 
 
 rule report:

@@ -19,6 +19,7 @@ model; the results go to results/<model>_on_<folder>. For single ECGs of your ow
 python -m ecg.read.
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ from ecg.evaluation.scored_run import (
     Scored,
     Thresholds,
     evaluate_run,
+    whole_answers,
     write_results,
     write_thresholds,
 )
@@ -54,6 +56,7 @@ from ecg.inference.flags import (
     parse_without,
 )
 from ecg.inference.model import Model
+from ecg.io.diagnoses import NORMAL
 from ecg.plot.scores import plot_scores
 from ecg.reporting import pages
 from ecg.running.command import make_parser, run_main
@@ -174,7 +177,11 @@ def score_run(args, device):
     plot_scores(scored._replace(thresholds=thresholds.array(scored.classes)), table, folder, title)
     pages.write_scores(folder, thresholds)
     write_thresholds(folder, thresholds, digests)
-    print(f"\n{title}\n{format_table(table)}\n{RESEARCH_USE}")
+    found = replace(model, thresholds=thresholds.by_class).findings(scored.y_score)
+    name = model.settings.normal or NORMAL
+    normal = model.classes.index(name) if name in model.classes else None
+    answers = whole_answers(scored.y_true, found, normal)
+    print(f"\n{title}\n{format_table(table)}\n{answers}\n{RESEARCH_USE}")
     print(f"\nwrote predictions, scores, thresholds, figures and the page scores.html to {folder}")
 
 

@@ -22,7 +22,6 @@ METHODS = {  # as they are called in the tables
 EDITIONS = {
     "general": "second edition",
     "first": "first edition",
-    "trial": "a recipe that was tried",
 }
 TRUTH = {
     "times uniform in time": "in time",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,13 @@ def test_a_server_that_is_busy_is_asked_again(served, tmp_path, capsys):
     assert len(content(tmp_path / "CPSC")) == 40
     assert sum(path.endswith("A0002.mat") for path in Handler.asked) == 3
     assert "SHA256SUMS.txt: the server answers 502 " in capsys.readouterr().err
+
+
+def test_the_connection_of_a_refusal_is_closed(served):
+    url, _ = served
+    with pytest.raises(urllib.error.HTTPError) as refusal:
+        download.get(f"{url}/nothing")
+    assert refusal.value.code == 404 and refusal.value.closed
 
 
 def test_without_checksums_the_names_come_from_records(served, tmp_path, capsys):

@@ -358,13 +358,15 @@ def test_runs_are_named_and_flags_written_as_the_steps_do():
         re.search(r"^from dataset import.*?\nfrom utils import.*?$", snakefile, re.M | re.S)[0],
         scope,
     )
-    for name in ("flags", "lead_set", "name_run"):
+    for name in ("flags", "lead_set", "name_run", "shown"):
         exec(re.search(rf"^def {name}.*?(?=\n\n\n)", snakefile, re.M | re.S)[0], scope)
     assert scope["name_run"]("resnet34", 3, "I,aVR,V5") == "resnet34_CPSC_I-aVR-V5_0_r3"
     assert scope["name_run"]("LR") == "LR_CPSC_0" == utils.run_name("LR", "data/CPSC", 0)
     assert scope["lead_set"]("V5,I") == "I,V5" and scope["lead_set"]("all") == "all"
     assert scope["lead_set"](",".join(reversed(dataset.LEADS))) == "all"  # named so by main.py
     assert scope["flags"]("seed", "limit", "amp") == "--seed 0"  # 0 is a value, null is none
+    shown = [scope["shown"](value) for value in ("all I", ["all", "V5"], True, None)]
+    assert shown == ["all I", "all V5", "true", "none"]  # in the report; 'all i' is no choice
     assert scope["flags"]("use_gpu", "rounds", note="a b") == "--use-gpu --rounds 1 --note 'a b'"
 
 

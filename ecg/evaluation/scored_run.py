@@ -56,6 +56,21 @@ class Digests(NamedTuple):
     signals: str | None = None
 
 
+def whole_answers(y_true, found, normal):
+    """Say how often the whole answer is right, and how many healthy people get another finding.
+
+    `y_true` (N, K) is 0/1 or NaN where unknown, `found` (N, K) says what is found; `normal` is the
+    number of the class of the healthy, None if there is none.
+    """
+    right = ((found == y_true) | np.isnan(y_true)).all(axis=1)
+    text = f"whole answer right: {right.sum()} of {len(right)}"
+    if normal is None:
+        return text
+    healthy = y_true[:, normal] == 1
+    alarms = np.delete(found, normal, axis=1)[healthy].any(axis=1)
+    return f"{text}; healthy people with another finding: {alarms.sum()} of {healthy.sum()}"
+
+
 def choose_thresholds(validation, rule):
     """Return the Thresholds of Scored records of the validation fold, by a rule of metrics.py."""
     values = find_thresholds(validation.y_true, validation.y_score, rule).tolist()
