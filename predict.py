@@ -19,7 +19,6 @@ model; the results go to results/<model>_on_<folder>. For single ECGs of your ow
 python -m ecg.read.
 """
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -177,7 +176,7 @@ def score_run(args, device):
     plot_scores(scored._replace(thresholds=thresholds.array(scored.classes)), table, folder, title)
     pages.write_scores(folder, thresholds)
     write_thresholds(folder, thresholds, digests)
-    found = replace(model, thresholds=thresholds.by_class).findings(scored.y_score)
+    found = model.findings(scored.y_score, thresholds.array(model.classes))
     name = model.settings.normal or NORMAL
     normal = model.classes.index(name) if name in model.classes else None
     answers = whole_answers(scored.y_true, found, normal)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
 import preprocess
 from dataset import CLASSES, LEADS, PackedSignals, load_labels, signal_digest, split_labels
@@ -178,6 +179,14 @@ def close_figures():
     """Close the figures that a test has looked at."""
     yield
     scores.plt.close("all")
+
+
+@pytest.fixture(autouse=True)
+def end_bars():
+    """End the progress of what a test has interrupted: its file is closed with the test."""
+    yield
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.disable = True
 
 
 @pytest.fixture(scope="session")

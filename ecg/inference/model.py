@@ -244,16 +244,19 @@ class Model:
             raise ValueError(f"the signal is {signal.shape}, not (12, n) in the order {LEADS}")
         return self.packed_probabilities(pack_signal(signal, sample_rate)[0])
 
-    def findings(self, y_score):
+    def findings(self, y_score, limits=None):
         """Return which classes of probabilities (..., K) are findings: those at their threshold.
+
+        `limits` (K,) are other thresholds than the model's, of which one may be 0 or NaN.
 
         The normal class and the others exclude each other: the one whose logit is further above
         that of its threshold remains.
         """
-        found = y_score >= self.limits
+        limits = self.limits if limits is None else limits
+        found = y_score >= limits
         if self.settings.normal is None or len(self.classes) == 1:
             return found
-        margins = logit(y_score) - logit(self.limits)
+        margins = logit(y_score) - logit(limits)
         normal = np.array([name == self.settings.normal for name in self.classes])
         kept = margins[..., normal] > margins[..., ~normal].max(-1, keepdims=True)  # (..., 1)
         both = found[..., normal] & found[..., ~normal].any(-1, keepdims=True)
