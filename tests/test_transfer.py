@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import re
 import shutil
 from pathlib import Path
 
@@ -326,8 +325,7 @@ def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monk
     assert average["auc"] == pytest.approx(0.959, abs=0.005)
     assert average["f1"] == pytest.approx(0.719, abs=0.02)
     card = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
-    (said,) = re.findall(r"bundled model alone has a macro AUC of (\.\d+)", card)
-    assert average["auc"] == pytest.approx(float(said), abs=0.005)
+    assert f"macro AUC of {average['auc']:.2f}".replace("0.", ".") in card
 
 
 def test_evidence_is_learnt_from_fresh_records_and_survives_a_resume(workdir, capsys):

@@ -60,13 +60,14 @@ def whole_answers(y_true, found, normal):
     """Say how often the whole answer is right, and how many healthy people get another finding.
 
     `y_true` (N, K) is 0/1 or NaN where unknown, `found` (N, K) says what is found; `normal` is the
-    number of the class of the healthy, None if there is none.
+    number of the class of the healthy, None if there is none; without a healthy person nothing is
+    said of them.
     """
     right = ((found == y_true) | np.isnan(y_true)).all(axis=1)
     text = f"whole answer right: {right.sum()} of {len(right)}"
-    if normal is None:
+    healthy = y_true[:, normal] == 1 if normal is not None else np.zeros(len(right), bool)
+    if not healthy.any():
         return text
-    healthy = y_true[:, normal] == 1
     alarms = np.delete(found, normal, axis=1)[healthy].any(axis=1)
     return f"{text}; healthy people with another finding: {alarms.sum()} of {healthy.sum()}"
 

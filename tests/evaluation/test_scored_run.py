@@ -15,3 +15,4 @@ def test_an_answer_is_right_if_every_known_class_is():
 
 def test_without_a_normal_class_nobody_is_called_healthy():
     assert whole_answers(Y_TRUE, Y_TRUE == 1, None) == "whole answer right: 4 of 4"
+    assert whole_answers(Y_TRUE[2:], Y_TRUE[2:] == 1, 0) == "whole answer right: 2 of 2"

@@ -564,9 +564,9 @@ def test_other_content_is_refused_whatever_its_name(data, tmp_path):
 
 
 def test_an_empty_file_is_called_that(tmp_path):
-    path = write(tmp_path, "a.scp", b"")
-    with pytest.raises(ValueError, match="^the file is empty; copy it again$"):
-        formats.read_record(path)
+    for name in ("a.xml", "a.scp", "a.dcm", "a.docx"):
+        with pytest.raises(ValueError, match="^the file is empty; copy it again$"):
+            formats.read_record(write(tmp_path, name, b""))
 
 
 LAUGHS = "".join(f'<!ENTITY e{i + 1} "{f"&e{i};" * 20}">' for i in range(12))
