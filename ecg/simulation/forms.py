@@ -56,6 +56,7 @@ CONDUCTION = {
     "LBBB": Conduction(LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
 }
 EDGE = 0.025  # QRS begins and ends where its waves have this part of the largest size
+INVERTED = 0.3  # of the elevations: with an inverted T
 LARGEST = 5  # mV, of QRS in any lead: more than nearly all hypertrophic hearts have
 
 
@@ -107,12 +108,15 @@ def conducted_form(rng, patient, block, segment, shift=None):
     if block != "normal":
         t = patient.gain * (own @ t_block) * log_uniform(rng, 0.5, 1.7) + 0.3 * t
         st = st + patient.gain * (own @ st_block) * rng.uniform(0, 1.6)
-    if shift == "STE":  # T rises out of the segment
-        t = t * rng.uniform(0.3, 1) + rng.uniform(0, 2.5) * st
+    if shift == "STE":  # T rises out of the segment, or turns over as an infarct grows older
+        along = rng.uniform(-2, -0.3) if rng.random() < INVERTED else rng.uniform(0, 2.5)
+        t = t * rng.uniform(0.3, 1) + along * st
+    elif shift and segment.strain:
+        t = t * rng.uniform(0, 0.5) + rng.uniform(0.8, 3.5) * st
     elif shift == "STD":  # T upright after it, or flat, or along with it
         t = t * rng.uniform(0.3, 1.1) + rng.choice([0, 1]) * rng.uniform(-0.4, 0.9) * st
-    elif block == "normal":  # a normal, high ST goes over into a tall T
-        t = t + rng.uniform(0, 1.5) * st
+    elif block == "normal":  # a normal, high ST goes over into a T that is several times as high
+        t = t + rng.uniform(0, 4) * st
     return Form(time, turned, low + patient.width * (high - low), t, st, segment.slope)
 
 
@@ -125,6 +129,9 @@ def draw_qrs(rng, patient, block):
         vector[3], time[3] = late * rng.uniform(0.2, 0.6), (0.85, 0.07, 0.06)
     elif patient.variant == "notch":  # slurs, fragments, J waves of early repolarisation
         vector[3], time[3] = rng.normal(0, 0.14, 3), (rng.uniform(0.15, 0.95), 0.05, 0.05)
+    elif patient.variant == "infarct" and block != "LBBB":
+        vector[3] = -patient.scar
+        time[3] = rng.uniform(0.15, 0.4), *rng.uniform(0.06, 0.12, 2)
     if block == "LBBB":
         vector[0] *= rng.uniform(-0.5, 2)
         vector[1:3] *= log_uniform(rng, 0.6, 1.5, (2, 1))

@@ -19,7 +19,8 @@ PAC   early beat, other P axis, narrow QRS unless BBB or aberrant, next sinus be
       twos, some blocked; its onset of P to the end of QRS (blocked: P), all leads
 PVC   early beat, QRS >= 120 ms, no P before it, T opposed, full compensatory pause unless in AF,
       interpolated or in twos and threes; its onset of QRS to the end of T, all leads
-STD   J + 20 and J + 60 ms at least 0.065 mV below the PR segment in two neighbouring leads
+STD   J + 20 and J + 60 ms at least 0.045 mV, beside another finding 0.1 mV (see st.py), below the
+      onset of QRS in two neighbouring leads
 STE   at least 0.1 mV above it, V2 and V3 0.15 (women), 0.2 (men) or 0.25 mV (men below 40; see
       st.py); both: J to J + 120 ms, in the leads with the shift. The smaller, reciprocal shift the
       other way is neither evidence nor class, nor is the shift that belongs to a BBB.
@@ -36,8 +37,15 @@ from ecg.simulation.leads import MARGIN, record_leads
 from ecg.simulation.others import RR, Extra, other_beats, other_forms, other_patient
 from ecg.simulation.patient import Patient, at_rate, draw_patient
 from ecg.simulation.rhythm import NEED_P, Beats, make_beats, set_landmarks
-from ecg.simulation.st import draw_segment, is_shifted, shifted_leads
-from ecg.simulation.waves import add_p_waves, add_spikes, draw_dipole, fibrillation, flutter
+from ecg.simulation.st import STD_BESIDE, draw_segment, is_shifted, shifted_leads
+from ecg.simulation.waves import (
+    add_p_waves,
+    add_spikes,
+    atrial_repolarisation,
+    draw_dipole,
+    fibrillation,
+    flutter,
+)
 
 # Forty records in turn: 6 normal, 2 of each other class alone, and pairs as they occur in patients.
 # ST shift does not go with LBBB, whose own ST shift hides it; neither P nor PR exist in AF.
@@ -92,6 +100,8 @@ def draw_heart(rng, classes, seconds, **person):
     `seconds` may be any multiple of a sample; `person` replaces fields of the drawn Patient.
     """
     patient = fit_rhythm(rng, draw_patient(rng)._replace(**person), set(classes))
+    if set(classes) - {"SNR", "STD", "STE"}:
+        patient = patient._replace(std_limit=STD_BESIDE)
     beats, forms = make_beats(rng, patient, classes, seconds), draw_forms(rng, patient, classes)
     beats = set_landmarks(rng, patient, beats, forms)
     shown_in = {"LBBB": "I;aVL;V1;V5;V6", "RBBB": "I;V1;V2;V6"}
@@ -121,7 +131,7 @@ def fit_rhythm(rng, patient, classes):
 def draw_other_heart(rng, seconds, rhythm=None):
     """Draw the Heart of a record whose rhythm, a name of others.py, is none of the classes."""
     rhythm = rhythm or str(rng.choice(list(RR)))
-    patient = other_patient(rng, draw_patient(rng), rhythm)
+    patient = other_patient(rng, draw_patient(rng), rhythm)._replace(std_limit=STD_BESIDE)
     beats, extra = other_beats(rng, patient, rhythm, seconds)
     forms = other_forms(rng, patient, rhythm, draw_segment(rng, patient))
     beats = set_landmarks(rng, patient, beats, forms)
@@ -136,6 +146,7 @@ def render(rng, heart):
     if beats.af_from < np.inf:
         dipole += fibrillation(rng, t) * np.clip((t - beats.af_from) / 0.3, 0, 1)
     add_p_waves(dipole, patient, heart.extra.p, patient.p_turn)
+    atrial_repolarisation(patient, heart.extra.p, patient.p_turn).add_to(dipole)
     if heart.extra.flutter:
         dipole += flutter(rng, t, heart.extra.flutter)
     if len(heart.extra.spikes):

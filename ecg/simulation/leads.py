@@ -82,9 +82,9 @@ def noise_spectrum(rng, frequencies, n):
 
 
 def rare_disturbances(rng, t):
-    """Return the disturbances of some records, (9, T) mV: tremor, muscle, loose electrodes."""
+    """Return the disturbances of some records, (9, T) mV: tremor, muscle, electrodes."""
     disturbance = np.zeros((9, len(t)))
-    tremor, muscle, loose = rng.random(3) < [0.10, 0.25, 0.05]
+    tremor, muscle, loose, failing = rng.random(4) < [0.10, 0.25, 0.05, 0.12]
     if tremor:  # 4 to 8 Hz, Parkinson's among others: no fibrillatory waves, P goes on
         angle = 2 * np.pi * rng.uniform(4, 8) * t + np.cumsum(rng.normal(0, 0.07, len(t)))
         wave = np.sin(angle) + rng.uniform(0, 0.5) * np.sin(2 * angle + rng.uniform(0, 6.3))
@@ -102,7 +102,24 @@ def rare_disturbances(rng, t):
         on = (t > start) & (t < start + length)
         size = rng.normal(0, 1.0) * np.exp(-(t - start) * on / rng.uniform(0.3, 3))
         disturbance[rng.integers(9)] += on * size
+    if failing:  # more often a chest electrode
+        possible = np.arange(3, 9) if rng.random() < 0.8 else np.arange(3)
+        for electrode in rng.choice(possible, rng.integers(1, 3), replace=False):
+            disturbance[electrode] += failing_electrode(rng, t)
     return disturbance
+
+
+def failing_electrode(rng, t):
+    """Return what an electrode adds (T,), mV, that is about to come off: steps, wander, rustle."""
+    knots = np.arange(t[0], t[-1] + 2, log_uniform(rng, 0.4, 2))
+    course = np.interp(t, knots, rng.normal(0, log_uniform(rng, 0.02, 0.5), len(knots)))
+    size = log_uniform(rng, 0.2, 4)
+    for start in rng.uniform(t[0] - 1, t[-1], rng.integers(0, 5)):
+        after, on = np.maximum(t - start, 0), t > start
+        course += on * rng.normal(0, size) * np.exp(-after / log_uniform(rng, 0.1, 5))
+        rustle = log_uniform(rng, 0.01, 0.3) * rng.standard_normal(len(t))
+        course += on * rustle * np.exp(-after / 0.3)
+    return course
 
 
 def recorder_response(rng, frequencies):

@@ -7,8 +7,8 @@ III and IV, Surawicz et al. and Rautaharju et al., Circulation 2009); amplitudes
 about 3 to both sides (Rijnbeek et al., J Electrocardiol 2014); sinus arrhythmia from hardly any to
 the swing of the young. Some variants, no class themselves, resemble one: incomplete RBBB (r' in V1
 after a narrow QRS), left anterior fascicular block, right axis, LVH with and without strain,
-notches and J waves of early repolarisation (Macfarlane et al., J Am Coll Cardiol 2015). T is flat
-or inverted in one of six.
+notches and J waves of early repolarisation (Macfarlane et al., J Am Coll Cardiol 2015), the broad Q
+of an old infarct in any territory. T is flat or inverted in one of six.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,7 @@ import numpy as np
 
 from ecg.simulation.forms import rotation
 from ecg.simulation.leads import draw_leads, log_uniform
+from ecg.simulation.st import STD_LIMIT, TERRITORIES, draw_direction
 
 VARIANTS = {
     "incomplete RBBB": 0.08,
@@ -24,6 +25,7 @@ VARIANTS = {
     "right axis": 0.04,
     "LVH": 0.10,
     "notch": 0.25,
+    "infarct": 0.10,
 }
 
 
@@ -33,6 +35,7 @@ class Patient(NamedTuple):
     age: int  # years
     sex: str  # Male, Female or Unknown
     leads: np.ndarray  # lead vectors (8, 3), mV per unit of dipole
+    std_limit: float  # mV, from which a depression is labelled; see st.py
     # rate and regularity, and what early beats are like
     rr: float
     qt: float
@@ -49,6 +52,7 @@ class Patient(NamedTuple):
     tilt: float  # the same in the horizontal plane
     gain: float
     septal: float  # gain of the first wave of QRS
+    scar: np.ndarray  # vector (3,) that an old infarct takes from QRS
     loop: np.ndarray  # (4, 3): how far the waves of QRS lie off the usual ones
     width: float  # of QRS, 0 to 1 within the range of its kind
     t_axis: np.ndarray  # vector of T (3,)
@@ -64,6 +68,10 @@ class Patient(NamedTuple):
     p_gain: float
     p_width: float
     pr: float
+    # Ta, the repolarisation of the atria: its area as a part of P's, s from P's onset, its sd in s
+    ta: float
+    ta_delay: float
+    ta_width: float
 
 
 def at_rate(patient, rr):
@@ -73,11 +81,11 @@ def at_rate(patient, rr):
 
 def draw_patient(rng):
     """Draw a patient."""
-    age = int(np.clip(rng.normal(60, 15), 18, 92))
+    age = int(np.clip(rng.normal(57, 18), 18, 92))
     sex = "Male" if rng.random() < 0.5 else "Female"
     leads = draw_leads(rng)
     parts = draw_rate(rng) | draw_ventricles(rng) | draw_atria(rng)
-    return Patient(age, sex, leads, **parts)
+    return Patient(age, sex, leads, STD_LIMIT, **parts)
 
 
 def draw_rate(rng):
@@ -114,6 +122,7 @@ def draw_ventricles(rng):
         "tilt": rng.normal(0, 0.35),
         "gain": gain,
         "septal": rng.uniform(0.1, 2.2),
+        "scar": log_uniform(rng, 0.15, 0.8) * draw_direction(rng, TERRITORIES, 0.2),
         "loop": rng.normal(0, 0.16, (4, 3)),
         "width": rng.random(),
         "t_axis": t_gain * t_turn @ [0.71, 0.55, -0.41],
@@ -134,4 +143,7 @@ def draw_atria(rng):
         "p_gain": np.exp(np.clip(rng.normal(0.05, 0.35), -0.9, 0.8)),
         "p_width": rng.uniform(0.8, 1.35),
         "pr": rng.uniform(0.12, 0.202),
+        "ta": log_uniform(rng, 0.6, 1.7),
+        "ta_delay": rng.uniform(0.15, 0.22),
+        "ta_width": rng.uniform(0.055, 0.075),
     }

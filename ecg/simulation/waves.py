@@ -13,6 +13,7 @@ from ecg.simulation.leads import MARGIN, log_uniform
 
 # Waves of P: centre and width (s), x, y, z
 P_WAVES = np.array([(0.038, 0.016, 0.03, 0.07, -0.05), (0.064, 0.017, 0.06, 0.05, 0.04)])
+P_AREA = (P_WAVES[:, 1:2] * P_WAVES[:, 2:]).sum(0)  # mV s over the root of 2 pi, of its vector (3,)
 
 
 class Waves(NamedTuple):
@@ -31,6 +32,8 @@ class Waves(NamedTuple):
 
     def add_to(self, dipole):
         """Add the waves, in s, to a dipole (3, T)."""
+        if not np.size(self.centre):
+            return
         centre, before, after = (part.reshape(-1, 1) for part in self[:3])  # (M, 1)
         half = int(4.2 * SAMPLE_RATE * max(before.max(), after.max())) + 1
         middle = np.rint((centre + MARGIN) * SAMPLE_RATE).astype(int)
@@ -54,18 +57,32 @@ def add_pieces(dipole, rows, shape, vector):
 def add_p_waves(dipole, patient, start, matrix):
     """Add the P waves that begin at `start` (M,), s, turned by a matrix (3, 3)."""
     scale = patient.p_width
-    for centre, width, *vector in P_WAVES if len(start) else ():
+    for centre, width, *vector in P_WAVES:
         size = np.full(len(start), scale * width)
         vectors = np.tile(patient.p_gain * matrix @ vector, (len(start), 1))
         Waves(start + scale * centre, size, size, vectors).add_to(dipole)
 
 
+def atrial_repolarisation(patient, start, matrix):
+    """Return the Waves (M,) that follow P waves which begin at `start` (M,), s: Ta.
+
+    Ta is opposed to P in all leads and lasts about three times as long (Debbas et al., J Am Coll
+    Cardiol 1999), so that PR and ST lie below the line between T and P; its area is about P's.
+    """
+    size = np.full(len(start), patient.ta_width)
+    vector = -patient.ta * patient.p_gain * patient.p_width * matrix @ P_AREA / patient.ta_width
+    return Waves(start + patient.ta_delay, size, size, np.tile(vector, (len(start), 1)))
+
+
 def draw_dipole(patient, beats, forms, n):
     """Return the dipole (3, T) of all beats."""
-    dipole = np.zeros((3, n))
+    dipole, repolarising = np.zeros((2, 3, n))
     sinus, seen = beats.kind == "sinus", ~np.isnan(beats.p)
-    add_p_waves(dipole, patient, beats.p[sinus & seen], patient.p_turn)
-    add_p_waves(dipole, patient, beats.p[~sinus & seen], patient.pac_turn)
+    for chosen, turn in ((sinus, patient.p_turn), (~sinus, patient.pac_turn)):
+        start = beats.p[chosen & seen]
+        add_p_waves(dipole, patient, start, turn)
+        atrial_repolarisation(patient, start, turn).add_to(repolarising)
+    dipole += repolarising
     conducted = beats.kind != "blocked PAC"
     onset, j, t_end = beats.onset[conducted], beats.j[conducted], beats.t_end[conducted]
     form, size = beats.form[conducted], beats.size[conducted, None, None]
@@ -83,11 +100,18 @@ def draw_dipole(patient, beats, forms, n):
     )
     qrs.add_to(dipole)
     late.add_to(dipole)
-    # the segment brings J + 60 ms to its height, whatever T and QRS are there
-    height = st - qrs.at(j + 0.06) - late.at(j + 0.06)
+    # the segment brings J + 60 ms to its height above the onset of QRS, whatever waves are there
+    level, there = (at_times(repolarising, times) for times in (onset, j + 0.06))
+    height = st + level - there - qrs.at(j + 0.06) - late.at(j + 0.06)
     rows, shape = segment_shapes(j, t_end - 1.8 * after, slope[:, None])
     add_pieces(dipole, rows, shape, height)
     return dipole
+
+
+def at_times(dipole, times):
+    """Return a dipole (3, T) at some times (B,), s: (B, 3); beyond its ends, that at the end."""
+    rows = np.rint((times + MARGIN) * SAMPLE_RATE).astype(int)
+    return dipole[:, np.clip(rows, 0, dipole.shape[1] - 1)].T
 
 
 def segment_shapes(j, off, slope):

@@ -193,6 +193,8 @@ def test_nothing_but_the_criterion_tells_a_class():
         lead, times = signal[0] / 1000, np.arange(2500) / FS
         table.loc[i, "noise"] = np.median(np.abs(np.diff(lead, 3)))
         table.loc[i, "hum"] = abs(np.mean(lead * np.exp(-2j * np.pi * 50 * times)))
+    # from where on STD has its label is no part of a patient: it follows from the classes
+    table = table.drop(columns="std_limit0")
     for name in CLASSES:
         truth = np.array([name in record.classes for record in made])
         for feature in table.columns[table.nunique() > 1]:
@@ -273,8 +275,8 @@ def pr_interval(record):
     beat = average_beat(record)
     onset = qrs_bounds(beat)[0]
     ii = uniform_filter1d(beat[1], 5)[max(0, onset - 190) : onset - 8]
-    base = np.quantile(ii[90:], 0.3)
     peak = 20 + ii[20:].argmax()
+    base = np.quantile(ii[:peak], 0.1)  # between T and P; after P, Ta lowers it
     low = np.flatnonzero(ii[:peak] - base < 0.1 * (ii[peak] - base))
     return 2 * (len(ii) + 8 - low[-1]) if len(low) else np.nan
 
@@ -354,6 +356,17 @@ def st_shift(record, after=60):
     return beat[:, stop + after // 2 - 3 : stop + after // 2 + 4].mean(1) - level
 
 
+def deepest_pair(shift):
+    """Depression, mV, that both of two neighbouring leads (of ORDER) reach."""
+    low = -shift[[LEADS.index(lead) for lead in ORDER]]
+    return np.minimum(low[1:], low[:-1]).max()
+
+
+def depression_limit(classes):
+    """Limit of ST depression, mV: beside another finding only a clear one has the label."""
+    return 0.1 if set(classes) - {"SNR", "STD", "STE"} else 0.045
+
+
 def anterior_limit(patient):
     """Limit of elevation in V2 and V3, mV (fourth universal definition)."""
     return 0.15 if patient.sex == "Female" else 0.2 if patient.age >= 40 else 0.25
@@ -370,7 +383,7 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
         if "AF" in records[patient_id]["classes"]:
             continue  # the waves ride on it
         shift = sign * st_shift(records[patient_id])
-        limits = np.full(12, 0.1 if name == "STE" else 0.065)
+        limits = np.full(12, 0.1 if name == "STE" else depression_limit(records[patient_id]["classes"]))
         if name == "STE":
             limits[[7, 8]] = anterior_limit(records[patient_id]["patient"])
         aside = [i for i in range(12) if i not in numbers]
@@ -379,7 +392,7 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
         outside.append((shift - limits)[aside].max() < 0.05)
         largest.append(shift[numbers].max())
     assert share(inside) > 0.93 and share(outside) > 0.93
-    lowest = 0.22 if name == "STE" else 0.11
+    lowest = 0.22 if name == "STE" else 0.10
     assert np.quantile(largest, 0.1) < lowest and np.quantile(largest, 0.9) > 1.5 * lowest
 
 
@@ -393,10 +406,50 @@ def test_normal_st_is_below_the_limits_at_j_and_highest_in_men(records):
     assert share((take_off[:, [7, 8]] < limits[:, None] + 0.03).all(1)) > 0.93
     limbs = shifts[:, [0, 1, 2, 4, 5]]
     assert share(limbs.max(1) < 0.12) > 0.93 and share(limbs.min(1) > -0.12) > 0.93
-    anterior = shifts[:, [7, 8]].max(1)
-    assert np.median(anterior[men]) > 0.09 > 1.3 * np.median(anterior[~men])
+    healthy = np.array([r["classes"] == {"SNR"} for r in usual])
+    anterior, men = shifts[healthy][:, [7, 8]].max(1), men[healthy]
+    # as measured in 156 healthy men and 144 women of PTB-XL: median .16 and .10 mV
+    assert np.median(anterior[men]) == pytest.approx(0.16, abs=0.04)
+    assert np.median(anterior[~men]) == pytest.approx(0.10, abs=0.04)
     # at J + 60 ms some healthy men exceed what the definition allows at J
     assert 0.04 < share(anterior[men] > 0.2) < 0.3 and share(anterior[~men] > 0.2) < 0.04
+
+
+def test_half_of_those_with_another_finding_have_a_depression_without_the_label(records):
+    # AF aside, whose waves ride on it, and the blocks, whose own shift is expected
+    others = np.array([deepest_pair(st_shift(r)) for r in only(records, "IAVB", "PAC", "PVC")])
+    normal = np.array([deepest_pair(st_shift(r)) for r in only(records, "SNR")])
+    assert share(others > 0.045) > 0.15 and share(others > 0.11) < 0.05
+    assert share(normal > 0.045) < 0.05  # PTB-XL: 2 in 100 of the healthy
+
+
+def test_strain_lowers_st_on_the_left_and_raises_it_in_front_without_being_elevation(records):
+    found = []
+    for record in only(records, "STD"):
+        shift, t_wave = st_shift(record), st_shift(record, 160)
+        if min(shift[[10, 11]]) < -0.04 and max(shift[[7, 8]]) > 0.1:  # V5, V6; V2, V3
+            found.append(np.median(t_wave[[10, 11]] - shift[[10, 11]]) < 0.02)
+    # T of those is inverted or flat on the left
+    assert len(found) > 0.1 * len(only(records, "STD")) and share(found) > 0.5
+    for record in only(records, "STE"):
+        shift = st_shift(record)
+        left = min(max(shift[[0, 4]]), max(shift[[10, 11]]))  # I and aVL, or V5 and V6
+        below = min(shift[[2, 5]])  # III and aVF: elevated there, it is an inferior infarct
+        assert not (left < -0.06 and min(shift[[7, 8]]) > 0.2 and below < 0.1)
+
+
+def test_pr_and_st_lie_below_the_line_between_t_and_p(records):
+    slow = [r for r in only(records, "SNR") if r["patient"].rr > 0.9]
+    depth = []
+    for record in slow:
+        beat = average_beat(record)
+        start = qrs_bounds(beat)[0]
+        p = start - round(record["patient"].pr * FS)
+        line = beat[:, max(0, p - 14) : p - 4].mean(1)  # before P
+        depth.append((line - np.median(beat[:, start - 12 : start - 4], axis=1))[[1, 3, 6]])
+    ii, avr, v1 = np.median(depth, axis=0)
+    # 300 healthy people of PTB-XL: median .03 in II, none in V1
+    assert ii == pytest.approx(0.03, abs=0.015) and avr < 0 and abs(v1) < 0.015
 
 
 def test_elevation_is_as_often_inferior_or_lateral_as_anterior_with_reciprocal_depression(records):
@@ -536,7 +589,7 @@ def test_in_complete_block_p_and_qrs_go_their_own_ways():
     for _, drawn in quiet_other("complete block", 8):
         p, qrs = drawn.extra.p, drawn.beats.onset
         assert np.diff(p).mean() < 0.9 * np.diff(qrs).mean() and np.isnan(drawn.beats.p).all()
-        before = [(time - p[p < time][-1]) for time in qrs[3:]]
+        before = [(time - p[p < time][-1]) for time in qrs[qrs > p[0]]]
         assert np.ptp(before) > 0.15  # no constant PR
 
 
