@@ -71,7 +71,7 @@ demo: .venv/.installed
 model: .venv/.installed
 	$(BIN)/python -m ecg.synthetic $(GENERAL) --records 4000 --seed 1
 	$(BIN)/python preprocess.py $(GENERAL)
-	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) $(HEALTHY) --epochs $(or $(EPOCHS),18)
+	$(BIN)/python main.py $(GENERAL) $(NET) $(FRESH) $(HEALTHY) --epochs $(or $(EPOCHS),15)
 	$(BIN)/python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
 
 reproduce: .venv/.workflow

@@ -383,17 +383,20 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
         if "AF" in records[patient_id]["classes"]:
             continue  # the waves ride on it
         shift = sign * st_shift(records[patient_id])
-        limits = np.full(12, 0.1 if name == "STE" else depression_limit(records[patient_id]["classes"]))
+        least = np.minimum(shift, sign * st_shift(records[patient_id], 20))
+        lowest = depression_limit(records[patient_id]["classes"])
+        limits = np.full(12, 0.1 if name == "STE" else lowest)
         if name == "STE":
             limits[[7, 8]] = anterior_limit(records[patient_id]["patient"])
         aside = [i for i in range(12) if i not in numbers]
         # the average over the segment is a little off the sample at J + 60 ms
         inside.append(((shift - limits)[numbers]).min() > -0.045)
-        outside.append((shift - limits)[aside].max() < 0.05)
+        # normal ST may be beyond the limit at one of the two times
+        outside.append((least - limits)[aside].max() < 0.05)
         largest.append(shift[numbers].max())
     assert share(inside) > 0.93 and share(outside) > 0.93
-    lowest = 0.22 if name == "STE" else 0.10
-    assert np.quantile(largest, 0.1) < lowest and np.quantile(largest, 0.9) > 1.5 * lowest
+    small = 0.22 if name == "STE" else 0.10
+    assert np.quantile(largest, 0.1) < small and np.quantile(largest, 0.9) > 1.5 * small
 
 
 def test_normal_st_is_below_the_limits_at_j_and_highest_in_men(records):
