@@ -475,7 +475,8 @@ def early_beats(evidence, records, name, companions):
         record = records[row.patient_id]
         # a slow PVC may lie under the threshold for R: look where the evidence says it is
         r = row.start + int(movement(record["signal"])[row.start : row.stop].argmax())
-        before, after = record["r"][record["r"] < r - 100], record["r"][record["r"] > r + 100]
+        found = find_r(record["signal"], 0.28)  # a PVC may come 0.30 s after a beat
+        before, after = found[found < r - 100], found[found > r + 100]
         if record["classes"] <= {name, *companions} and len(before) and len(after):
             yield row, record, before[-1], r, after[0], record["patient"].rr * FS
 
@@ -589,11 +590,13 @@ def test_paced_beats_are_wide_and_follow_a_spike():
 
 
 def test_in_complete_block_p_and_qrs_go_their_own_ways():
-    for _, drawn in quiet_other("complete block", 8):
+    strays = []
+    for _, drawn in quiet_other("complete block", 16):
         p, qrs = drawn.extra.p, drawn.beats.onset
         assert np.diff(p).mean() < 0.9 * np.diff(qrs).mean() and np.isnan(drawn.beats.p).all()
-        before = [(time - p[p < time][-1]) for time in qrs[qrs > p[0]]]
-        assert np.ptp(before) > 0.15  # no constant PR
+        strays.append(np.ptp([time - p[p < time][-1] for time in qrs[qrs > p[0]]]))
+    # no constant PR; three or four beats may seem to have one by chance
+    assert share(np.array(strays) > 0.15) > 0.9
 
 
 def test_a_third_of_af_alone_is_fast():
