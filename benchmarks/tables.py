@@ -33,6 +33,7 @@ SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
 TRIED = [f"general_{name}" for name in check_tables.METHODS] + ["first_shap", "first_ig"]
 ANOTHER = "general_shap", "general_evidence"
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
+FEW = 5  # records: fewer say little of a group
 
 
 class Source(NamedTuple):
@@ -103,6 +104,27 @@ def zero_rows(tables):
         if score == "AUC":
             counts = [str(group[f"n {name}"].iloc[0]) for name in CLASSES]
             rows.append([records, f"positives of {group['n'].iloc[0]}", "", "", *counts, ""])
+    return rows
+
+
+def level_rows(tables):
+    """Return heights and depressions of ST, real beside synthetic, by group."""
+    names = {"height": "V2 or V3 at J + 60 ms", "depth": "deepest depression"}
+    table = tables["levels"]
+    sets = sorted(table["set"].unique(), key=lambda name: name == "synthetic")
+    rows = [["mV: median [10 %, 90 %]", "of", *sets]]
+    for (what, group), part in table.groupby(["what", "group"], sort=False):
+        own, cells = part.set_index("set"), []
+        for name in sets:
+            n = own["n"].get(name, 0)
+            if n < FEW:
+                cells.append("")
+                continue
+            row = own.loc[name]
+            beyond = f"; {short(row.beyond)} beyond .045" if what == "depth" else ""
+            text = f"{short(row['median'])} [{short(row.low)}, {short(row.high)}]{beyond} ({n})"
+            cells.append(text)
+        rows.append([names[what], group, *cells])
     return rows
 
 
@@ -300,6 +322,13 @@ TABLES = {
         {"errors": results_path("intervals", "errors.csv")},
         [results_path("intervals", "errors.json")],
         interval_rows,
+    ),
+    "levels": Source(
+        "docs/model.md",
+        "python -m benchmarks.st_levels",
+        {"levels": results_path("st_levels", "levels.csv")},
+        [results_path("st_levels", "levels.json")],
+        level_rows,
     ),
     "baselines": baseline_source(),
     "truth": agreement_source(check_tables.truth_rows, "truth", *TRIED),

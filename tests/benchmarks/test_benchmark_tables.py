@@ -114,3 +114,16 @@ def test_errors_of_intervals_are_those_of_the_records_that_were_kept():
     # errors -10 and 30: mean 10, sd 20 sqrt(2) = 28.3, mean absolute 20
     assert row == ["LUDB, kept", "PR", "2 of 3", "10", "28", "20", "1, 50"]
     assert head[6] == "other: measured, mean absolute error"
+
+
+def test_levels_of_few_records_are_left_out_and_depressions_name_their_share():
+    row = {"set": "PTB-XL", "n": 61, "low": 0.1, "median": 0.18, "high": 0.25, "beyond": 0.9}
+    few = row | {"set": "CPSC2018", "n": 4}
+    made = row | {"set": "synthetic", "n": 200, "low": -0.02}
+    height = [r | {"what": "height", "group": "men"} for r in (made, row, few)]
+    depth = [r | {"what": "depth", "group": "AF, not STD"} for r in (row, made)]
+    rows = tables.level_rows({"levels": pd.DataFrame(height + depth)})
+    assert rows[0][2:] == ["PTB-XL", "CPSC2018", "synthetic"]
+    assert rows[1][1:4] == ["men", ".180 [.100, .250] (61)", ""]
+    assert rows[2][2] == ".180 [.100, .250]; .900 beyond .045 (61)" and rows[2][3] == ""
+    assert rows[2][4].startswith(".180 [-0.020")
