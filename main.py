@@ -75,7 +75,7 @@ from utils import (
 
 # what suits 50 to 1,000 records and trained weights (benchmarks/transfer.py)
 INIT_DEFAULTS = {"epochs": None, "lr": 1e-3, "batch_size": 16, "schedule": "cosine"}
-INIT_RECORDS, INIT_EPOCHS = 3000, (6, 30)  # in all epochs; and the fewest and most epochs
+INIT_RECORDS, INIT_EPOCHS = 2600, (6, 30)  # in all epochs; and the fewest and most epochs
 
 
 def parse_args(argv=None):

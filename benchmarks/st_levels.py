@@ -3,13 +3,15 @@
     python -m benchmarks.st_levels --data data      # packed: ptbxl_official and cpsc2018_feb2020
 
 The simulator's normal ST and its limits of depression (ecg/simulation/st.py) were chosen by these
-figures. Of each record the median beat is measured, against the onset of QRS: the higher of V2 and
-V3 at J + 60 ms, and the deepest depression that two neighbouring leads reach at both J + 20 and
-J + 60 ms. Synthetic records are of another seed than those of training. Writes
+figures. Of each record the median beat is measured, against 24 to 4 ms before QRS: the higher of V2
+and V3 at J + 60 ms, and the deepest depression that two neighbouring leads reach at both J + 20 and
+J + 60 ms. Synthetic records are of another seed than those of training, and as many healthy people
+are made of each sex and age. Writes
 results/st_levels/levels.csv, from which `python -m benchmarks.tables` makes the table of
 docs/model.md.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +23,8 @@ from ecg.processing.detection import find_peaks
 from ecg.processing.ecg_intervals import find_middle, qrs_borders
 from ecg.processing.filters import ZeroPhase
 from ecg.running.command import make_parser, run_main
-from ecg.simulation.heart import make_record
-from ecg.simulation.st import NEIGHBOURS
+from ecg.simulation.heart import draw_heart, make_record, render
+from ecg.simulation.st import NEIGHBOURS, STD_LIMIT
 from utils import positive, results_path, software_versions, write_csv
 
 OUT = results_path("st_levels")
@@ -30,7 +32,6 @@ SETS = {"PTB-XL": "ptbxl_official", "CPSC2018": "cpsc2018_feb2020"}
 WITHOUT_DRIFT = ZeroPhase(0.3, None)  # ST is slow: less of it is lost than above 0.5 Hz
 ALL = np.ones(len(LEADS), bool)
 FRONT = [LEADS.index("V2"), LEADS.index("V3")]
-LABELLED_FROM = 0.045  # mV, of the simulator's STD without another finding
 
 
 def parse_args(argv=None):
@@ -41,7 +42,10 @@ def parse_args(argv=None):
 
 
 def measure(packed):
-    """Return V2 or V3 at J + 60 ms and the deepest depression, mV, of packed samples (12, n)."""
+    """Return V2 or V3 at J + 60 ms and the deepest depression, mV, of packed samples (12, n).
+
+    Both are NaN where fewer than three beats are alike.
+    """
     middle = find_middle(WITHOUT_DRIFT(packed / UNITS_PER_MV), find_peaks(packed), ALL)
     if middle is None:
         return np.nan, np.nan
@@ -51,9 +55,9 @@ def measure(packed):
     return at_60[FRONT].max(), -np.maximum(at_20, at_60)[NEIGHBOURS].max(1).min()
 
 
-def real_records(data, title, name):
+def real_records(data, title, folder_name):
     """Return a row for each record of a packed set: set, height, depth, its labels, sex, age."""
-    folder = data / name
+    folder = data / folder_name
     signals, labels = PackedSignals(folder), load_labels(folder)
     people = pd.read_csv(folder / "reference.csv").set_index("patient_id")
     rows = []
@@ -66,15 +70,25 @@ def real_records(data, title, name):
     return rows
 
 
+def synthetic_people(n):
+    """Return the same of n healthy people of each sex and age, as `synthetic`."""
+    rows = []
+    for part, (sex, age) in enumerate(product(("Male", "Female"), (25, 40, 65))):
+        for number in range(n):
+            rng = np.random.default_rng([7, part, number])
+            height, _ = measure(render(rng, draw_heart(rng, ["SNR"], 10, sex=sex, age=age)))
+            own = {"set": "synthetic", "sex": sex, "age": age, "height": height}
+            rows.append(own | dict.fromkeys(CLASSES, False) | {"SNR": True})
+    return rows
+
+
 def synthetic_records(n):
-    """Return the same of n synthetic records."""
+    """Return the same of n synthetic records of all classes."""
     rows = []
     for number in range(1, n + 1):
         record = make_record(7, number)
         found = {name: name in record.classes for name in CLASSES}
-        own = {"set": "synthetic", "sex": record.patient.sex, "age": record.patient.age}
-        height, depth = measure(record.signal)
-        rows.append(own | found | {"height": height, "depth": depth})
+        rows.append({"set": "synthetic", "depth": measure(record.signal)[1]} | found)
     return rows
 
 
@@ -92,7 +106,7 @@ def groups(table):
 
 
 def main(args):
-    records = synthetic_records(args.records)
+    records = synthetic_records(args.records) + synthetic_people(args.records // 12)
     for title, name in SETS.items():
         records += real_records(args.data, title, name)
     table, rows = pd.DataFrame(records), []
@@ -102,7 +116,7 @@ def main(args):
                 low, middle, high = values.quantile([0.1, 0.5, 0.9])
                 row = {"what": what, "group": group, "set": title, "n": values.notna().sum()}
                 row |= {"low": low, "median": middle, "high": high}
-                rows.append(row | {"beyond": (values > LABELLED_FROM).mean()})
+                rows.append(row | {"beyond": (values.dropna() > STD_LIMIT).mean()})
     write_csv(pd.DataFrame(rows), OUT / "levels.csv")
     write_research_json(OUT / "levels.json", {"versions": software_versions()})
     print(pd.DataFrame(rows).round(3).to_string(index=False))

@@ -24,6 +24,7 @@ from ecg.reporting.paper import PAPER
 from ecg.reporting.score_tables import summary_table
 from ecg.reporting.tables import short
 from ecg.running.command import make_parser, run_main
+from ecg.simulation.st import STD_LIMIT
 from utils import InputError, read_json, replacing, results_path
 
 DEMO = "resnet18w24_synthetic_all_42"
@@ -121,7 +122,7 @@ def level_rows(tables):
                 cells.append("")
                 continue
             row = own.loc[name]
-            beyond = f"; {short(row.beyond)} beyond .045" if what == "depth" else ""
+            beyond = f"; {short(row.beyond)} beyond {short(STD_LIMIT)}" if what == "depth" else ""
             text = f"{short(row['median'])} [{short(row.low)}, {short(row.high)}]{beyond} ({n})"
             cells.append(text)
         rows.append([names[what], group, *cells])

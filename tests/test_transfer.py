@@ -280,7 +280,7 @@ def test_a_model_of_unknown_descent_is_not_released(workdir, capsys):
     train(*THIN, "--epochs", "1")
     content = load(RUN)
     del content["provenance"]
-    content["trained_on"] = "24,000 synthetic records, no patient"  # a sentence is no evidence
+    content["trained_on"] = "30,000 synthetic records, no patient"  # a sentence is no evidence
     torch.save(content, "models/old.pth")
     assert_refused(capsys, "models/old.pth")
     assert Model.load("models/old.pth").describe().endswith("trained on records of tiny")
@@ -309,7 +309,7 @@ GENERAL = Path(__file__).parents[1] / "models" / "general.pth"
 def test_the_model_in_the_box_is_small_whole_and_has_seen_no_patient():
     assert GENERAL.stat().st_size < 3_000_000
     model = Model.load(GENERAL)
-    assert str(model.provenance) == "24,000 synthetic records, no patient"
+    assert str(model.provenance) == "30,000 synthetic records, no patient"
     assert model.provenance.start is None and model.window == 5000
     assert all(name.startswith("S") for name in model.training_records)  # validation
 
@@ -322,8 +322,8 @@ def test_the_model_in_the_box_reads_real_records_as_its_card_says(tmp_path, monk
     flags = ["--data-dir", "data/real", "--model-path", str(GENERAL)]
     predict.main(predict.parse_args(flags))
     average = pd.read_csv("results/general_on_real/scores.csv").set_index("class").loc["AVG"]
-    assert average["auc"] == pytest.approx(0.959, abs=0.005)
-    assert average["f1"] == pytest.approx(0.719, abs=0.02)
+    assert average["auc"] == pytest.approx(0.954, abs=0.005)
+    assert average["f1"] == pytest.approx(0.700, abs=0.02)
     card = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
     assert f"macro AUC of {average['auc']:.2f}".replace("0.", ".") in card
 

@@ -3,7 +3,8 @@
 Each beat moves a current dipole x (left), y (down), z (back), seen through the leads of electrodes;
 see patient.py, rhythm.py, forms.py, waves.py, st.py and leads.py for each part and its sources.
 Everything that is not the criterion of a class is drawn before the class is looked at, from the
-same wide distributions for all. others.py has rhythms that are none of the nine classes.
+same wide distributions for all, but for ST without a label: beside another finding it may be deeper
+(st.py). others.py has rhythms that are none of the nine classes.
 
 The criteria, and their place in evidence.csv (samples, start included, stop left out; a beat cut by
 an end of the record is left out):
@@ -22,8 +23,9 @@ PVC   early beat, QRS >= 120 ms, no P before it, T opposed, full compensatory pa
 STD   J + 20 and J + 60 ms at least 0.045 mV, beside another finding 0.1 mV (see st.py), below the
       onset of QRS in two neighbouring leads
 STE   at least 0.1 mV above it, V2 and V3 0.15 (women), 0.2 (men) or 0.25 mV (men below 40; see
-      st.py); both: J to J + 120 ms, in the leads with the shift. The smaller, reciprocal shift the
-      other way is neither evidence nor class, nor is the shift that belongs to a BBB.
+      st.py); both: J to J + 120 ms, in the leads with the shift. The reciprocal shift the other way
+      and what strain raises in front are neither evidence nor class, though some exceed the limits,
+      nor is the shift that belongs to a BBB.
 """
 
 from typing import NamedTuple

@@ -6,7 +6,7 @@ Einthoven's and Goldberger's relations hold to rounding. Bandwidths: 35 to 150 H
 0.67 Hz (AHA/ACCF/HRS recommendations I, Kligfield et al., Circulation 2007, and the monitor
 settings named there). Electrodes sit up to half an interspace off (Wenger and Kligfield, J
 Electrocardiol 1996). The heights of noise, wander and hum are those of real records: see
-benchmarks/simulation.py.
+benchmarks/simulation.py. Loose and failing electrodes were chosen by eye.
 """
 
 import numpy as np

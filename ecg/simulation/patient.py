@@ -1,12 +1,14 @@
 """The patient: everything drawn before the class is looked at, alike for all classes.
 
+`std_limit` alone follows from the classes (heart.py): it is a rule of the labels.
+
 Ranges hold the published limits of normal and, about them, what is seen on wards. Rates 42 to 143 a
 minute; PR 120 to 202 ms, P up to 120 ms and 0.25 mV; frontal axis of QRS from -110 to 90 degrees,
 mostly -30 to 90; QT after Fridericia 355 to 445 ms at 60 a minute (AHA/ACCF/HRS recommendations
 III and IV, Surawicz et al. and Rautaharju et al., Circulation 2009); amplitudes by a factor of
 about 3 to both sides (Rijnbeek et al., J Electrocardiol 2014); sinus arrhythmia from hardly any to
 the swing of the young. Some variants, no class themselves, resemble one: incomplete RBBB (r' in V1
-after a narrow QRS), left anterior fascicular block, right axis, LVH with and without strain,
+after a narrow QRS), left anterior fascicular block, right axis, LVH with T upright or inverted,
 notches and J waves of early repolarisation (Macfarlane et al., J Am Coll Cardiol 2015), the broad Q
 of an old infarct in any territory. T is flat or inverted in one of six.
 """

@@ -9,16 +9,17 @@ Normal elevation is below it at J + 20 ms only: in V2 and V3 of men, the young a
 steeply to 0.2 mV and more at J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation,
 Macfarlane et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
 
-ST is measured from the onset of QRS. Ta, the repolarisation of the atria, puts that below the line
-between T and P (waves.py).
+ST is measured from just before QRS. Ta, the repolarisation of the atria, puts that below the line
+between T and P (waves.py). Limits hold for what is drawn: in the signal, ST still rises at J + 20
+ms and Ta ends, so that one in six elevations is a little smaller there.
 
 Beside another finding readers name a clear depression alone: in PTB-XL, half of the records with
 AF, IAVB, RBBB or PVC, and in CPSC2018 half of those with AF, are depressed by more than 0.045 mV
-without the label, 3 in 100 of the healthy. There the limit is STD_BESIDE, and many smaller ones are
+without the label, 2 in 100 of the healthy. There the limit is STD_BESIDE, and many smaller ones are
 drawn.
 
 Strain is a depression of its own: in I, aVL, V5 and V6, down-sloping into an inverted T, with ST
-raised in V1 to V3 where S is deep (hypertrophy: AHA/ACCF/HRS recommendations V, Hancock et al.,
+raised in V1 to V3 (hypertrophy: AHA/ACCF/HRS recommendations V, Hancock et al.,
 Circulation 2009; old infarcts look alike). The elevation may exceed the limits, and is no STE:
 they hold without hypertrophy only (Armstrong et al., Am J Cardiol 2012).
 """
@@ -43,6 +44,7 @@ TERRITORIES = (ANTERIOR, ANTERIOR, INFERIOR, INFERIOR, LATERAL, HIGH_LATERAL)
 DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, (0.9, 0.3, 0.6))
 STRAIN = ((0.9, 0.2, 0.8), (0.8, 0, 1.3), (0.8, -0.3, 0.6))
 STRAIN_SHARE = 0.4  # of the depressions
+LEAST = 0.02  # mV of a direction that is stretched to a shift
 STD_LIMIT, STD_BESIDE = 0.045, 0.1  # mV: alone, and beside another finding
 
 
@@ -125,6 +127,8 @@ def usual_height(patient):
     """Return median and log sd of the higher of V2 and V3 at J + 60 ms, mV, in healthy people.
 
     As measured in the 300 of PTB-XL: 0.24 mV in men up to 30, 0.18 to 50, 0.14 beyond; women 0.10.
+    What is drawn is lower by about a tenth: one in seven has hardly any elevation, and none exceeds
+    the limits at J + 20 ms.
     """
     if patient.sex == "Female":
         return 0.10, 0.45
@@ -150,7 +154,10 @@ def draw_elevated(rng, patient):
 
 
 def draw_unlabelled(rng, patient):
-    """Draw a Segment with a depression below the limit, as many patients with a finding have."""
+    """Draw a Segment with a depression below the limit, as many patients with a finding have.
+
+    What it raises elsewhere may reach twice the limits of STE, as in strain.
+    """
     direction = -draw_direction(rng, STRAIN if rng.random() < STRAIN_SHARE else DEPRESSED)
     up, down = pairs_of(patient, direction)
     scale = rng.uniform(0.2, 0.98) / max(down, 0.4, 0.5 * up)
@@ -165,9 +172,9 @@ def draw_segment(rng, patient, name=None, other=None):
     if name is None:
         return draw_normal(rng, patient)
     if name == "STE":
-        slope, spread, least = np.clip(patient.st_slope + 0.2, -0.5, 0.9), 0.55, 0.02 / 0.1
+        slope, spread, least = np.clip(patient.st_slope + 0.2, -0.5, 0.9), 0.55, LEAST / 0.1
     else:  # level or down-sloping
-        slope, spread, least = np.clip(patient.st_slope, 0, 0.9), 0.45, 0.02 / patient.std_limit
+        slope, spread, least = np.clip(patient.st_slope, 0, 0.9), 0.45, LEAST / patient.std_limit
     first = 1.15 if name == "STE" else 1.05  # of the limit
     strain = name == "STD" and not other and rng.random() < STRAIN_SHARE
     while True:

@@ -90,10 +90,11 @@ def make_twin(seed, row, with_signal=True):
     Both depend on the seed and the row alone; leaving out the signal takes a fraction of the time.
     A record without evidence of one of its classes is drawn again.
     """
-    seconds = row.n / SAMPLE_RATE
+    seconds, years = row.n / SAMPLE_RATE, float(row.age)
+    age = {"age": int(years)} if years > 0 else {}  # NaN or -1: unknown
     for attempt in range(100):
         rng = np.random.default_rng([seed, *row.name.encode(), attempt])
-        heart = draw_heart(rng, row.drawn, seconds, sex=row.sex)
+        heart = draw_heart(rng, row.drawn, seconds, sex=row.sex, **age)
         if {evidence.name for evidence in heart.evidence} == set(row.drawn):
             return render(rng, heart) if with_signal else None, heart.evidence
     labels = ";".join(row.labels)

@@ -14,7 +14,7 @@ from ecg.training import distributed
 from utils import InputError, Progress
 
 EVIDENCE_WEIGHT = 1.0  # of the evidence head's loss beside that of the classes
-BESIDE = 4  # real records to each synthetic one that keeps the evidence head alive
+BESIDE = 8  # real records to each synthetic one that keeps the evidence head alive
 
 
 def train_epoch(training, network, dataset):

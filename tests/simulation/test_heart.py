@@ -390,7 +390,8 @@ def test_st_is_shifted_in_neighbouring_leads_and_evidence_names_them(name, sign,
             limits[[7, 8]] = anterior_limit(records[patient_id]["patient"])
         aside = [i for i in range(12) if i not in numbers]
         # the average over the segment is a little off the sample at J + 60 ms
-        inside.append(((shift - limits)[numbers]).min() > -0.045)
+        off = 0.045 if name == "STE" else 0.025
+        inside.append(((shift - limits)[numbers]).min() > -off)
         # normal ST may be beyond the limit at one of the two times
         outside.append((least - limits)[aside].max() < 0.05)
         largest.append(shift[numbers].max())
@@ -418,7 +419,7 @@ def test_normal_st_is_below_the_limits_at_j_and_highest_in_men(records):
     assert 0.04 < share(anterior[men] > 0.2) < 0.3 and share(anterior[~men] > 0.2) < 0.04
 
 
-def test_half_of_those_with_another_finding_have_a_depression_without_the_label(records):
+def test_many_of_those_with_another_finding_have_a_depression_without_the_label(records):
     # AF aside, whose waves ride on it, and the blocks, whose own shift is expected
     others = np.array([deepest_pair(st_shift(r)) for r in only(records, "IAVB", "PAC", "PVC")])
     normal = np.array([deepest_pair(st_shift(r)) for r in only(records, "SNR")])
