@@ -127,8 +127,8 @@ def usual_height(patient):
     """Return median and log sd of the higher of V2 and V3 at J + 60 ms, mV, in healthy people.
 
     As measured in the 300 of PTB-XL: 0.24 mV in men up to 30, 0.18 to 50, 0.14 beyond; women 0.10.
-    What is drawn is lower by about a tenth: one in seven has hardly any elevation, and none exceeds
-    the limits at J + 20 ms.
+    What is drawn is lower by about a tenth (one in seven has hardly any elevation, and none exceeds
+    the limits at J + 20 ms); measured in the signal it is as high (benchmarks/st_levels.py).
     """
     if patient.sex == "Female":
         return 0.10, 0.45
