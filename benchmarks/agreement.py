@@ -8,7 +8,7 @@ truth        positive values against evidence.csv and the null map, and equal be
              each class of data/synthetic (python -m ecg.synthetic, preprocess.py); removal of
              samples: --few of them
 reliability  of 100 samples: claimed by the halves, and found with another background and, if OTHER
-             is given, another training of the recipe (--seed 43); --few records of data/synthetic
+             is given, another training of the recipe (--seed 42); --few records of data/synthetic
 
 The csv files of ecg.faithfulness go to results/faithfulness/; python -m benchmarks.tables writes
 the tables. Methods of benchmarks/other_methods.py are known here too. Ten minutes of one core each;

@@ -20,7 +20,7 @@ METHODS = {  # as they are called in the tables
     "averaged": "integrated gradients, mean of trainings",
 }
 EDITIONS = {
-    "general": "second edition",
+    "general": "third edition",
     "first": "first edition",
 }
 TRUTH = {

@@ -31,7 +31,7 @@ DEMO = "resnet18w24_synthetic_all_42"
 STARTS = {"random": "random weights", "init": "`--init models/general.pth`"}
 PAPER_STARTS = STARTS | {"init": "`--init`, a general model of its size"}
 SETTINGS = [(f, s) for f in ("paper", "rhythm") for s in ("none", "standard")]
-TRIED = [f"general_{name}" for name in check_tables.METHODS] + ["first_shap", "first_ig"]
+TRIED = [f"general_{name}" for name in check_tables.METHODS if name != "averaged"]
 ANOTHER = "general_shap", "general_evidence"
 SETS = {"synthetic": "synthetic", "ptbxl": "PTB-XL"}
 FEW = 5  # records: fewer say little of a group

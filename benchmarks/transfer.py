@@ -15,7 +15,7 @@ of the models on each resample. Everything goes to results/transfer/, from where
 --init, and the number of epochs that suits them.
 
 General models of other seeds, which are not in the repository, are trained like `make model`'s,
-with --seed 43 and so on; the paper's network with --arch resnet34 --lr 5e-4 --epochs 10
+with --seed 42 and 44; the paper's network with --arch resnet34 --lr 5e-4 --epochs 10
 --batch-size 8 --amp.
 """
 

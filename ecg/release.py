@@ -3,8 +3,8 @@
 Reads   models/<run>.pth (from main.py), labels.csv and the packed signals of real records, if named
 Writes  models/general.pth, the bundled model that ecg.read uses when no model is named
 
-    python -m ecg.release --model-path models/resnet18w24_general_all_42.pth
-    python -m ecg.release --model-path models/resnet18w24_general_all_42.pth --data-dir data/CPSC
+    python -m ecg.release --model-path models/resnet18w24_general_all_43.pth
+    python -m ecg.release --model-path models/resnet18w24_general_all_43.pth --data-dir data/CPSC
 
 Weights may reveal training patients: a model is refused if patients' records shaped it or any model
 that it started from. The scores on the records of --data-dir, none of which the model has seen, are

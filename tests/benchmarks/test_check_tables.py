@@ -28,8 +28,8 @@ def test_places_stand_beside_the_null_and_only_what_is_above_it_is_bold():
     cells = {(row[0], row[1], row[2]): row for row in found}
     assert cells["", "null map", "in time"][k] == "2.50"
     assert cells["", "chance", "pointing game"][k] == ".12"
-    assert cells["second edition", "expected gradients", "records"][3:] == ["5"] * 9
-    own = cells["second edition", "expected gradients", "pointing game"]
+    assert cells["third edition", "expected gradients", "records"][3:] == ["5"] * 9
+    own = cells["third edition", "expected gradients", "pointing game"]
     assert own[head.index("AF")] == "**1.00 [.60, 1.00]**"
     assert own[k] == "*1.00 [.60, 1.00]*" and own[head.index("STD")] == "1.00 [.60, 1.00]"
     time = cells["first edition", "integrated gradients", "in time"]
