@@ -5,8 +5,8 @@
 The simulator's normal ST and its limits of depression (ecg/simulation/st.py) were chosen by these
 figures. Of each record the median beat is measured, against 24 to 4 ms before QRS: the higher of V2
 and V3 at J + 60 ms, and the deepest depression that two neighbouring leads reach at both J + 20 and
-J + 60 ms. Synthetic records are of another seed than those of training, and as many healthy people
-are made of each sex and age. Writes
+J + 60 ms. Synthetic records are of another seed than those of training, and beside them
+a twelfth as many healthy people are made of each sex at 25, 40 and 65 years. Writes
 results/st_levels/levels.csv, from which `python -m benchmarks.tables` makes the table of
 docs/model.md.
 """
@@ -71,7 +71,7 @@ def real_records(data, title, folder_name):
 
 
 def synthetic_people(n):
-    """Return the same of n healthy people of each sex and age, as `synthetic`."""
+    """Return a row for each of n healthy people of each sex and age."""
     rows = []
     for part, (sex, age) in enumerate(product(("Male", "Female"), (25, 40, 65))):
         for number in range(n):
@@ -83,7 +83,7 @@ def synthetic_people(n):
 
 
 def synthetic_records(n):
-    """Return the same of n synthetic records of all classes."""
+    """Return a row for each of n synthetic records of all classes."""
     rows = []
     for number in range(1, n + 1):
         record = make_record(7, number)

@@ -56,7 +56,7 @@ CONDUCTION = {
     "LBBB": Conduction(LEFT, (0.122, 0.178), (-0.30, -0.08, -0.36), (-0.08, -0.02, -0.09)),
 }
 EDGE = 0.025  # QRS begins and ends where its waves have this part of the largest size
-INVERTED = 0.3  # of the elevations: with an inverted T
+INVERTED = 0.3  # share of the elevations that have an inverted T
 LARGEST = 5  # mV, of QRS in any lead: more than nearly all hypertrophic hearts have
 
 

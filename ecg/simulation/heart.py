@@ -3,8 +3,8 @@
 Each beat moves a current dipole x (left), y (down), z (back), seen through the leads of electrodes;
 see patient.py, rhythm.py, forms.py, waves.py, st.py and leads.py for each part and its sources.
 Everything that is not the criterion of a class is drawn before the class is looked at, from the
-same wide distributions for all, but for ST without a label: beside another finding it may be deeper
-(st.py). others.py has rhythms that are none of the nine classes.
+same wide distributions for all, except ST without a label, which may be deeper beside another
+finding (st.py). others.py has rhythms that are none of the nine classes.
 
 The criteria, and their place in evidence.csv (samples, start included, stop left out; a beat cut by
 an end of the record is left out):

@@ -82,7 +82,7 @@ def noise_spectrum(rng, frequencies, n):
 
 
 def rare_disturbances(rng, t):
-    """Return the disturbances of some records, (9, T) mV: tremor, muscle, electrodes."""
+    """Return the disturbances of some records, (9, T) mV: tremor, muscle, loose electrodes."""
     disturbance = np.zeros((9, len(t)))
     tremor, muscle, loose, failing = rng.random(4) < [0.10, 0.25, 0.05, 0.12]
     if tremor:  # 4 to 8 Hz, Parkinson's among others: no fibrillatory waves, P goes on
@@ -110,7 +110,7 @@ def rare_disturbances(rng, t):
 
 
 def failing_electrode(rng, t):
-    """Return what an electrode adds (T,), mV, that is about to come off: steps, wander, rustle."""
+    """Return what an electrode that is about to come off adds (T,), mV: steps, wander, rustle."""
     knots = np.arange(t[0], t[-1] + 2, log_uniform(rng, 0.4, 2))
     course = np.interp(t, knots, rng.normal(0, log_uniform(rng, 0.02, 0.5), len(knots)))
     size = log_uniform(rng, 0.2, 4)

@@ -1,6 +1,6 @@
 """The patient: everything drawn before the class is looked at, alike for all classes.
 
-`std_limit` alone follows from the classes (heart.py): it is a rule of the labels.
+Exceptions (heart.py): `std_limit`, a rule of the labels, and the rate, P and PR that a class needs.
 
 Ranges hold the published limits of normal and, about them, what is seen on wards. Rates 42 to 143 a
 minute; PR 120 to 202 ms, P up to 120 ms and 0.25 mV; frontal axis of QRS from -110 to 90 degrees,

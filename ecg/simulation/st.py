@@ -5,15 +5,15 @@ the J point, against the PR segment, in two neighbouring leads: elevation from 0
 from 0.15 mV in women, 0.2 mV in men and 0.25 mV in men below 40; level or down-sloping depression
 from 0.05 mV. Here it begins at STD_LIMIT: the labelled ones of PTB-XL and CPSC2018 have a median of
 0.054 and 0.041 mV. A class is beyond its limit at J + 20 ms, where QRS is over, and at J + 60 ms.
-Normal elevation is below it at J + 20 ms only: in V2 and V3 of men, the young above all, ST rises
-steeply to 0.2 mV and more at J + 60 ms (Macfarlane, J Electrocardiol 2001; early repolarisation,
-Macfarlane et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
+Normal elevation stays below it at J + 20 ms but may pass it at J + 60 ms: in V2 and V3 of men, the
+young above all, ST rises steeply to 0.2 mV and more there (Macfarlane, J Electrocardiol 2001; early
+repolarisation, Macfarlane et al., J Am Coll Cardiol 2015). Shifts lie in any territory.
 
 ST is measured from just before QRS. Ta, the repolarisation of the atria, puts that below the line
 between T and P (waves.py). Limits hold for what is drawn: in the signal, ST still rises at J + 20
 ms and Ta ends, so that one in six elevations is a little smaller there.
 
-Beside another finding readers name a clear depression alone: in PTB-XL, half of the records with
+Beside another finding readers name only a clear depression: in PTB-XL, half of the records with
 AF, IAVB, RBBB or PVC, and in CPSC2018 half of those with AF, are depressed by more than 0.045 mV
 without the label, 2 in 100 of the healthy. There the limit is STD_BESIDE, and many smaller ones are
 drawn.
@@ -44,7 +44,7 @@ TERRITORIES = (ANTERIOR, ANTERIOR, INFERIOR, INFERIOR, LATERAL, HIGH_LATERAL)
 DEPRESSED = (LATERAL, (0.9, 0.6, 0.1), ANTERIOR, (1, 0.2, -0.25), INFERIOR, (0.9, 0.3, 0.6))
 STRAIN = ((0.9, 0.2, 0.8), (0.8, 0, 1.3), (0.8, -0.3, 0.6))
 STRAIN_SHARE = 0.4  # of the depressions
-LEAST = 0.02  # mV of a direction that is stretched to a shift
+LEAST = 0.02  # mV: a direction that shifts leads by less is drawn again
 STD_LIMIT, STD_BESIDE = 0.045, 0.1  # mV: alone, and beside another finding
 
 
@@ -103,12 +103,15 @@ def draw_direction(rng, territories, spread=0.3):
 
 
 def pairs_of(patient, st):
-    """Return how far a vector (3,) is beyond the limits of STE and of STD, as is_shifted does."""
+    """Return by how many times the limits of STE and STD a vector (3,) shifts ST at J + 60 ms."""
     return [strongest_pair(relative_shift(name, patient, st)) for name in ("STE", "STD")]
 
 
 def draw_normal(rng, patient):
-    """Draw the Segment of a healthy heart: most often elevation in V2 and V3, see usual_height."""
+    """Draw a Segment without a class: most often elevation in V2 and V3, see usual_height.
+
+    Beside another finding, a third have a depression without the label.
+    """
     if patient.std_limit > STD_LIMIT and rng.random() < 0.35:
         return draw_unlabelled(rng, patient)
     if rng.random() < 0.85:
@@ -128,7 +131,7 @@ def usual_height(patient):
 
     As measured in the 300 of PTB-XL: 0.24 mV in men up to 30, 0.18 to 50, 0.14 beyond; women 0.10.
     What is drawn is lower by about a tenth (one in seven has hardly any elevation, and none exceeds
-    the limits at J + 20 ms); measured in the signal it is as high (benchmarks/st_levels.py).
+    the limits at J + 20 ms); measured in the signal it is about as high (benchmarks/st_levels.py).
     """
     if patient.sex == "Female":
         return 0.10, 0.45
