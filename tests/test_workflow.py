@@ -459,8 +459,8 @@ def test_the_estimate_with_init_is_of_the_network_that_the_model_is(tmp_path, mo
     described = {"args": then, "seconds_per_epoch": [72], "threads": 1}
     (folder / "run.json").write_text(json.dumps(described))
     assert "1 epoch of 72.0 s each (measured in 0)" in estimated(runs, runs, general, 2, 6877, 1)[1]
-    # its evidence head, kept alive: a synthetic record beside every eight real ones, which has to be
-    # made too; no such epoch has been measured
+    # its evidence head, kept alive: a synthetic record beside every eight real ones, which has to
+    # be made too; no such epoch has been measured
     _, kept, _ = estimated(runs, runs, general | {"amp": False, "no_evidence": False}, 2, 6877, 1)
     beside = float(re.search(r"of ([\d.]+) s each \(from the benchmark", kept)[1])
     assert 1.125 < beside / slower[0] < 1.125 * 1.1
