@@ -18,7 +18,7 @@ def made_beats(classes, seed=3):
 @pytest.mark.parametrize("classes", [["SNR"], ["LBBB"], ["RBBB"], ["PVC"]])
 def test_borders_of_known_waves(classes):
     near = []
-    for seed in range(10):
+    for seed in range(40):
         signal, marks = made_beats(classes, seed)
         peaks = find_peaks(signal)
         borders = beats.find_borders(signal / 1000, peaks)

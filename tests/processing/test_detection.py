@@ -72,7 +72,7 @@ def test_a_weak_broad_beat_after_each_narrow_one_is_found():
 @pytest.mark.parametrize("classes", [["SNR"], ["AF"], ["LBBB"], ["RBBB"], ["PAC"], ["PVC"]])
 def test_the_beats_of_simulated_hearts(classes):
     hits, beats, right, total = 0, 0, 0, 0
-    for seed in range(8):
+    for seed in range(40):
         signal, made = simulate(np.random.default_rng([99, seed]), classes, 10)
         seen = made.beats.kind != "blocked PAC"
         onset, j = 500 * made.beats.onset[seen], 500 * made.beats.j[seen]
