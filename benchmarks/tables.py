@@ -258,11 +258,16 @@ def agreement_source(rows, what, *names):
     return Source("docs/explanations.md", command, files, made, rows)
 
 
+def benchmark_source(page, command, rows, folder, *names):
+    """Return the source of a table of a benchmark that writes <name>.csv and .json to results/."""
+    files = {name: results_path(folder, f"{name}.csv") for name in names}
+    made = [path.with_suffix(".json") for path in files.values()]
+    return Source(page, f"python -m benchmarks.{command}", files, made, rows)
+
+
 def transfer_source(page, command, rows, *names):
     """Return the source of a table of benchmarks.transfer."""
-    files = {name: results_path("transfer", f"{name}.csv") for name in names}
-    made = [path.with_suffix(".json") for path in files.values()]
-    return Source(page, f"python -m benchmarks.transfer {command}", files, made, rows)
+    return benchmark_source(page, f"transfer {command}", rows, "transfer", *names)
 
 
 def twin_source(rows, name):
@@ -307,30 +312,16 @@ TABLES = {
     ),
     "zero": transfer_source("docs/model.md", "zero --models ...", zero_rows, "zero"),
     "healthy": transfer_source("README.md", "healthy --models ...", healthy_rows, "healthy"),
-    "pointing": Source(
-        "docs/model.md",
-        "python -m benchmarks.pointing --models ...",
-        {"pointing": results_path("transfer", "pointing.csv")},
-        [results_path("transfer", "pointing.json")],
-        pointing_rows,
+    "pointing": benchmark_source(
+        "docs/model.md", "pointing --models ...", pointing_rows, "transfer", "pointing"
     ),
     "few": transfer_source("docs/model.md", "few --amp --models ...", few_rows, "few"),
     "ptbxl": transfer_source("docs/model.md", "ptbxl --amp --models ...", ptbxl_rows, "ptbxl"),
     "paper": transfer_source("docs/model.md", "ptbxl --paper --models ...", ptbxl_rows, "paper"),
-    "intervals": Source(
-        "docs/own.md",
-        "python -m benchmarks.ecg_intervals",
-        {"errors": results_path("intervals", "errors.csv")},
-        [results_path("intervals", "errors.json")],
-        interval_rows,
+    "intervals": benchmark_source(
+        "docs/own.md", "ecg_intervals", interval_rows, "intervals", "errors"
     ),
-    "levels": Source(
-        "docs/model.md",
-        "python -m benchmarks.st_levels",
-        {"levels": results_path("st_levels", "levels.csv")},
-        [results_path("st_levels", "levels.json")],
-        level_rows,
-    ),
+    "levels": benchmark_source("docs/model.md", "st_levels", level_rows, "st_levels", "levels"),
     "baselines": baseline_source(),
     "truth": agreement_source(check_tables.truth_rows, "truth", *TRIED),
     "equal": agreement_source(check_tables.equal_rows, "truth", *TRIED),

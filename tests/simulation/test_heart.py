@@ -417,7 +417,7 @@ def test_normal_st_is_below_the_limits_at_j_and_highest_in_men(records):
     assert np.median(anterior[~men]) == pytest.approx(0.10, abs=0.04)
     # at J + 60 ms some healthy men exceed what the definition allows at J: 28 in 100 of PTB-XL, and
     # 3 in 100 women; of women, the draws have somewhat too many
-    assert 0.15 < share(anterior[men] > 0.2) < 0.35 and share(anterior[~men] > 0.2) < 0.10
+    assert 0.15 < share(anterior[men] > 0.2) < 0.3 and share(anterior[~men] > 0.2) < 0.07
 
 
 def test_many_of_those_with_another_finding_have_a_depression_without_the_label(records):
